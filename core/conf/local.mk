@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += core/conf/libconf.la
+core_conf_libconf_la_SOURCES =

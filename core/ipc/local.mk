@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += core/ipc/libipc.la
+core_ipc_libipc_la_SOURCES =

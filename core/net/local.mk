@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += core/net/libnet.la
+core_net_libnet_la_SOURCES =

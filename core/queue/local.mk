@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += core/queue/libqueue.la
+core_queue_libqueue_la_SOURCES =

@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += core/run/librun.la
+core_run_librun_la_SOURCES =

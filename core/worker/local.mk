@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += core/worker/libworker.la
+core_worker_libworker_la_SOURCES =

@@ -1,0 +1,37 @@
+/* posthorn/address.h: mail addresses, RFC 5321 4.1.2 and RFC 5322 3.4.
+ *
+ * Internal form: local@domain, the local part without quoting ("john doe@x");
+ * external form: quoted where RFC 5321 wants it ("\"john doe\"@x").  Pure. */
+#ifndef POSTHORN_ADDRESS_H
+#define POSTHORN_ADDRESS_H
+
+#include <posthorn/scope.h>
+
+PH_BEGIN
+
+/* Parse an SMTP path argument: "<a@b> SIZE=1", "<>", "<@r:a@b>" (route is
+ * dropped), and unless `strict` also "a@b" and extra blanks.  1: *address in
+ * internal form on s (empty for <>), *rest what follows; 0: bad syntax. */
+int ph_address_parse_path(struct ph_scope *s, ph_str text, int strict,
+                          ph_str *address, ph_str *rest);
+/* Internal to external form; unchanged when no quoting is needed. */
+ph_str ph_address_external(struct ph_scope *s, ph_str internal);
+/* External to internal form; 1, or 0 for bad quoting. */
+int ph_address_internal(struct ph_scope *s, ph_str external, ph_str *internal);
+/* Split at the last '@'.  domain is empty when there is none. */
+void ph_address_split(ph_str internal, ph_str *local, ph_str *domain);
+/* Split the local part at the first delimiter byte of the set (not at its
+ * start; owner-x, x-request and postmaster, mailer-daemon, double-bounce are
+ * not split): *user, *ext without the delimiter, *delimiter 0 when none. */
+void ph_address_extension(ph_str local, ph_str delimiters, ph_str *user, ph_str *ext, char *delimiter);
+/* Header addresses, RFC 5322: each mailbox in turn, comments and phrases
+ * skipped, groups opened.  Start with *at = 0; 1 and *address (internal form
+ * on s), 0 at the end, PH_PERM for a syntax error (position in *at). */
+int ph_address_next(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address);
+/* 1 when it is a valid host name (RFC 1123 labels, 255 bytes), resp. domain
+ * literal [1.2.3.4] or [IPv6:...]. */
+int ph_hostname_valid(ph_str name);
+int ph_domain_literal_valid(ph_str name);
+
+PH_END
+#endif

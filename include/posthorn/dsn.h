@@ -1,0 +1,23 @@
+/* posthorn/dsn.h: enhanced status codes, RFC 3463.  Pure. */
+#ifndef POSTHORN_DSN_H
+#define POSTHORN_DSN_H
+
+#include <posthorn/scope.h>
+
+PH_BEGIN
+
+/* "4.7.1 text": 1, *code = "4.7.1", *text what follows its blanks; 0: no code
+ * in front (class 2, 4, 5; up to three digits each). */
+int ph_dsn_parse(ph_str s, ph_str *code, ph_str *text);
+/* The class digit '2', '4', '5', or 0. */
+char ph_dsn_class(ph_str code);
+/* An SMTP reply line "250-8BITMIME", "550 5.1.1 no": 1 and the parts; 0 bad.
+ * *more is 1 for '-'. */
+int ph_reply_parse(ph_str line, unsigned *code, int *more, ph_str *text);
+
+/* xtext, RFC 3461 4: decode 1 or 0 (bad); encode never fails. */
+int ph_xtext_decode(struct ph_scope *s, ph_str in, ph_str *out);
+ph_str ph_xtext_encode(struct ph_scope *s, ph_str in);
+
+PH_END
+#endif

@@ -1,0 +1,44 @@
+/* posthorn/message.h: a queued message as a delivery agent sees it: a
+ * read-only descriptor and extents.  Never a path. */
+#ifndef POSTHORN_MESSAGE_H
+#define POSTHORN_MESSAGE_H
+
+#include <posthorn/stream.h>
+
+PH_BEGIN
+
+/* Facts computed once at reception. */
+#define PH_FACT_8BIT          1u   /* a byte above 127 in headers or body */
+#define PH_FACT_UTF8_HEADER   2u   /* valid UTF-8 beyond ASCII in a header */
+#define PH_FACT_LEADING_DOT   4u   /* some line starts with '.' */
+#define PH_FACT_NUL           8u
+#define PH_FACT_BARE_CR      16u
+#define PH_FACT_BARE_LF      32u   /* never both this and wire-ready */
+#define PH_FACT_NO_FINAL_EOL 64u   /* the last line had no line end (one was added) */
+#define PH_FACT_SMTPUTF8    128u   /* SMTPUTF8 was requested */
+#define PH_FACT_BODY_8BIT   256u   /* BODY=8BITMIME was said or deduced */
+
+struct ph_message {
+    int32_t fd;                    /* read-only */
+    uint32_t facts;                /* PH_FACT_* */
+    uint64_t header_offset, header_bytes;  /* headers with CRLF, without the empty line */
+    uint64_t body_offset, body_bytes;      /* body with CRLF; the empty line stands between */
+    uint64_t longest_line;         /* bytes without CRLF */
+    ph_str queue_id;
+    ph_str sender;                 /* internal form; empty: the null sender */
+    ph_str envelope_id, dsn_ret;   /* ENVID (decoded), "FULL", "HDRS" or empty */
+    int64_t arrival_us;            /* wall clock */
+    ph_str client_name, client_address, client_port, client_helo, client_protocol;
+    ph_str sasl_method, sasl_username, sasl_sender;
+    ph_str full_name, rewrite_context;
+    ph_str trace_flags;
+};
+
+/* Bytes of headers, the empty line and body: what SIZE= counts. */
+uint64_t ph_message_bytes(const struct ph_message *m);
+/* pread within the content (offset 0 = first header byte): bytes read, 0 at
+ * the end, PH_TEMP.  Goes to the disk pool only when large. */
+int64_t ph_message_read(const struct ph_message *m, uint64_t offset, void *p, size_t n) PH_YIELDS;
+
+PH_END
+#endif

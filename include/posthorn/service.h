@@ -1,0 +1,60 @@
+/* posthorn/service.h: plugin kind "service": a daemon.  The worker accepts;
+ * serve runs as one task per connection. */
+#ifndef POSTHORN_SERVICE_H
+#define POSTHORN_SERVICE_H
+
+#include <posthorn/plugin.h>
+#include <posthorn/stream.h>
+
+PH_BEGIN
+
+#define PH_SERVICE_REVISION 1
+
+/* What the seal must leave open to it (a list of words in `needs`):
+ *   "network"   connect to and accept from other hosts, DNS
+ *   "queue"     submit messages (leases from qmgr)
+ *   "bounce"    read and write the directories bounce defer trace
+ *   "maildrop"  read and remove files in maildrop
+ *   "private"   connect to private services
+ * Tables named by parameters are opened before the seal. */
+struct ph_service {
+    struct ph_scope *scope;            /* lives as long as the worker */
+    void *self;
+    const struct ph_service_plugin *ops;
+    struct ph_conf *conf;              /* main.cf with this service's settings */
+    const char *name;                  /* in master.yaml: "smtp", "submission" */
+    const char *const *args;           /* its arguments, NULL-terminated */
+    int queue_dir_fd;                  /* queue_directory, for the needs above; else -1 */
+};
+
+struct ph_peer {
+    uint32_t size;
+    uint32_t inline_;                  /* 1: a client in this very process */
+    ph_str address, port;              /* of the client: "192.0.2.1", "2001:db8::1", or "unix" */
+    ph_str server_address, server_port;
+};
+
+struct ph_service_plugin {
+    struct ph_plugin plugin;
+    const char *needs;                 /* see above */
+    const char *uses;                  /* private services it calls: "cleanup rewrite" */
+    /* Read parameters, open tables.  Identity is dropped, the seal is not on. */
+    int32_t (*open)(struct ph_service *v);
+    /* After open, before the seal: load what loads lazily. */
+    int32_t (*warmup)(struct ph_service *v);
+    /* One client, in its own task; the stream and `session` end after it. */
+    int32_t (*serve)(struct ph_service *v, struct ph_scope *session, struct ph_stream *io,
+                     const struct ph_peer *peer);
+    /* Wake-up by the master (`wakeup` in master.yaml) or by postkick; in a task
+     * of its own, never twice at once; one that comes meanwhile is remembered. */
+    int32_t (*wakeup)(struct ph_service *v);
+};
+
+#define PH_PLUGIN_SERVICE(name_, ...) \
+    extern PH_EXPORT const struct ph_service_plugin service_##name_##_LTX_ph_plugin; \
+    const struct ph_service_plugin service_##name_##_LTX_ph_plugin = { \
+        .plugin = { PH_PLUGIN_HEAD(PH_KIND_SERVICE, PH_SERVICE_REVISION, struct ph_service_plugin, name_), \
+                    PH_FIRST_(__VA_ARGS__) }, PH_REST_(__VA_ARGS__) }
+
+PH_END
+#endif

@@ -1,0 +1,69 @@
+/* posthorn/table.h: plugin kind "table": key to value, `type:name`.
+ *
+ *     PH_PLUGIN_TABLE(static, PH_IS(.summary = "one value for every key", .exec = PH_PURE),
+ *                     .open = static_open, .lookup = static_lookup);
+ *
+ * A table is opened in each process that uses it, before the seal, with what
+ * it needs already at hand afterwards (or reopened through t->dir).  A failed
+ * lookup is PH_TEMP, never "not found". */
+#ifndef POSTHORN_TABLE_H
+#define POSTHORN_TABLE_H
+
+#include <posthorn/plugin.h>
+
+PH_BEGIN
+
+#define PH_TABLE_REVISION 1
+
+/* Table flags, set by core before open. */
+#define PH_TABLE_FOLD      1u   /* keys are folded to lower case by core (fixed tables) */
+#define PH_TABLE_WRITE     2u   /* update, delete wanted */
+#define PH_TABLE_CREATE    4u   /* built anew: postmap */
+#define PH_TABLE_SECURE    8u   /* used where an answer gives rights (aliases, uid maps) */
+#define PH_TABLE_VALUE_LIST 16u
+
+/* What a table is, stated in the descriptor. */
+#define PH_TABLE_PATTERN   1u   /* key is matched whole, no partial keys (regexp, pcre, cidr) */
+#define PH_TABLE_INDEXED   2u   /* postmap builds it from a source file */
+#define PH_TABLE_NOFOLD    4u   /* never fold the key (static, pattern tables do it themselves) */
+#define PH_TABLE_INSECURE  8u   /* must not serve PH_TABLE_SECURE uses (regexp $n, tcp, ...) */
+
+struct ph_table;
+
+struct ph_table_plugin {
+    struct ph_plugin plugin;
+    uint32_t is;                /* PH_TABLE_PATTERN ... */
+    uint32_t pad;
+    /* Open `spec`, the text after "type:".  0, or negative with text. */
+    int32_t (*open)(struct ph_table *t, ph_str spec);
+    /* PH_FOUND and *val (on `out`), PH_NONE, negative: could not look. */
+    int32_t (*lookup)(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val);
+    /* PH_FOUND: replaced or new; negative.  With duplicates handled by caller. */
+    int32_t (*update)(struct ph_table *t, ph_str key, ph_str val);
+    /* PH_FOUND removed, PH_NONE was not there. */
+    int32_t (*remove)(struct ph_table *t, ph_str key);
+    /* Walk: first != 0 starts.  PH_FOUND, PH_NONE at the end. */
+    int32_t (*sequence)(struct ph_table *t, int32_t first, struct ph_scope *out,
+                        ph_str *key, ph_str *val);
+    /* After PH_TABLE_CREATE and all updates: make it visible, atomically. */
+    int32_t (*commit)(struct ph_table *t);
+    /* PH_FOUND when the source changed on disk since open, else PH_NONE. */
+    int32_t (*changed)(struct ph_table *t);
+};
+
+struct ph_table {
+    struct ph_scope *scope;     /* lives as long as the table; defers close it */
+    void *self;                 /* the plugin's own */
+    const struct ph_table_plugin *ops;
+    ph_str type, name;          /* "hash", "/etc/postfix/virtual" */
+    uint32_t flags;             /* PH_TABLE_FOLD ... */
+    struct ph_conf *conf;       /* parameters; may be NULL in tests */
+};
+
+#define PH_PLUGIN_TABLE(name_, ...) \
+    extern PH_EXPORT const struct ph_table_plugin table_##name_##_LTX_ph_plugin; \
+    const struct ph_table_plugin table_##name_##_LTX_ph_plugin = { \
+        .plugin = { PH_PLUGIN_HEAD(PH_KIND_TABLE, PH_TABLE_REVISION, struct ph_table_plugin, name_), \
+                    PH_FIRST_(__VA_ARGS__) }, PH_REST_(__VA_ARGS__) }
+PH_END
+#endif

@@ -1,0 +1,37 @@
+/* posthorn/wire.h: line ends and dots on the wire, RFC 5321 2.3.8, 4.5.2.
+ * Incremental: any split of the input gives the same result.  Pure. */
+#ifndef POSTHORN_WIRE_H
+#define POSTHORN_WIRE_H
+
+#include <posthorn/str.h>
+
+PH_BEGIN
+
+/* What to do with a line end that is not CR LF inside DATA
+ * (smtpd_forbid_bare_newline). */
+#define PH_BARE_NO        0    /* accept LF as a line end, but never for the final dot
+                                  unless it is <LF>.<LF> as of old */
+#define PH_BARE_NORMALIZE 1    /* bare LF becomes CRLF; end of data only <CRLF>.<CRLF> */
+#define PH_BARE_REJECT    2    /* note it; the caller rejects */
+
+struct ph_dot_decoder {
+    uint32_t state;            /* private */
+    uint32_t bare;             /* PH_BARE_* */
+    uint32_t saw_bare_lf, saw_bare_cr; /* 1 once seen */
+    uint32_t done;             /* 1: the end of data was consumed */
+    uint32_t pad;
+};
+
+void ph_dot_decode_init(struct ph_dot_decoder *d, uint32_t bare);
+/* Decode from `in` into out (room for 2 * in.n + 2 bytes): *written content bytes, wire-ready
+ * (CRLF, dots unstuffed); returns bytes of `in` consumed: all of it, or up to
+ * and with the end of data (then d->done). */
+size_t ph_dot_decode(struct ph_dot_decoder *d, ph_str in, char *out, size_t *written);
+
+struct ph_dot_encoder { uint32_t state; };
+#define PH_DOT_ENCODER_INIT { 0 }
+/* Stuff dots of wire-ready content; out has room for 2 * in.n.  Returns bytes written. */
+size_t ph_dot_encode(struct ph_dot_encoder *e, ph_str in, char *out);
+
+PH_END
+#endif

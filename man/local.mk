@@ -1,0 +1,1 @@
+# Make fragment of man (included by Makefile.am; paths are from the top).

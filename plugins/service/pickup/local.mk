@@ -1,0 +1,1 @@
+# Make fragment of plugins/service/pickup (included by Makefile.am; paths are from the top).

@@ -1,0 +1,1 @@
+# Make fragment of plugins/table (included by Makefile.am; paths are from the top).

@@ -1,0 +1,1 @@
+# Make fragment of plugins/transport/virtual (included by Makefile.am; paths are from the top).
