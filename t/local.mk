@@ -5,5 +5,7 @@ check_PROGRAMS += t/unit/base.t
 t_unit_base_t_SOURCES = t/unit/base.c
 t_unit_base_t_LDADD = core/libposthorn.la
 
-check-local: all $(check_PROGRAMS) $(check_LTLIBRARIES)
+check-programs: all $(check_PROGRAMS) $(check_LTLIBRARIES)
+
+check-local: check-programs
 	$(PROVE) --failures $(PROVEFLAGS) $(filter %.t,$(check_PROGRAMS))
