@@ -1,0 +1,93 @@
+/* core/conf/conf.h: main.cf for our own programs: opening it, the overrides of
+ * one service, and what postconf shows.  Plugins see <posthorn/param.h> only.
+ *
+ * A value is looked for in the overrides of the service, then main.cf, then
+ * the rows that modules registered, then the table of all known parameters
+ * (params.tsv).  Values are expanded when they are asked for, so an override
+ * changes everything that refers to it.
+ *
+ * reader.c  lines to (name, value, place)      expand.c  $name and ${...}
+ * conf.c    the dictionary and its look-ups    value.c   numbers, times, bounds
+ * shared.c  values that are computed           known.c   the table of names
+ * master.c  master.yaml (master.h; the only one that needs libyaml) */
+#ifndef CORE_CONF_CONF_H
+#define CORE_CONF_CONF_H
+
+#include <posthorn/param.h>
+
+#define PH_CONF_FILE_MAX   (4u << 20)   /* bytes of main.cf */
+#define PH_CONF_VALUE_MAX  (256u << 10) /* bytes of one value, before and after expansion */
+#define PH_CONF_DEPTH_MAX  100          /* nested expansions */
+#define PH_CONF_STEPS_MAX  100000       /* expansions for one value */
+
+/* A place in a file, for messages: "file:line:column". */
+struct ph_place {
+    const char *file;                   /* NULL: not from a file */
+    uint32_t line, column;              /* from 1 */
+};
+
+/* name = value with its place, as in the settings of a service. */
+struct ph_setting {
+    ph_str name, value;
+    struct ph_place place;
+};
+
+/* The directory to read: `dir` when not NULL, else MAIL_CONFIG of the
+ * environment, else the built-in one. */
+const char *ph_conf_choose_dir(const char *dir);
+/* Read DIR/main.cf (dir as above).  0 and *conf on s; PH_CONF with
+ * file:line:column; PH_TEMP when the file cannot be read.  Does blocking I/O. */
+int ph_conf_open(struct ph_scope *s, const char *dir, struct ph_conf **conf);
+/* A configuration of text instead of a file; `file` names it in messages. */
+int ph_conf_parse(struct ph_scope *s, const char *dir, const char *file, ph_str text,
+                  struct ph_conf **conf);
+/* base with the settings on top; base must outlive it.  0, or PH_CONF. */
+int ph_conf_service(struct ph_scope *s, struct ph_conf *base,
+                    const struct ph_setting *settings, size_t count, struct ph_conf **conf);
+/* The same from "name=value" or "{ name = value }" (option -o); later wins. */
+int ph_conf_override(struct ph_conf *c, const char *text);
+/* Set one value; for programs that know better and for tests. */
+void ph_conf_set(struct ph_conf *c, const char *name, ph_str value);
+/* What $process_name and $service_name give. */
+void ph_conf_identity(struct ph_conf *c, const char *process_name, const char *service_name);
+
+/* Tell which parameters exist in this process: rows of a module or plugin.
+ * They must stay valid for ever.  Twice the same rows is harmless. */
+void ph_conf_register(const struct ph_param *rows, size_t count, size_t stride);
+
+/* Warnings collected while reading ("overriding earlier entry: a=b"): start
+ * with *at = 0; 1 and *text, 0 at the end.  The caller logs what it wants. */
+int ph_conf_warning(const struct ph_conf *c, size_t *at, ph_str *text);
+/* Collect warnings about names that main.cf sets and nothing knows or refers
+ * to, with a suggestion for a likely misspelling, and about parameters whose
+ * feature does not exist.  `user_names` (or NULL) are further names in use
+ * (from the settings of master.yaml), separated by blanks. */
+void ph_conf_check_names(struct ph_conf *c, ph_str user_names);
+
+/* What a name is. */
+#define PH_NAME_UNKNOWN  0
+#define PH_NAME_KNOWN    1   /* a parameter of ours */
+#define PH_NAME_PLANNED  2   /* a parameter that belongs to a feature not built yet */
+#define PH_NAME_USER     3   /* set by the administrator and nothing of ours */
+int ph_conf_name_kind(const struct ph_conf *c, ph_str name);
+
+/* Raw text as it stands: PH_FOUND with *value, and *place when not NULL.
+ * _set: overrides and main.cf only; _default: what holds when it is not set
+ * (computed ones are computed).  PH_NONE. */
+int ph_conf_raw_set(const struct ph_conf *c, ph_str name, ph_str *value, struct ph_place *place);
+int ph_conf_raw_default(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *value);
+/* All names that are set (own != 0: only in the file) or known, sorted. */
+size_t ph_conf_names(const struct ph_conf *c, struct ph_scope *s, int only_set, ph_str **names);
+
+/* Value classes, for code that has the text: 1, or 0 when it is not one. */
+int ph_value_bool(ph_str text, int32_t *value);
+int ph_value_int(ph_str text, int64_t *value);
+/* unit: the letter (s m h d w) a bare number has. */
+int ph_value_time(ph_str text, char unit, int64_t *seconds);
+/* Compare versions "3.10" numerically: 1 and *order (<0, 0, >0), or 0. */
+int ph_value_level(ph_str a, ph_str b, int *order);
+
+/* The name nearest to `name` within a small edit distance, or NULL. */
+const char *ph_nearest(ph_str name, const char *const *names, size_t count);
+
+#endif
