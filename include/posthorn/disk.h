@@ -24,6 +24,8 @@ int64_t ph_pread_all(int fd, void *p, size_t n, int64_t offset) PH_YIELDS;
 /* 0, or PH_TEMP.  Never retried: after a failed sync the kernel may have
  * dropped the pages. */
 int ph_fdatasync(int fd) PH_YIELDS;
+/* The two above in one trip to the pool: what a commit costs. */
+int ph_pwritev_sync(int fd, const struct iovec *iov, int count, int64_t offset) PH_YIELDS;
 /* fsync the directory that holds path (so that its entry is stable). */
 int ph_sync_parent(const char *path) PH_YIELDS;
 /* rename with RENAME_NOREPLACE: 0, PH_TEMP. */
