@@ -22,7 +22,7 @@ use Time::HiRes qw(time);
 our $top = abs_path(dirname(__FILE__) . '/../..');
 our $build = $ENV{POSTHORN_BUILD} || "$top/build/test";
 our $inst = $ENV{POSTHORN_INST} || "$top/inst/test";
-my %live;                                   # what to end, by pid, when the test ends however it ends
+our %live;                                   # what to end, by pid, when the test ends however it ends
 
 # Free TCP port on loopback.
 sub free_port {
