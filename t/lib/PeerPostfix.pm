@@ -40,7 +40,8 @@ sub new {
         mynetworks => '127.0.0.0/8', maillog_file => "$tmp/log", maillog_file_prefixes => "$tmp",
         import_environment => "MAIL_CONFIG MAIL_DEBUG TZ LANG=C LD_LIBRARY_PATH=$self->{lib}", alias_maps => '', %set,
     );
-    Posthorn::spew("$tmp/conf/main.cf", map { "$_ = $cf{$_}\n" } sort keys %cf);
+    $self->{cf} = \%cf;
+    $self->reconfigure;
     Posthorn::spew("$tmp/conf/master.cf", <<"CF");
 127.0.0.1:$port inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
@@ -64,6 +65,15 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 CF
+    return $self;
+}
+
+# Change main.cf (before start).
+sub reconfigure {
+    my ($self, %set) = @_;
+    my %cf = (%{ $self->{cf} }, %set);
+    $self->{cf} = \%cf;
+    Posthorn::spew("$self->{dir}/conf/main.cf", map { "$_ = $cf{$_}\n" } sort keys %cf);
     return $self;
 }
 
