@@ -1,0 +1,42 @@
+/* retry: when a deferred message is tried again, and the index of those that
+ * wait.  Pure; times are seconds of the wall clock, passed in.
+ *
+ * The time on disk (the file's mtime) is the durable one; the index is rebuilt
+ * from it at start.  About 100 bytes for each message. */
+#ifndef CORE_SCHED_RETRY_H
+#define CORE_SCHED_RETRY_H
+
+#include <posthorn/scope.h>
+
+struct ph_retry_rules {
+    int64_t minimal_backoff, maximal_backoff;   /* seconds */
+    int64_t maximal_lifetime, bounce_lifetime;
+};
+
+/* now + clamp(age, minimal, maximal): the gap roughly doubles each time. */
+int64_t ph_retry_next(const struct ph_retry_rules *r, int64_t arrival, int64_t now);
+/* 1 when a round that ends now is the last: the age reached the lifetime
+ * (bounce_lifetime for the null sender). */
+int ph_retry_is_expired(const struct ph_retry_rules *r, int64_t arrival, int has_sender, int64_t now);
+
+struct ph_retry;
+
+struct ph_retry *ph_retry_new(struct ph_scope *s);
+/* Wait until `when`; an id that waits already gets the new time. */
+void ph_retry_add(struct ph_retry *r, ph_str id, int64_t when);
+/* 1 and *when when it waits; else 0. */
+int ph_retry_find(const struct ph_retry *r, ph_str id, int64_t *when);
+/* 1 when it was there. */
+int ph_retry_remove(struct ph_retry *r, ph_str id);
+/* The first whose time is at most `now`: 1 with its id on the scope (it leaves
+ * the index), or 0. */
+int ph_retry_take(struct ph_retry *r, int64_t now, struct ph_scope *s, ph_str *id);
+/* Make all of them due (flush), those that came first first. */
+void ph_retry_flush(struct ph_retry *r, int64_t now);
+/* Time of the first, or INT64_MAX. */
+int64_t ph_retry_first(const struct ph_retry *r);
+size_t ph_retry_count(const struct ph_retry *r);
+/* Walk in no order: start with *at = 0; 1 with id and when, or 0 at the end. */
+int ph_retry_walk(const struct ph_retry *r, size_t *at, ph_str *id, int64_t *when);
+
+#endif
