@@ -1,0 +1,223 @@
+/* transport/virtual: mailboxes of hosted domains, by table look-ups only.
+ * Reference: man/virtual.8.
+ *
+ * It delivers with the rights of its own process: a recipient that belongs to
+ * another uid is deferred with words that say so. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <posthorn/address.h>
+#include <posthorn/disk.h>
+#include <posthorn/lookup.h>
+#include <posthorn/task.h>
+#include <posthorn/transport.h>
+#include "mailbox.h"
+
+struct virtual_params {
+    ph_str maps, base, uid_maps, gid_maps, lock, delimiter;
+    int64_t minimum_uid, limit, message_limit, attempts, delay, stale;
+    int32_t original;
+};
+
+static const struct ph_param rows[] = {
+    PH_P_STR(struct virtual_params, maps, "virtual_mailbox_maps", "", "Tables with the mailbox path of each recipient below virtual_mailbox_base; a path that ends in / is a maildir."),
+    PH_P_STR(struct virtual_params, base, "virtual_mailbox_base", "", "Put in front of every result of virtual_mailbox_maps."),
+    PH_P_STR(struct virtual_params, uid_maps, "virtual_uid_maps", "", "Tables with the numeric user id that owns a recipient's mailbox."),
+    PH_P_STR(struct virtual_params, gid_maps, "virtual_gid_maps", "", "Tables with the numeric group id of a recipient's mailbox."),
+    PH_P_INT(struct virtual_params, minimum_uid, "virtual_minimum_uid", "100", 1, 0, "Lowest user id that virtual_uid_maps may answer."),
+    PH_P_INT(struct virtual_params, limit, "virtual_mailbox_limit", "51200000", 0, 0, "Largest mailbox or maildir message in bytes; 0 means no limit."),
+    PH_P_INT(struct virtual_params, message_limit, "message_size_limit", "10240000", 0, 0, "Largest message in bytes."),
+    PH_P_STR(struct virtual_params, lock, "virtual_mailbox_lock", "fcntl, dotlock", "How an mbox file is locked: fcntl, flock, dotlock."),
+    PH_P_INT(struct virtual_params, attempts, "deliver_lock_attempts", "20", 1, 0, "Tries to lock a mailbox before the delivery is deferred."),
+    PH_P_TIME(struct virtual_params, delay, "deliver_lock_delay", "1s", "s", 1, 0, "Time between two tries to lock a mailbox."),
+    PH_P_TIME(struct virtual_params, stale, "stale_lock_time", "500s", "s", 1, 0, "Age at which a lock file is taken for forgotten and removed."),
+    PH_P_STR(struct virtual_params, delimiter, "recipient_delimiter", "", "Characters that separate user and extension."),
+    PH_P_BOOL(struct virtual_params, original, "enable_original_recipient", "yes", "Keep the recipient address as it was before aliasing."),
+};
+
+struct virtual_agent {
+    struct virtual_params p;
+    struct ph_maps *mailbox, *uid, *gid;
+    uint32_t use_fcntl, use_flock, use_dotlock;
+};
+
+static int parse_locks(struct virtual_agent *self, ph_str list)
+{
+    for (ph_str word; (word = ph_str_list(&list)).n; ) {
+        if (ph_str_eq(word, PH_STR("fcntl")))
+            self->use_fcntl = 1;
+        else if (ph_str_eq(word, PH_STR("flock")))
+            self->use_flock = 1;
+        else if (ph_str_eq(word, PH_STR("dotlock")))
+            self->use_dotlock = 1;
+        else
+            return ph_fail(PH_CONF, "virtual_mailbox_lock: unknown method \"%.*s\"; use fcntl, flock or dotlock", PH_FMT(word));
+    }
+    return 0;
+}
+
+static int virtual_open(struct ph_transport *t)
+{
+    struct virtual_agent *self = ph_new(t->scope, struct virtual_agent);
+    struct virtual_params *p = &self->p;
+    int rc;
+
+    if ((rc = ph_params_load(t->conf, t->scope, rows, sizeof rows / sizeof *rows, sizeof *rows, p)) < 0 ||
+        (rc = parse_locks(self, p->lock)) < 0)
+        return rc;
+    if (p->base.n == 0)
+        return ph_fail(PH_CONF, "virtual_mailbox_base is empty: set the directory below which mailboxes are");
+    if (p->limit && p->message_limit > p->limit)
+        return ph_fail(PH_CONF, "virtual_mailbox_limit is smaller than message_size_limit");
+    if ((rc = ph_maps_open(t->conf, t->scope, "virtual_mailbox_maps", p->maps, PH_MAPS_FOLD | PH_MAPS_SECURE, &self->mailbox)) < 0 ||
+        (rc = ph_maps_open(t->conf, t->scope, "virtual_uid_maps", p->uid_maps, PH_MAPS_FOLD | PH_MAPS_SECURE, &self->uid)) < 0 ||
+        (rc = ph_maps_open(t->conf, t->scope, "virtual_gid_maps", p->gid_maps, PH_MAPS_FOLD | PH_MAPS_SECURE, &self->gid)) < 0)
+        return rc;
+    t->self = self;
+    return 0;
+}
+
+/* user+ext@dom, user@dom, @dom: PH_FOUND, PH_NONE, negative. */
+static int look_up(struct virtual_agent *self, struct ph_maps *maps, ph_str address, struct ph_scope *s, ph_str *val)
+{
+    ph_str ext;
+
+    return ph_maps_find_address(maps, address, self->p.delimiter, 0, s, val, &ext);
+}
+
+/* The id must be ours: another's needs a helper with root's rights. */
+static int check_id(struct virtual_agent *self, struct ph_maps *maps, const char *what, ph_str address,
+                    struct ph_scope *s, int64_t own, int64_t least)
+{
+    ph_str text;
+    int64_t id;
+    int rc = look_up(self, maps, address, s, &text);
+
+    if (rc < 0)
+        return rc;
+    if (rc == PH_NONE || !ph_str_i64(text, &id) || id < least || id > INT32_MAX) {
+        ph_log_warn("recipient %.*s: %s: %s", PH_FMT(address), what, rc == PH_NONE ? "not found" : "bad or too small number");
+        return ph_fail(PH_TEMP, "mail system configuration error");
+    }
+    if (id != own)
+        return ph_fail(PH_TEMP, "mail system configuration error: %s says %lld, but this process runs as %lld and delivery as another user is not built yet",
+                       what, (long long)id, (long long)own);
+    return 0;
+}
+
+/* Relative to the base, without "..", control characters or an empty name. */
+static int check_path(ph_str path)
+{
+    ph_str rest = path;
+
+    if (path.n == 0 || path.n > 2000)
+        return ph_fail(PH_TEMP, "mail system configuration error: empty or overlong mailbox path");
+    for (size_t i = 0; i < path.n; i++)
+        if ((unsigned char)path.p[i] < 0x20 || path.p[i] == 0x7f)
+            return ph_fail(PH_TEMP, "mail system configuration error: control character in the mailbox path");
+    while (rest.n)
+        if (ph_str_eq(ph_str_cut(&rest, '/'), PH_STR("..")))
+            return ph_fail(PH_TEMP, "mail system configuration error: \"..\" in the mailbox path");
+    return 0;
+}
+
+/* Return-Path, X-Original-To, Delivered-To; for an mbox the From_ line first. */
+static ph_str make_prefix(struct virtual_agent *self, struct ph_scope *s, const struct ph_delivery *d,
+                          const struct ph_recipient *r, int mbox)
+{
+    ph_str sender = ph_address_external(s, d->message->sender), to = ph_address_external(s, r->address);
+    struct ph_buf b;
+
+    ph_buf_init(&b, s, 16384);
+    if (mbox) {
+        char when[64];
+        time_t now = (time_t)(ph_wall_us() / 1000000);
+        struct tm tm;
+
+        strftime(when, sizeof when, "%a %b %e %H:%M:%S %Y", localtime_r(&now, &tm));
+        ph_buf_printf(&b, "From %.*s  %s\n", PH_FMT(sender.n ? sender : PH_STR("MAILER-DAEMON")), when);
+    }
+    ph_buf_printf(&b, "Return-Path: <%.*s>\n", PH_FMT(sender));
+    if (self->p.original)
+        ph_buf_printf(&b, "X-Original-To: %.*s\n", PH_FMT(r->original.n ? ph_address_external(s, r->original) : to));
+    ph_buf_printf(&b, "Delivered-To: %.*s\n", PH_FMT(to));
+    return ph_buf_view(&b);
+}
+
+/* An mbox that is locked is tried again; the pool thread does not wait. */
+static int run_job(struct virtual_agent *self, struct mailbox_job *job, int maildir)
+{
+    for (int64_t i = 0; ; i++) {
+        int rc = ph_disk(maildir ? maildir_deliver : mbox_deliver, job);
+
+        if (rc != MAILBOX_BUSY)
+            return rc;
+        if (i + 1 >= self->p.attempts)
+            return PH_TEMP;
+        if ((rc = ph_sleep_until(ph_in_ms(self->p.delay * 1000))) < 0)
+            return rc;
+    }
+}
+
+static int write_mailbox(struct virtual_agent *self, struct ph_scope *s, struct ph_delivery *d,
+                         const struct ph_recipient *r, ph_str path, const char **dsn, int *maildir)
+{
+    ph_str full = ph_str_printf(s, "%.*s/%.*s", PH_FMT(self->p.base), PH_FMT(path));
+
+    *maildir = ph_str_ends(path, PH_STR("/"));
+    struct mailbox_job job = {
+        .message = d->message, .path = full.p, .prefix = make_prefix(self, s, d, r, !*maildir),
+        .limit = (uint64_t)self->p.limit, .stale_seconds = self->p.stale, .use_fcntl = self->use_fcntl,
+        .use_flock = self->use_flock, .use_dotlock = self->use_dotlock,
+    };
+    int rc = run_job(self, &job, *maildir);
+
+    if (rc < 0) {
+        *dsn = job.dsn ? job.dsn : "4.3.0";
+        return *maildir ? ph_wrap(rc, "maildir delivery failed")
+                        : ph_wrap(rc, "delivery failed to mailbox %s", full.p);
+    }
+    return 0;
+}
+
+static void deliver_one(struct virtual_agent *self, struct ph_delivery *d, uint32_t i)
+{
+    PH_SCOPED(s, d->scope);
+    const struct ph_recipient *r = &d->rcpt[i];
+    const char *relay = d->transport->service, *dsn = "4.3.5";
+    int maildir = 0;
+    ph_str path;
+    int rc = look_up(self, self->mailbox, r->address, s, &path);
+
+    if (rc == PH_NONE) {
+        ph_delivered_text(d, i, PH_RCPT_BOUNCED, "5.1.1", relay, "unknown user: \"%.*s\"", PH_FMT(ph_str_lower(s, r->address)));
+        return;
+    }
+    if (rc < 0)
+        dsn = "4.3.0";
+    else if ((rc = check_path(path)) == 0 &&
+             (rc = check_id(self, self->uid, "virtual_uid_maps", r->address, s, geteuid(), self->p.minimum_uid)) == 0 &&
+             (rc = check_id(self, self->gid, "virtual_gid_maps", r->address, s, getegid(), 1)) == 0)
+        rc = write_mailbox(self, s, d, r, path, &dsn, &maildir);
+    if (rc == PH_CANCEL)
+        return;                    /* left open: core defers it */
+    if (rc < 0)
+        ph_delivered_text(d, i, rc == PH_PERM && dsn[0] == '5' ? PH_RCPT_BOUNCED : PH_RCPT_DEFERRED, dsn, relay, "%s", ph_error());
+    else
+        ph_delivered_text(d, i, PH_RCPT_SENT, "2.0.0", relay, "delivered to %s", maildir ? "maildir" : "mailbox");
+}
+
+static int virtual_deliver(struct ph_transport *t, struct ph_delivery *d)
+{
+    for (uint32_t i = 0; i < d->rcpt_count; i++)
+        if (d->rcpt[i].state == PH_RCPT_OPEN)
+            deliver_one(t->self, d, i);
+    return 0;
+}
+
+PH_PLUGIN_TRANSPORT(virtual, PH_IS(.summary = "mailboxes of hosted domains (maildir, mbox)", .exec = PH_COROUTINE,
+                                   .concurrency = PH_MANY_CALLS, .params = rows, .param_count = sizeof rows / sizeof *rows),
+    .needs = "mailbox",
+    .open = virtual_open,
+    .deliver = virtual_deliver);
