@@ -1,2 +1,25 @@
-noinst_LTLIBRARIES += core/conf/libconf.la
-core_conf_libconf_la_SOURCES =
+# main.cf alone (postdrop, postqueue and sendmail link no more than this), and
+# with master.yaml and libidn2.
+noinst_LTLIBRARIES += core/conf/libmaincf.la core/conf/libconf.la
+core_conf_libmaincf_la_SOURCES = core/conf/conf.c core/conf/conf.h core/conf/internal.h core/conf/reader.c \
+	core/conf/expand.c core/conf/value.c core/conf/shared.c core/conf/known.c core/conf/names.c
+nodist_core_conf_libmaincf_la_SOURCES = core/conf/known_table.h
+core_conf_libconf_la_SOURCES = core/conf/idn.c core/conf/master.h
+core_conf_libconf_la_LIBADD = core/conf/libmaincf.la
+
+# The sources say which parameters are used; so the table is made anew each time,
+# but only a different one replaces the old.
+KNOWN_SOURCES = $(wildcard $(srcdir)/core/*/*.c $(srcdir)/plugins/*/*/*.c $(srcdir)/plugins/*/*.c)
+core/conf/known.stamp: core/conf/known.pl core/conf/params.tsv $(KNOWN_SOURCES)
+	$(AM_V_GEN)$(MKDIR_P) core/conf && \
+	$(PERL) $(srcdir)/core/conf/known.pl $(srcdir)/core/conf/params.tsv $(KNOWN_SOURCES) > $@.tmp && \
+	{ cmp -s $@.tmp core/conf/known_table.h || cp $@.tmp core/conf/known_table.h; } && mv $@.tmp $@
+core/conf/known_table.h: core/conf/known.stamp
+	@test -f $@ || cp core/conf/known.stamp $@
+core/conf/known.lo: core/conf/known_table.h
+EXTRA_DIST += core/conf/known.pl core/conf/params.tsv
+CLEANFILES += core/conf/known.stamp core/conf/known_table.h
+
+check_PROGRAMS += t/unit/conf.t
+t_unit_conf_t_SOURCES = t/unit/conf.c
+t_unit_conf_t_LDADD = core/libposthorn.la

@@ -4,7 +4,7 @@
  *     format: 1
  *     plugins:
  *       directory: $plugin_directory
- *       include: [plugins.d/*.yaml]
+ *       include: ["plugins.d/x.yaml"]
  *     services:
  *       - {name: smtp, plugin: smtpd, listen: "inet::25", sessions: 500}
  *

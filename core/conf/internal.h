@@ -1,0 +1,86 @@
+/* core/conf/internal.h: what the files of core/conf share. */
+#ifndef CORE_CONF_INTERNAL_H
+#define CORE_CONF_INTERNAL_H
+
+#include "core/conf/conf.h"
+#include <posthorn/buf.h>
+#include <posthorn/error.h>
+#include <posthorn/map.h>
+
+/* Where a stretch of a logical line came from: continuation lines start anew. */
+struct segment {
+    uint32_t offset;               /* in the value */
+    uint32_t line, column;
+};
+
+struct entry {
+    ph_str name, value;
+    const char *file;              /* NULL: set by the program */
+    const struct segment *segments;
+    size_t segment_count;
+};
+
+struct ph_conf {
+    struct ph_scope *scope;
+    struct ph_conf *base;          /* what the settings of a service stand on, or NULL */
+    const char *dir;
+    const char *process_name, *service_name;
+    struct ph_map *entries;        /* name -> struct entry */
+    struct warning *warnings, **warnings_end;
+    const char *host;              /* of the kernel, once asked */
+    int finding_domain;            /* shared.c: breaks the circle of myhostname and mydomain */
+};
+
+struct warning {
+    struct warning *next;
+    ph_str text;
+};
+
+/* One row of the table of all parameters. */
+struct ph_known {
+    const char *name;              /* a template: "_recipient_limit" */
+    const char *def;
+    uint32_t type;                 /* PH_TYPE_* */
+    int64_t min, max;
+    uint8_t computed;              /* shared.c has its default */
+    uint8_t built;                 /* some source uses it */
+};
+
+/* conf.c */
+const struct entry *conf_find(const struct ph_conf *c, ph_str name);
+void conf_put(struct ph_conf *c, struct entry *e);
+void conf_warn(struct ph_conf *c, const char *fmt, ...) PH_PRINTF(2, 3);
+struct ph_conf *conf_new(struct ph_scope *s, const char *dir);
+/* The place of a byte of the value; file NULL when it has none. */
+struct ph_place entry_place(const struct entry *e, size_t offset);
+/* The text that holds for name: PH_FOUND and *text, *e (NULL: a default), or PH_NONE. */
+int conf_text(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text, const struct entry **e);
+/* Start an error text with where and what: "FILE:LINE:COLUMN: fmt". */
+int conf_fail_at(struct ph_place at, const char *fmt, ...) PH_PRINTF(2, 3);
+
+/* reader.c: add the lines of text to the dictionary. */
+int conf_read_text(struct ph_conf *c, const char *file, ph_str text);
+
+/* expand.c: like ph_conf_expand; e is where the text stands (or NULL), `name`
+ * what it is the value of (for messages). */
+int conf_expand(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text,
+                const struct entry *e, ph_str *value);
+
+/* shared.c: the default of a computed parameter. */
+int conf_computed(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text);
+
+/* known.c */
+const struct ph_known *known_find(ph_str name);
+/* The template that name is an instance of ("smtp_recipient_limit"), or NULL. */
+const struct ph_known *known_template(ph_str name);
+size_t known_count(void);
+const struct ph_known *known_at(size_t i);
+const struct ph_param *registered_find(ph_str name);
+
+/* value.c: text to the member's type; *out is int64_t or int32_t. */
+char value_unit(const char *unit, const char *def);
+
+/* idn.c; absent (NULL) in the small programs, which do not link libidn2. */
+int conf_idn(struct ph_scope *s, ph_str name, int to_ascii, ph_str *out) __attribute__((weak));
+
+#endif

@@ -1,0 +1,184 @@
+/* names: which names are set, used, misspelt or ahead of their time. */
+#include <stdlib.h>
+#include <string.h>
+#include "core/conf/internal.h"
+
+#define NEAREST_MAX 64u             /* longer names are not compared */
+
+int ph_conf_name_kind(const struct ph_conf *c, ph_str name)
+{
+    const struct ph_known *k = known_find(name);
+
+    if (registered_find(name))
+        return PH_NAME_KNOWN;
+    if (!k)
+        k = known_template(name);
+    if (k)
+        return k->built ? PH_NAME_KNOWN : PH_NAME_PLANNED;
+    return conf_find(c, name) ? PH_NAME_USER : PH_NAME_UNKNOWN;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return ph_str_cmp(*(const ph_str *)a, *(const ph_str *)b);
+}
+
+size_t ph_conf_names(const struct ph_conf *c, struct ph_scope *s, int only_set, ph_str **names)
+{
+    size_t room = known_count(), n = 0, at;
+    void *value;
+    ph_str key;
+
+    for (const struct ph_conf *i = c; i; i = i->base)
+        room += ph_map_count(i->entries);
+    ph_str *list = ph_alloc_array(s, room + 1, sizeof *list);
+
+    for (const struct ph_conf *i = c; i; i = i->base)
+        for (at = 0; ph_map_next(i->entries, &at, &key, &value); )
+            list[n++] = ((struct entry *)value)->name;
+    for (at = 0; !only_set && at < known_count(); at++)
+        list[n++] = ph_cstr(known_at(at)->name);
+    qsort(list, n, sizeof *list, compare_names);
+    size_t kept = 0;
+
+    for (at = 0; at < n; at++)
+        if (kept == 0 || !ph_str_eq(list[kept - 1], list[at]))
+            list[kept++] = list[at];
+    *names = list;
+    return kept;
+}
+
+/* Edit distance, an exchange of neighbours counting one. */
+static unsigned distance(ph_str a, ph_str b)
+{
+    unsigned row[3][NEAREST_MAX + 1];
+
+    for (unsigned j = 0; j <= b.n; j++)
+        row[0][j] = j;
+    for (unsigned i = 1; i <= a.n; i++) {
+        unsigned *now = row[i % 3], *last = row[(i + 2) % 3], *before = row[(i + 1) % 3];
+
+        now[0] = i;
+        for (unsigned j = 1; j <= b.n; j++) {
+            unsigned best = last[j - 1] + (a.p[i - 1] != b.p[j - 1]);
+
+            best = last[j] + 1 < best ? last[j] + 1 : best;
+            best = now[j - 1] + 1 < best ? now[j - 1] + 1 : best;
+            if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1] && before[j - 2] + 1 < best)
+                best = before[j - 2] + 1;
+            now[j] = best;
+        }
+    }
+    return row[a.n % 3][b.n];
+}
+
+struct nearest {
+    const char *name;
+    unsigned distance;             /* only a nearer one is taken */
+};
+
+static void consider(struct nearest *n, ph_str wanted, const char *candidate)
+{
+    ph_str c = ph_cstr(candidate);
+    size_t gap = c.n > wanted.n ? c.n - wanted.n : wanted.n - c.n;
+    unsigned d;
+
+    if (wanted.n > NEAREST_MAX || c.n > NEAREST_MAX || gap >= n->distance)
+        return;
+    if ((d = distance(wanted, c)) < n->distance)
+        *n = (struct nearest){ candidate, d };
+}
+
+/* Up to two edits, and fewer than a third of a short name. */
+static struct nearest nearest_start(ph_str name)
+{
+    return (struct nearest){ NULL, name.n >= 9 ? 3 : (unsigned)name.n / 3 + 1 };
+}
+
+const char *ph_nearest(ph_str name, const char *const *names, size_t count)
+{
+    struct nearest n = nearest_start(name);
+
+    for (size_t i = 0; i < count; i++)
+        consider(&n, name, names[i]);
+    return n.name;
+}
+
+static const char *nearest_known(ph_str name)
+{
+    struct nearest n = nearest_start(name);
+
+    for (size_t i = 0; i < known_count(); i++)
+        consider(&n, name, known_at(i)->name);
+    return n.name;
+}
+
+static void use_name(struct ph_map *used, ph_str name)
+{
+    if (name.n)
+        ph_map_set(used, name, used);
+}
+
+/* Names behind '$', '${', '$(' in a value, and prefixes of "type:prefix". */
+static void use_value(struct ph_map *used, struct ph_map *prefixes, ph_str value)
+{
+    for (size_t i = 0; i < value.n; i++) {
+        size_t start = i + 1, end;
+
+        if (value.p[i] != '$' && value.p[i] != ':')
+            continue;
+        while (value.p[i] == '$' && start < value.n && strchr("{( \t", value.p[start]))
+            start++;
+        for (end = start; end < value.n && (ph_is_alnum(value.p[end]) || value.p[end] == '_'); )
+            end++;
+        use_name(value.p[i] == '$' ? used : prefixes, (ph_str){ value.p + start, end - start });
+    }
+}
+
+/* mysql:users makes users_hosts, users_query ... names in use. */
+static int has_prefix(const struct ph_map *prefixes, ph_str name)
+{
+    for (size_t i = 1; i < name.n; i++)
+        if (name.p[i] == '_' && ph_map_get(prefixes, ph_str_first(name, i)))
+            return 1;
+    return 0;
+}
+
+static void check_name(struct ph_conf *c, const struct entry *e, const struct ph_map *used,
+                       const struct ph_map *prefixes)
+{
+    int kind = ph_conf_name_kind(c, e->name);
+    struct ph_place at = entry_place(e, 0);
+    const char *near;
+
+    if (kind == PH_NAME_PLANNED)
+        conf_warn(c, "%s:%u:%u: %.*s is set, but this release does not have that feature yet: it has no effect",
+                  at.file, at.line, at.column, PH_FMT(e->name));
+    if (kind != PH_NAME_USER || ph_map_get(used, e->name) || has_prefix(prefixes, e->name))
+        return;
+    near = nearest_known(e->name);
+    conf_warn(c, "%s:%u:%u: unused parameter: %.*s=%.*s%s%s%s", at.file, at.line, at.column, PH_FMT(e->name),
+              PH_FMT(e->value), near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+}
+
+void ph_conf_check_names(struct ph_conf *c, ph_str user_names)
+{
+    PH_SCOPED(step, NULL);
+    struct ph_map *used = ph_map_new(step), *prefixes = ph_map_new(step);
+    ph_str *names, word, classes;
+    size_t count = ph_conf_names(c, step, 1, &names);
+
+    while ((word = ph_str_list(&user_names)).n)
+        use_name(used, word);
+    for (size_t i = 0; i < count; i++)
+        use_value(used, prefixes, conf_find(c, names[i])->value);
+    if (ph_conf_get(c, step, "smtpd_restriction_classes", &classes) == PH_FOUND)
+        while ((word = ph_str_list(&classes)).n)
+            use_name(used, word);
+    for (size_t i = 0; i < count; i++) {
+        const struct entry *e = conf_find(c, names[i]);
+
+        if (e->file)
+            check_name(c, e, used, prefixes);
+    }
+}
