@@ -18,6 +18,21 @@ PH_BEGIN
 #define PH_FACT_SMTPUTF8    128u   /* SMTPUTF8 was requested */
 #define PH_FACT_BODY_8BIT   256u   /* BODY=8BITMIME was said or deduced */
 
+/* State of one recipient.  The byte in the file decides; any other value reads
+ * as pending. */
+#define PH_STATE_PENDING   'P'
+#define PH_STATE_DELIVERED 'D'
+#define PH_STATE_FAILED    'F'     /* a notice is owed */
+#define PH_STATE_TOLD      'T'     /* failed, and the notice is on disk (or none was due) */
+
+struct ph_message_rcpt {
+    ph_str address;                /* internal form */
+    ph_str original;               /* before aliasing; empty: the same */
+    ph_str dsn_orcpt, dsn_notify;  /* "rfc822;x", "SUCCESS,FAILURE" or empty */
+    uint32_t state;                /* PH_STATE_* */
+    uint32_t unmarked;             /* core's */
+};
+
 struct ph_message {
     int32_t fd;                    /* read-only */
     uint32_t facts;                /* PH_FACT_* */
@@ -32,7 +47,18 @@ struct ph_message {
     ph_str sasl_method, sasl_username, sasl_sender;
     ph_str full_name, rewrite_context;
     ph_str trace_flags;
+    const struct ph_message_rcpt *rcpt;    /* all, in the order of their index */
+    uint32_t rcpt_count;
+    uint32_t warned;               /* 1: the delay warning was sent */
+    const void *host;              /* core's */
 };
+
+/* A message from the descriptor that qmgr sent (it stays the caller's and must
+ * outlive *m); reads and parses its record, content is read later.  `id`: its
+ * name as qmgr said it, the file's own is not believed (empty: the file's own, for
+ * files requeued into maildrop).  0 and *m on s; PH_PERM: not a message of ours,
+ * or damaged; PH_TEMP.  Yields. */
+int ph_message_open(struct ph_scope *s, int fd, ph_str id, struct ph_message **m) PH_YIELDS;
 
 /* Bytes of headers, the empty line and body: what SIZE= counts. */
 uint64_t ph_message_bytes(const struct ph_message *m);
