@@ -1,0 +1,31 @@
+/* clock: see posthorn/clock.h. */
+#include <time.h>
+#include "core/run/inside.h"
+
+int64_t clock_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t ph_now_ms(void)
+{
+    return loop_here ? loop_here->now : clock_ms();
+}
+
+int64_t ph_in_ms(int64_t ms)
+{
+    int64_t when;
+
+    return __builtin_add_overflow(ph_now_ms(), ms, &when) ? PH_FOREVER : when;
+}
+
+int64_t ph_wall_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}

@@ -1,0 +1,123 @@
+/* inside: what the files of core/run share.  Nobody else includes this. */
+#ifndef CORE_RUN_INSIDE_H
+#define CORE_RUN_INSIDE_H
+
+#include <posthorn/error.h>
+#include "core/base/heap.h"
+#include "core/run/context.h"
+#include "core/run/loop.h"
+#include "core/run/switch.h"
+
+#define TASK_NAME_MAX 32
+
+enum task_state { TASK_READY, TASK_RUNNING, TASK_WAITING, TASK_ENDED };
+
+/* Stands at the top of its own stack: a task costs one mapping. */
+struct ph_task {
+    struct ph_switch sw;
+    enum task_state state;
+    int cancelled;
+    int uncancellable;             /* this wait ends only by its wake */
+    int rc;                        /* what the wait answers */
+    int trimmed;                   /* the unused part of its stack was given back */
+    unsigned burst;                /* for ph_yield_fair */
+    struct ph_context ctx;
+    struct ph_timer timer;         /* may run early: see timer_due in task.c */
+    int64_t wait_until;            /* true end of the current wait */
+    int64_t born, since;           /* ms: started; waits */
+    const char *what;              /* what it waits for */
+    int what_fd;
+    struct ph_list run;            /* in loop->ready or loop->next */
+    struct ph_list all;            /* in loop->tasks */
+    struct ph_list member;         /* in group->tasks */
+    struct ph_group *group;
+    void (*fn)(void *);
+    void *arg;
+    struct ph_stack *stack;
+    char name[TASK_NAME_MAX];
+};
+
+struct fd_slot {
+    struct ph_task *task[2];       /* waiting for PH_READ, PH_WRITE */
+    struct ph_watch *watch;
+    uint32_t gen;                  /* events of an earlier life of the number are stale */
+    uint8_t registered;            /* PH_READ|PH_WRITE epoll was asked for; 0: unknown to it */
+    uint8_t ready;                 /* edges seen while nobody waited */
+};
+
+struct ph_loop {
+    int epoll_fd, wake_fd, signal_fd;
+    int64_t now;                   /* monotonic ms of this turn */
+    struct ph_task *current;       /* NULL in callbacks */
+    int in_foreign;
+    struct ph_switch sw;           /* the loop's own stack */
+    int (*foreign_fn)(void *);
+    void *foreign_arg;
+    struct ph_list ready, next;    /* now; after the next look at epoll */
+    struct ph_list tasks, hooks;
+    size_t task_count, task_limit;
+    struct ph_heap timers;
+    struct fd_slot *fds;
+    size_t fd_count;
+    struct ph_stack *free_stacks;
+    size_t free_count;
+    struct ph_timer sweep;         /* gives idle stacks back */
+    struct ph_post *posts;         /* atomic; from other threads */
+    struct ph_watch wake_watch, signal_watch;
+    sigset_t signals, old_mask;
+    struct signal_slot { void (*fn)(int, void *); void *arg; } on_signal[65];
+    struct disk_pool *pool;
+};
+
+extern _Thread_local struct ph_loop *loop_here;
+
+/* The running task; NULL outside tasks. */
+static inline struct ph_task *task_here(void)
+{
+    return loop_here ? loop_here->current : NULL;
+}
+int64_t clock_ms(void);
+
+/* task.c.  Sleep until task_wake or the deadline: what wake said, PH_TIMEOUT or
+ * PH_CANCEL.  Whoever put the task where its waker finds it removes it after. */
+int task_block(struct ph_task *t, const char *what, int fd, int64_t deadline);
+/* The same, but neither cancel nor deadline cuts it short. */
+int task_block_fully(struct ph_task *t, const char *what);
+/* 1 when it was waiting and now will run, answering rc. */
+int task_wake(struct ph_task *t, int rc);
+void task_cancel(struct ph_task *t);
+void task_run_ready(struct ph_loop *l);
+int task_start(struct ph_loop *l, struct ph_group *g, const char *name, void (*fn)(void *), void *arg, size_t stack);
+void task_sweep_arm(struct ph_loop *l);
+/* Waiting where no task runs but a loop does would stop everybody. */
+void assert_may_wait(void);
+
+/* group.c */
+void group_task_ended(struct ph_group *g, struct ph_task *t);
+/* timer.c */
+void timers_init(struct ph_loop *l);
+void timers_run(struct ph_loop *l);
+int timers_sleep_ms(const struct ph_loop *l);
+/* fd.c */
+void fds_poll(struct ph_loop *l, int timeout_ms);
+void fds_fini(struct ph_loop *l);
+/* signal.c */
+void signals_fini(struct ph_loop *l);
+/* disk.c */
+void disk_stop(struct ph_loop *l);
+
+/* stack.c: memory of tasks.  size in bytes, 0: the usual. */
+struct ph_stack {
+    struct ph_stack *next;         /* when free */
+    char *base;                    /* lowest usable byte; the guard lies below */
+    size_t size;                   /* usable bytes, this struct and the task at the top included */
+    unsigned valgrind_id;
+};
+struct ph_stack *stack_take(struct ph_loop *l, size_t size);
+void stack_give(struct ph_loop *l, struct ph_stack *s);
+void stack_fini(struct ph_loop *l);
+/* Give the pages below sp back to the kernel. */
+void stack_trim(struct ph_stack *s, const void *sp);
+struct ph_task *stack_task(struct ph_stack *s);
+
+#endif
