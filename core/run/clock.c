@@ -2,7 +2,7 @@
 #include <time.h>
 #include "core/run/inside.h"
 
-int64_t clock_ms(void)
+int64_t ph_clock_ms(void)
 {
     struct timespec ts;
 
@@ -12,7 +12,7 @@ int64_t clock_ms(void)
 
 int64_t ph_now_ms(void)
 {
-    return loop_here ? loop_here->now : clock_ms();
+    return ph_loop_current ? ph_loop_current->now : ph_clock_ms();
 }
 
 int64_t ph_in_ms(int64_t ms)

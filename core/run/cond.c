@@ -28,7 +28,7 @@ int ph_cond_wait(struct ph_cond *c, int64_t deadline)
         return rc < 0 ? rc : ph_fail(PH_TIMEOUT, "timeout");
     }
     ph_list_push(&c->waiters, &w.node);
-    int rc = task_block(w.task, "condition", -1, deadline);
+    int rc = ph_task_block(w.task, "condition", -1, deadline);
     ph_list_remove(&w.node);
     return rc;
 }
@@ -40,7 +40,7 @@ void ph_cond_signal(struct ph_cond *c)
     struct ph_list *n;
 
     while ((n = ph_list_shift(&c->waiters)))
-        if (task_wake(ph_list_of(n, struct waiter, node)->task, 0))
+        if (ph_task_wake(ph_list_of(n, struct waiter, node)->task, 0))
             return;
 }
 
@@ -49,5 +49,5 @@ void ph_cond_broadcast(struct ph_cond *c)
     struct ph_list *n;
 
     while ((n = ph_list_shift(&c->waiters)))
-        task_wake(ph_list_of(n, struct waiter, node)->task, 0);
+        ph_task_wake(ph_list_of(n, struct waiter, node)->task, 0);
 }

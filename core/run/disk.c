@@ -37,7 +37,7 @@ static void done(struct ph_post *p)
 {
     struct job *j = p->arg;
 
-    task_wake(j->task, 0);
+    ph_task_wake(j->task, 0);
 }
 
 static struct job *next_job(struct disk_pool *p)
@@ -72,9 +72,9 @@ static void *thread_main(void *arg)
 int ph_disk(int (*fn)(void *), void *arg)
 {
     struct ph_task *t = task_here();
-    struct disk_pool *p = t ? loop_here->pool : NULL;
+    struct disk_pool *p = t ? ph_loop_current->pool : NULL;
 
-    if (!p || loop_here->in_foreign)
+    if (!p || ph_loop_current->in_foreign)
         return fn(arg);
     struct job j = { .fn = fn, .arg = arg, .task = t };
     j.post.fn = done;
@@ -84,7 +84,7 @@ int ph_disk(int (*fn)(void *), void *arg)
     p->last = &j.next;
     pthread_cond_signal(&p->work);
     pthread_mutex_unlock(&p->lock);
-    task_block_fully(t, "disk");
+    ph_task_block_fully(t, "disk");
     if (j.error) {
         ph_errtext_set(j.error);
         free(j.error);
@@ -111,7 +111,7 @@ static int start_threads(struct disk_pool *p, unsigned threads)
 
 int ph_disk_start(unsigned threads)
 {
-    struct ph_loop *l = loop_here;
+    struct ph_loop *l = ph_loop_current;
 
     ph_assert(l && !l->pool);
     if (threads == 0)
@@ -126,13 +126,13 @@ int ph_disk_start(unsigned threads)
     l->pool = p;
     int err = start_threads(p, threads);
     if (p->count == 0) {
-        disk_stop(l);
+        ph_disk_stop(l);
         return ph_fail_errno(PH_TEMP, err, "disk pool");
     }
     return 0;                      /* fewer threads than asked for still work */
 }
 
-void disk_stop(struct ph_loop *l)
+void ph_disk_stop(struct ph_loop *l)
 {
     struct disk_pool *p = l->pool;
 

@@ -75,16 +75,16 @@ static int wait_plainly(int fd, int what, int64_t deadline)
 {
     int64_t own = ph_context()->deadline;
 
-    assert_may_wait();
+    ph_assert_may_wait();
     if (own < deadline)
         deadline = own;
     for (;;) {
-        int64_t ms = deadline == PH_FOREVER ? -1 : deadline - clock_ms();
+        int64_t ms = deadline == PH_FOREVER ? -1 : deadline - ph_clock_ms();
         int rc = poll_one(fd, what, ms > 3600000 ? 3600000 : ms < 0 ? (deadline == PH_FOREVER ? -1 : 0) : (int)ms);
 
         if (rc)
             return rc;
-        if (deadline != PH_FOREVER && clock_ms() >= deadline)
+        if (deadline != PH_FOREVER && ph_clock_ms() >= deadline)
             return ph_fail(PH_TIMEOUT, "timeout");
     }
 }
@@ -100,12 +100,12 @@ static int take_ready(struct fd_slot *s, int what)
 int ph_fd_wait_again(int fd, int what, int64_t deadline)
 {
     struct ph_task *t = task_here();
-    struct ph_loop *l = loop_here;
+    struct ph_loop *l = ph_loop_current;
     int rc;
 
     if (!t)
         return wait_plainly(fd, what, deadline);
-    assert_may_wait();
+    ph_assert_may_wait();
     if (t->cancelled)
         return ph_fail(PH_CANCEL, "cancelled");
     struct fd_slot *s = slot(l, fd);
@@ -119,7 +119,7 @@ int ph_fd_wait_again(int fd, int what, int64_t deadline)
             ph_assert(!s->task[i]);
             s->task[i] = t;
         }
-    rc = task_block(t, what == PH_READ ? "readable" : what == PH_WRITE ? "writable" : "ready", fd, deadline);
+    rc = ph_task_block(t, what == PH_READ ? "readable" : what == PH_WRITE ? "writable" : "ready", fd, deadline);
     s = slot(l, fd);               /* the table may have moved */
     for (int i = 0; i < 2; i++)
         if (s->task[i] == t)
@@ -131,12 +131,12 @@ int ph_fd_wait_again(int fd, int what, int64_t deadline)
  * wait needs no look, since registering reports what is. */
 int ph_fd_wait(int fd, int what, int64_t deadline)
 {
-    if (task_here() && !ph_cancelled() && !(what & ~slot(loop_here, fd)->registered)) {
+    if (task_here() && !ph_cancelled() && !(what & ~slot(ph_loop_current, fd)->registered)) {
         int rc = poll_one(fd, what, 0);
 
         if (rc)
             return rc;
-        take_ready(slot(loop_here, fd), what);
+        take_ready(slot(ph_loop_current, fd), what);
     }
     return ph_fd_wait_again(fd, what, deadline);
 }
@@ -144,14 +144,14 @@ int ph_fd_wait(int fd, int what, int64_t deadline)
 /* A task still waiting would sleep forever: it is told the descriptor failed. */
 void ph_fd_forget(int fd)
 {
-    struct ph_loop *l = loop_here;
+    struct ph_loop *l = ph_loop_current;
 
     if (!l || fd < 0 || (size_t)fd >= l->fd_count)
         return;
     struct fd_slot *s = &l->fds[fd];
     for (int i = 0; i < 2; i++)
         if (s->task[i]) {
-            task_wake(s->task[i], 1 << i);
+            ph_task_wake(s->task[i], 1 << i);
             s->task[i] = NULL;
         }
     s->registered = 0;
@@ -161,7 +161,7 @@ void ph_fd_forget(int fd)
 
 int ph_watch_start(struct ph_watch *w, int fd, int what)
 {
-    struct ph_loop *l = loop_here;
+    struct ph_loop *l = ph_loop_current;
     int rc;
 
     ph_assert(l && what);
@@ -177,7 +177,7 @@ int ph_watch_start(struct ph_watch *w, int fd, int what)
 
 void ph_watch_stop(struct ph_watch *w)
 {
-    struct ph_loop *l = loop_here;
+    struct ph_loop *l = ph_loop_current;
 
     if (!w->what || !l)
         return;
@@ -199,7 +199,7 @@ static void wake_waiters(struct ph_loop *l, int fd, int ready, uint32_t events)
 
             s->task[0] = both & PH_READ ? NULL : s->task[0];
             s->task[1] = both & PH_WRITE ? NULL : s->task[1];
-            task_wake(t, ready & both);
+            ph_task_wake(t, ready & both);
             unwanted &= ~(ready & both);
         }
     s->ready |= (uint8_t)unwanted;
@@ -226,17 +226,17 @@ static void one_event(struct ph_loop *l, const struct epoll_event *ev)
         wake_waiters(l, fd, ready, ev->events);
 }
 
-void fds_poll(struct ph_loop *l, int timeout_ms)
+void ph_fds_poll(struct ph_loop *l, int timeout_ms)
 {
     struct epoll_event ev[128];
     int n = epoll_wait(l->epoll_fd, ev, 128, timeout_ms);
 
-    l->now = clock_ms();
+    l->now = ph_clock_ms();
     for (int i = 0; i < n; i++)
         one_event(l, &ev[i]);
 }
 
-void fds_fini(struct ph_loop *l)
+void ph_fds_fini(struct ph_loop *l)
 {
     free(l->fds);
     l->fds = NULL;

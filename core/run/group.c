@@ -22,7 +22,7 @@ static int wait_empty(struct ph_group *g, int64_t deadline, int fully)
 
         ph_assert(t);
         ph_list_push(&g->waiters, &w.node);
-        int rc = fully ? task_block_fully(t, "group") : task_block(t, "group", -1, deadline);
+        int rc = fully ? ph_task_block_fully(t, "group") : ph_task_block(t, "group", -1, deadline);
         ph_list_remove(&w.node);
         if (rc < 0)
             return rc;
@@ -48,11 +48,11 @@ struct ph_group *ph_group_new(struct ph_scope *s)
 
 int ph_spawn(struct ph_group *g, const char *name, void (*fn)(void *), void *arg)
 {
-    struct ph_loop *l = loop_here;
+    struct ph_loop *l = ph_loop_current;
     int rc;
 
     ph_assert(l);
-    if ((rc = task_start(l, g, name, fn, arg, 0)) < 0)
+    if ((rc = ph_task_start(l, g, name, fn, arg, 0)) < 0)
         return rc;
     struct ph_task *t = ph_list_of(l->tasks.prev, struct ph_task, all);
     ph_list_push(&g->tasks, &t->member);
@@ -68,7 +68,7 @@ size_t ph_group_count(const struct ph_group *g)
 void ph_group_cancel(struct ph_group *g)
 {
     for (struct ph_list *n = g->tasks.next; n != &g->tasks; n = n->next)
-        task_cancel(ph_list_of(n, struct ph_task, member));
+        ph_task_cancel(ph_list_of(n, struct ph_task, member));
 }
 
 int ph_group_wait(struct ph_group *g, int64_t deadline)
@@ -76,11 +76,11 @@ int ph_group_wait(struct ph_group *g, int64_t deadline)
     return wait_empty(g, deadline, 0);
 }
 
-void group_task_ended(struct ph_group *g, struct ph_task *t)
+void ph_group_task_ended(struct ph_group *g, struct ph_task *t)
 {
     ph_list_remove(&t->member);
     if (--g->count)
         return;
     for (struct ph_list *n = g->waiters.next; n != &g->waiters; n = n->next)
-        task_wake(ph_list_of(n, struct waiter, node)->task, 0);
+        ph_task_wake(ph_list_of(n, struct waiter, node)->task, 0);
 }

@@ -69,42 +69,42 @@ struct ph_loop {
     struct disk_pool *pool;
 };
 
-extern _Thread_local struct ph_loop *loop_here;
+extern _Thread_local struct ph_loop *ph_loop_current;
 
 /* The running task; NULL outside tasks. */
 static inline struct ph_task *task_here(void)
 {
-    return loop_here ? loop_here->current : NULL;
+    return ph_loop_current ? ph_loop_current->current : NULL;
 }
-int64_t clock_ms(void);
+int64_t ph_clock_ms(void);
 
-/* task.c.  Sleep until task_wake or the deadline: what wake said, PH_TIMEOUT or
+/* task.c.  Sleep until ph_task_wake or the deadline: what wake said, PH_TIMEOUT or
  * PH_CANCEL.  Whoever put the task where its waker finds it removes it after. */
-int task_block(struct ph_task *t, const char *what, int fd, int64_t deadline);
+int ph_task_block(struct ph_task *t, const char *what, int fd, int64_t deadline);
 /* The same, but neither cancel nor deadline cuts it short. */
-int task_block_fully(struct ph_task *t, const char *what);
+int ph_task_block_fully(struct ph_task *t, const char *what);
 /* 1 when it was waiting and now will run, answering rc. */
-int task_wake(struct ph_task *t, int rc);
-void task_cancel(struct ph_task *t);
-void task_run_ready(struct ph_loop *l);
-int task_start(struct ph_loop *l, struct ph_group *g, const char *name, void (*fn)(void *), void *arg, size_t stack);
-void task_sweep_arm(struct ph_loop *l);
+int ph_task_wake(struct ph_task *t, int rc);
+void ph_task_cancel(struct ph_task *t);
+void ph_task_run_ready(struct ph_loop *l);
+int ph_task_start(struct ph_loop *l, struct ph_group *g, const char *name, void (*fn)(void *), void *arg, size_t stack);
+void ph_task_sweep_arm(struct ph_loop *l);
 /* Waiting where no task runs but a loop does would stop everybody. */
-void assert_may_wait(void);
+void ph_assert_may_wait(void);
 
 /* group.c */
-void group_task_ended(struct ph_group *g, struct ph_task *t);
+void ph_group_task_ended(struct ph_group *g, struct ph_task *t);
 /* timer.c */
-void timers_init(struct ph_loop *l);
-void timers_run(struct ph_loop *l);
-int timers_sleep_ms(const struct ph_loop *l);
+void ph_timers_init(struct ph_loop *l);
+void ph_timers_run(struct ph_loop *l);
+int ph_timers_sleep_ms(const struct ph_loop *l);
 /* fd.c */
-void fds_poll(struct ph_loop *l, int timeout_ms);
-void fds_fini(struct ph_loop *l);
+void ph_fds_poll(struct ph_loop *l, int timeout_ms);
+void ph_fds_fini(struct ph_loop *l);
 /* signal.c */
-void signals_fini(struct ph_loop *l);
+void ph_signals_fini(struct ph_loop *l);
 /* disk.c */
-void disk_stop(struct ph_loop *l);
+void ph_disk_stop(struct ph_loop *l);
 
 /* stack.c: memory of tasks.  size in bytes, 0: the usual. */
 struct ph_stack {
@@ -113,11 +113,11 @@ struct ph_stack {
     size_t size;                   /* usable bytes, this struct and the task at the top included */
     unsigned valgrind_id;
 };
-struct ph_stack *stack_take(struct ph_loop *l, size_t size);
-void stack_give(struct ph_loop *l, struct ph_stack *s);
-void stack_fini(struct ph_loop *l);
+struct ph_stack *ph_stack_take(struct ph_loop *l, size_t size);
+void ph_stack_give(struct ph_loop *l, struct ph_stack *s);
+void ph_stack_fini(struct ph_loop *l);
 /* Give the pages below sp back to the kernel. */
-void stack_trim(struct ph_stack *s, const void *sp);
-struct ph_task *stack_task(struct ph_stack *s);
+void ph_stack_trim(struct ph_stack *s, const void *sp);
+struct ph_task *ph_stack_task(struct ph_stack *s);
 
 #endif

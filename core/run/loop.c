@@ -15,11 +15,11 @@
 
 #define MAIN_STACK (1u << 20)
 
-_Thread_local struct ph_loop *loop_here;
+_Thread_local struct ph_loop *ph_loop_current;
 
 struct ph_loop *ph_loop_here(void)
 {
-    return loop_here;
+    return ph_loop_current;
 }
 
 /* Each stack is two mappings (itself and its guard); half of the kernel's limit
@@ -63,7 +63,7 @@ static void on_wake(struct ph_watch *w, int ready PH_UNUSED)
 
     if (read(w->fd, &n, sizeof n) < 0 && errno != EAGAIN)
         ph_die("eventfd: %s", strerror(errno));
-    run_posts(loop_here);
+    run_posts(ph_loop_current);
 }
 
 void ph_post(struct ph_loop *l, struct ph_post *p)
@@ -81,7 +81,7 @@ void ph_post(struct ph_loop *l, struct ph_post *p)
 
 void ph_turn_hook_add(struct ph_turn_hook *h)
 {
-    ph_list_push(&loop_here->hooks, &h->node);
+    ph_list_push(&ph_loop_current->hooks, &h->node);
 }
 
 void ph_turn_hook_remove(struct ph_turn_hook *h)
@@ -104,8 +104,8 @@ static void run_hooks(struct ph_loop *l)
 static void look_around(struct ph_loop *l)
 {
     int busy = !ph_list_is_empty(&l->ready) || !ph_list_is_empty(&l->next);
-    fds_poll(l, busy ? 0 : timers_sleep_ms(l));
-    timers_run(l);
+    ph_fds_poll(l, busy ? 0 : ph_timers_sleep_ms(l));
+    ph_timers_run(l);
     while (!ph_list_is_empty(&l->next))
         ph_list_push(&l->ready, ph_list_shift(&l->next));
 }
@@ -114,13 +114,13 @@ static int loop_init(struct ph_loop *l)
 {
     memset(l, 0, sizeof *l);
     l->signal_fd = -1;
-    l->now = clock_ms();
+    l->now = ph_clock_ms();
     l->task_limit = limit_of_tasks();
     ph_list_init(&l->ready);
     ph_list_init(&l->next);
     ph_list_init(&l->tasks);
     ph_list_init(&l->hooks);
-    timers_init(l);
+    ph_timers_init(l);
     sigemptyset(&l->signals);
     sigprocmask(SIG_BLOCK, NULL, &l->old_mask);
     if ((l->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0)
@@ -131,24 +131,24 @@ static int loop_init(struct ph_loop *l)
         close(l->epoll_fd);
         return ph_fail_errno(PH_TEMP, err, "eventfd");
     }
-    loop_here = l;
+    ph_loop_current = l;
     l->wake_watch.fn = on_wake;
     return ph_watch_start(&l->wake_watch, l->wake_fd, PH_READ);
 }
 
 static void loop_fini(struct ph_loop *l)
 {
-    disk_stop(l);
+    ph_disk_stop(l);
     run_hooks(l);                  /* last words of the log */
-    signals_fini(l);
+    ph_signals_fini(l);
     ph_timer_stop(&l->sweep);
     ph_watch_stop(&l->wake_watch);
     close(l->wake_fd);
     close(l->epoll_fd);
     ph_heap_fini(&l->timers);
-    fds_fini(l);
-    stack_fini(l);
-    loop_here = NULL;
+    ph_fds_fini(l);
+    ph_stack_fini(l);
+    ph_loop_current = NULL;
 }
 
 struct first {
@@ -169,7 +169,7 @@ static void cancel_all(struct ph_loop *l)
 {
     for (struct ph_list *n = l->tasks.next, *next; n != &l->tasks; n = next) {
         next = n->next;
-        task_cancel(ph_list_of(n, struct ph_task, all));
+        ph_task_cancel(ph_list_of(n, struct ph_task, all));
     }
 }
 
@@ -178,7 +178,7 @@ static void cancel_all(struct ph_loop *l)
 static void turn(struct ph_loop *l, const struct first *first)
 {
     for (;;) {
-        task_run_ready(l);
+        ph_task_run_ready(l);
         run_hooks(l);
         if (first->done) {
             if (!l->task_count)
@@ -195,10 +195,10 @@ int ph_run_main(int (*fn)(void *), void *arg)
     struct first first = { .fn = fn, .arg = arg };
     int rc;
 
-    ph_assert(!loop_here);
+    ph_assert(!ph_loop_current);
     if ((rc = loop_init(&l)) < 0)
         return rc;
-    if ((rc = task_start(&l, NULL, "main", run_first, &first, MAIN_STACK)) == 0) {
+    if ((rc = ph_task_start(&l, NULL, "main", run_first, &first, MAIN_STACK)) == 0) {
         turn(&l, &first);
         rc = first.rc;
     }

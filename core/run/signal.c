@@ -7,7 +7,7 @@
 
 static void on_readable(struct ph_watch *w, int ready PH_UNUSED)
 {
-    struct ph_loop *l = loop_here;
+    struct ph_loop *l = ph_loop_current;
     struct signalfd_siginfo info[8];
     ssize_t n = read(w->fd, info, sizeof info);
 
@@ -21,7 +21,7 @@ static void on_readable(struct ph_watch *w, int ready PH_UNUSED)
 
 void ph_signal_watch(int signo, void (*fn)(int, void *), void *arg)
 {
-    struct ph_loop *l = loop_here;
+    struct ph_loop *l = ph_loop_current;
 
     ph_assert(l && signo > 0 && signo < 65);
     l->on_signal[signo] = (struct signal_slot){ fn, arg };
@@ -50,7 +50,7 @@ void ph_signals_reset(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-void signals_fini(struct ph_loop *l)
+void ph_signals_fini(struct ph_loop *l)
 {
     if (l->signal_fd < 0)
         return;

@@ -29,7 +29,7 @@ static size_t page(void)
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-struct ph_task *stack_task(struct ph_stack *s)
+struct ph_task *ph_stack_task(struct ph_stack *s)
 {
     return (struct ph_task *)(void *)((char *)(s + 1));
 }
@@ -66,7 +66,7 @@ static struct ph_stack *map(size_t size)
 }
 
 /* The usual size comes from the free list; a special one is mapped. */
-struct ph_stack *stack_take(struct ph_loop *l, size_t size)
+struct ph_stack *ph_stack_take(struct ph_loop *l, size_t size)
 {
     struct ph_stack *s = l->free_stacks;
 
@@ -79,7 +79,7 @@ struct ph_stack *stack_take(struct ph_loop *l, size_t size)
     return s;
 }
 
-void stack_give(struct ph_loop *l, struct ph_stack *s)
+void ph_stack_give(struct ph_loop *l, struct ph_stack *s)
 {
 #ifdef WITH_ASAN
     __asan_unpoison_memory_region(s->base, s->size);   /* frames that never returned */
@@ -89,14 +89,14 @@ void stack_give(struct ph_loop *l, struct ph_stack *s)
         return;
     }
     if (l->free_count >= KEEP_HOT)
-        stack_trim(s, s);
+        ph_stack_trim(s, s);
     s->next = l->free_stacks;
     l->free_stacks = s;
     l->free_count++;
 }
 
 /* A red zone below sp belongs to the function that stopped there. */
-void stack_trim(struct ph_stack *s, const void *sp)
+void ph_stack_trim(struct ph_stack *s, const void *sp)
 {
     uintptr_t end = ((uintptr_t)sp - 256) & ~(uintptr_t)(page() - 1);
 
@@ -104,7 +104,7 @@ void stack_trim(struct ph_stack *s, const void *sp)
         madvise(s->base, end - (uintptr_t)s->base, MADV_DONTNEED);
 }
 
-void stack_fini(struct ph_loop *l)
+void ph_stack_fini(struct ph_loop *l)
 {
     while (l->free_stacks) {
         struct ph_stack *s = l->free_stacks;

@@ -116,7 +116,7 @@ void ph_switch_raw(void **save, void *to)
 }
 #endif
 
-void switch_prepare(struct ph_switch *sw, void *bottom, size_t size, void (*entry)(void))
+void ph_switch_prepare(struct ph_switch *sw, void *bottom, size_t size, void (*entry)(void))
 {
     sw->bottom = bottom;
     sw->size = size;
@@ -134,7 +134,7 @@ void switch_prepare(struct ph_switch *sw, void *bottom, size_t size, void (*entr
 #endif
 }
 
-void switch_fini(struct ph_switch *sw)
+void ph_switch_fini(struct ph_switch *sw)
 {
 #ifdef WITH_UCONTEXT
     free(sw->sp);
@@ -142,7 +142,7 @@ void switch_fini(struct ph_switch *sw)
     sw->sp = NULL;
 }
 
-void switch_to(struct ph_switch *from, struct ph_switch *to, int last)
+void ph_switch_to(struct ph_switch *from, struct ph_switch *to, int last)
 {
 #ifdef WITH_ASAN
     __sanitizer_start_switch_fiber(last ? NULL : &from->fake, to->bottom, to->size);
@@ -155,7 +155,7 @@ void switch_to(struct ph_switch *from, struct ph_switch *to, int last)
 #endif
 }
 
-void switch_arrived(struct ph_switch *from)
+void ph_switch_arrived(struct ph_switch *from)
 {
 #ifdef WITH_ASAN
     __sanitizer_finish_switch_fiber(NULL, &from->bottom, &from->size);

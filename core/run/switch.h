@@ -22,13 +22,13 @@ struct ph_switch {
 
 /* Prepare a stack so that the first switch to it calls entry(), which never
  * returns.  bottom + size must be aligned to 16. */
-void switch_prepare(struct ph_switch *sw, void *bottom, size_t size, void (*entry)(void));
+void ph_switch_prepare(struct ph_switch *sw, void *bottom, size_t size, void (*entry)(void));
 /* Save the running one in *from, continue *to.  Returns when somebody switches
  * back.  `last`: from ends here and is never continued. */
-void switch_to(struct ph_switch *from, struct ph_switch *to, int last);
+void ph_switch_to(struct ph_switch *from, struct ph_switch *to, int last);
 /* First thing on a fresh stack: `from` is who switched here. */
-void switch_arrived(struct ph_switch *from);
+void ph_switch_arrived(struct ph_switch *from);
 /* Free what prepare made. */
-void switch_fini(struct ph_switch *sw);
+void ph_switch_fini(struct ph_switch *sw);
 
 #endif

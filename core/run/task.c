@@ -43,9 +43,9 @@ int64_t ph_deadline_set(int64_t deadline)
     return old;
 }
 
-void assert_may_wait(void)
+void ph_assert_may_wait(void)
 {
-    ph_assert(!loop_here || (loop_here->current && !loop_here->in_foreign));
+    ph_assert(!ph_loop_current || (ph_loop_current->current && !ph_loop_current->in_foreign));
 }
 
 static void make_ready(struct ph_loop *l, struct ph_task *t, int rc)
@@ -55,19 +55,19 @@ static void make_ready(struct ph_loop *l, struct ph_task *t, int rc)
     ph_list_push(&l->ready, &t->run);
 }
 
-int task_wake(struct ph_task *t, int rc)
+int ph_task_wake(struct ph_task *t, int rc)
 {
     if (t->state != TASK_WAITING)
         return 0;
-    make_ready(loop_here, t, rc);
+    make_ready(ph_loop_current, t, rc);
     return 1;
 }
 
-void task_cancel(struct ph_task *t)
+void ph_task_cancel(struct ph_task *t)
 {
     t->cancelled = 1;
     if (!t->uncancellable)
-        task_wake(t, PH_CANCEL);
+        ph_task_wake(t, PH_CANCEL);
 }
 
 /* A task's timer stays in the heap when a wait ends early: most waits end long
@@ -79,15 +79,15 @@ static void timer_due(struct ph_timer *timer)
 
     if (t->state != TASK_WAITING || t->wait_until == PH_FOREVER)
         return;
-    if (t->wait_until > loop_here->now)
+    if (t->wait_until > ph_loop_current->now)
         ph_timer_set(timer, t->wait_until);
     else
-        task_wake(t, PH_TIMEOUT);
+        ph_task_wake(t, PH_TIMEOUT);
 }
 
 static void switch_to_loop(struct ph_task *t)
 {
-    switch_to(&t->sw, &loop_here->sw, 0);
+    ph_switch_to(&t->sw, &ph_loop_current->sw, 0);
 }
 
 static int sleep_now(struct ph_task *t, const char *what, int fd)
@@ -95,18 +95,18 @@ static int sleep_now(struct ph_task *t, const char *what, int fd)
     t->state = TASK_WAITING;
     t->what = what;
     t->what_fd = fd;
-    t->since = loop_here->now;
+    t->since = ph_loop_current->now;
     t->trimmed = 0;
     t->burst = 0;
     switch_to_loop(t);
     return t->rc;
 }
 
-int task_block(struct ph_task *t, const char *what, int fd, int64_t deadline)
+int ph_task_block(struct ph_task *t, const char *what, int fd, int64_t deadline)
 {
     int rc;
 
-    assert_may_wait();
+    ph_assert_may_wait();
     if (t->ctx.deadline < deadline)
         deadline = t->ctx.deadline;
     if (t->cancelled)
@@ -122,9 +122,9 @@ int task_block(struct ph_task *t, const char *what, int fd, int64_t deadline)
     return rc;
 }
 
-int task_block_fully(struct ph_task *t, const char *what)
+int ph_task_block_fully(struct ph_task *t, const char *what)
 {
-    assert_may_wait();
+    ph_assert_may_wait();
     t->wait_until = PH_FOREVER;
     t->uncancellable = 1;
     int rc = sleep_now(t, what, -1);
@@ -134,24 +134,24 @@ int task_block_fully(struct ph_task *t, const char *what)
 
 static void task_entry(void)
 {
-    struct ph_loop *l = loop_here;
+    struct ph_loop *l = ph_loop_current;
     struct ph_task *t = l->current;
 
-    switch_arrived(&l->sw);
+    ph_switch_arrived(&l->sw);
     t->fn(t->arg);
     t->state = TASK_ENDED;
-    switch_to(&t->sw, &l->sw, 1);
+    ph_switch_to(&t->sw, &l->sw, 1);
     ph_assert(!"an ended task runs");
 }
 
-int task_start(struct ph_loop *l, struct ph_group *g, const char *name, void (*fn)(void *), void *arg, size_t size)
+int ph_task_start(struct ph_loop *l, struct ph_group *g, const char *name, void (*fn)(void *), void *arg, size_t size)
 {
     if (l->task_count >= l->task_limit)
         return ph_fail(PH_TEMP, "too many tasks (%zu)", l->task_count);
-    struct ph_stack *s = stack_take(l, size);
+    struct ph_stack *s = ph_stack_take(l, size);
     if (!s)
         return PH_TEMP;
-    struct ph_task *t = stack_task(s);
+    struct ph_task *t = ph_stack_task(s);
     const struct ph_context *from = ph_context();
     memset(t, 0, sizeof *t);
     t->stack = s;
@@ -165,7 +165,7 @@ int task_start(struct ph_loop *l, struct ph_group *g, const char *name, void (*f
     t->timer.fn = timer_due;
     t->timer.arg = t;
     snprintf(t->name, sizeof t->name, "%s", name);
-    switch_prepare(&t->sw, s->base, (size_t)((char *)s - s->base), task_entry);
+    ph_switch_prepare(&t->sw, s->base, (size_t)((char *)s - s->base), task_entry);
     ph_list_push(&l->tasks, &t->all);
     ph_list_init(&t->member);
     l->task_count++;
@@ -180,9 +180,9 @@ static void task_end(struct ph_loop *l, struct ph_task *t)
     ph_timer_stop(&t->timer);
     ph_errtext_fini(&t->ctx.error);
     if (t->group)
-        group_task_ended(t->group, t);
-    switch_fini(&t->sw);
-    stack_give(l, t->stack);       /* t is void from here */
+        ph_group_task_ended(t->group, t);
+    ph_switch_fini(&t->sw);
+    ph_stack_give(l, t->stack);       /* t is void from here */
 }
 
 /* ph_foreign: the task asks, the loop's stack answers. */
@@ -195,7 +195,7 @@ static void serve_foreign(struct ph_loop *l, struct ph_task *t)
         l->in_foreign = 1;
         t->rc = fn(l->foreign_arg);
         l->in_foreign = 0;
-        switch_to(&l->sw, &t->sw, 0);
+        ph_switch_to(&l->sw, &t->sw, 0);
     }
 }
 
@@ -204,7 +204,7 @@ static void resume(struct ph_loop *l, struct ph_task *t)
     t->state = TASK_RUNNING;
     l->current = t;
     ph_errtext_current = &t->ctx.error;
-    switch_to(&l->sw, &t->sw, 0);
+    ph_switch_to(&l->sw, &t->sw, 0);
     serve_foreign(l, t);
     ph_errtext_current = NULL;
     l->current = NULL;
@@ -212,7 +212,7 @@ static void resume(struct ph_loop *l, struct ph_task *t)
         task_end(l, t);
 }
 
-void task_run_ready(struct ph_loop *l)
+void ph_task_run_ready(struct ph_loop *l)
 {
     for (unsigned i = 0; i < RUNS_PER_TURN; i++) {
         struct ph_list *n = ph_list_shift(&l->ready);
@@ -222,13 +222,13 @@ void task_run_ready(struct ph_loop *l)
         resume(l, ph_list_of(n, struct ph_task, run));
     }
     if (l->task_count && !l->sweep.index)
-        task_sweep_arm(l);
+        ph_task_sweep_arm(l);
 }
 
 int ph_foreign(int (*fn)(void *), void *arg)
 {
     struct ph_task *t = task_here();
-    struct ph_loop *l = loop_here;
+    struct ph_loop *l = ph_loop_current;
 
     if (!t || l->in_foreign)
         return fn(arg);
@@ -246,13 +246,13 @@ int ph_yield(void)
 
     if (!t)
         return 0;
-    assert_may_wait();
+    ph_assert_may_wait();
     if (t->cancelled)
         return ph_fail(PH_CANCEL, "cancelled");
     t->state = TASK_READY;
     t->rc = 0;
     t->burst = 0;
-    ph_list_push(&loop_here->next, &t->run);
+    ph_list_push(&ph_loop_current->next, &t->run);
     switch_to_loop(t);
     return t->cancelled ? ph_fail(PH_CANCEL, "cancelled") : 0;
 }
@@ -268,8 +268,8 @@ static int sleep_plainly(int64_t when)
 {
     int64_t own = ph_context()->deadline, end = own < when ? own : when;
 
-    assert_may_wait();
-    for (int64_t ms; (ms = end - clock_ms()) > 0;) {
+    ph_assert_may_wait();
+    for (int64_t ms; (ms = end - ph_clock_ms()) > 0;) {
         struct timespec ts = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
 
         nanosleep(&ts, NULL);
@@ -283,21 +283,21 @@ int ph_sleep_until(int64_t when_ms)
 
     if (!t)
         return sleep_plainly(when_ms);
-    if (!t->cancelled && when_ms <= loop_here->now)
+    if (!t->cancelled && when_ms <= ph_loop_current->now)
         return ph_yield();
     int own_first = t->ctx.deadline < when_ms;
-    int rc = task_block(t, "time", -1, when_ms);
+    int rc = ph_task_block(t, "time", -1, when_ms);
     return rc == PH_TIMEOUT && !own_first ? 0 : rc;
 }
 
 size_t ph_tasks_count(void)
 {
-    return loop_here ? loop_here->task_count : 0;
+    return ph_loop_current ? ph_loop_current->task_count : 0;
 }
 
 void ph_tasks_dump(struct ph_buf *out)
 {
-    struct ph_loop *l = loop_here;
+    struct ph_loop *l = ph_loop_current;
 
     for (struct ph_list *n = l ? l->tasks.next : NULL; n && n != &l->tasks; n = n->next) {
         const struct ph_task *t = ph_list_of(n, struct ph_task, all);
@@ -332,15 +332,15 @@ static void sweep(struct ph_timer *timer)
             continue;
         }
 #if !defined(WITH_ASAN) && (defined(__x86_64__) || defined(__aarch64__))
-        stack_trim(t->stack, t->sw.sp);
+        ph_stack_trim(t->stack, t->sw.sp);
 #endif
         t->trimmed = 1;
     }
     if (again)
-        task_sweep_arm(l);
+        ph_task_sweep_arm(l);
 }
 
-void task_sweep_arm(struct ph_loop *l)
+void ph_task_sweep_arm(struct ph_loop *l)
 {
     l->sweep.fn = sweep;
     l->sweep.arg = l;
