@@ -20,7 +20,7 @@ const char *ph_conf_choose_dir(const char *dir)
     return from_environment && from_environment[0] ? from_environment : PH_CONF_DIR;
 }
 
-struct ph_conf *conf_new(struct ph_scope *s, const char *dir)
+struct ph_conf *ph_conf_new(struct ph_scope *s, const char *dir)
 {
     struct ph_conf *c = ph_new(s, struct ph_conf);
 
@@ -32,7 +32,7 @@ struct ph_conf *conf_new(struct ph_scope *s, const char *dir)
     return c;
 }
 
-int conf_fail_at(struct ph_place at, const char *fmt, ...)
+int ph_conf_fail_at(struct ph_place at, const char *fmt, ...)
 {
     PH_SCOPED(step, NULL);
     va_list ap;
@@ -45,7 +45,7 @@ int conf_fail_at(struct ph_place at, const char *fmt, ...)
     return ph_fail(PH_CONF, "%s:%u:%u: %.*s", at.file, at.line, at.column, PH_FMT(text));
 }
 
-struct ph_place entry_place(const struct entry *e, size_t offset)
+struct ph_place ph_entry_place(const struct entry *e, size_t offset)
 {
     const struct segment *found = NULL;
 
@@ -56,12 +56,12 @@ struct ph_place entry_place(const struct entry *e, size_t offset)
     return (struct ph_place){ e->file, found->line, found->column + (uint32_t)(offset - found->offset) };
 }
 
-void conf_put(struct ph_conf *c, struct entry *e)
+void ph_conf_put(struct ph_conf *c, struct entry *e)
 {
     ph_map_set(c->entries, e->name, e);
 }
 
-void conf_warn(struct ph_conf *c, const char *fmt, ...)
+void ph_conf_warn(struct ph_conf *c, const char *fmt, ...)
 {
     struct warning *w = ph_new(c->scope, struct warning);
     va_list ap;
@@ -88,8 +88,8 @@ int ph_conf_warning(const struct ph_conf *c, size_t *at, ph_str *text)
 
 int ph_conf_parse(struct ph_scope *s, const char *dir, const char *file, ph_str text, struct ph_conf **conf)
 {
-    struct ph_conf *c = conf_new(s, dir);
-    int rc = conf_read_text(c, ph_cstr_dup(s, ph_cstr(file)), text);
+    struct ph_conf *c = ph_conf_new(s, dir);
+    int rc = ph_conf_read_text(c, ph_cstr_dup(s, ph_cstr(file)), text);
 
     if (rc == 0)
         *conf = c;
@@ -97,7 +97,7 @@ int ph_conf_parse(struct ph_scope *s, const char *dir, const char *file, ph_str 
 }
 
 /* Bytes of an open file; PH_EOF when it changed while it was read. */
-static int read_once(struct ph_scope *s, int fd, const char *path, ph_str *text)
+static int read_once(struct ph_scope *s, int fd, const char *path, size_t max, ph_str *text)
 {
     struct stat before, after;
 
@@ -105,8 +105,8 @@ static int read_once(struct ph_scope *s, int fd, const char *path, ph_str *text)
         return ph_fail_errno(PH_TEMP, errno, "%s", path);
     if (!S_ISREG(before.st_mode))
         return ph_fail(PH_CONF, "%s: not a regular file", path);
-    if (before.st_size > PH_CONF_FILE_MAX)
-        return ph_fail(PH_CONF, "%s: larger than %u bytes", path, PH_CONF_FILE_MAX);
+    if (before.st_size < 0 || (size_t)before.st_size > max)
+        return ph_fail(PH_CONF, "%s: larger than %zu bytes", path, max);
     size_t size = (size_t)before.st_size, n = 0;
     char *mem = ph_alloc(s, size + 1);
 
@@ -127,14 +127,14 @@ static int read_once(struct ph_scope *s, int fd, const char *path, ph_str *text)
 }
 
 /* An editor that writes in place may be at work: read until nothing changed. */
-static int read_file(struct ph_scope *s, const char *path, ph_str *text)
+int ph_conf_read_file(struct ph_scope *s, const char *path, size_t max, ph_str *text)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = PH_EOF;
 
     if (fd < 0)
         return ph_fail_errno(PH_TEMP, errno, "open %s", path);
     for (int round = 0; round < 5 && rc == PH_EOF; round++)
-        rc = read_once(s, fd, path, text);
+        rc = read_once(s, fd, path, max, text);
     close(fd);
     return rc == PH_EOF ? ph_fail(PH_TEMP, "%s: changes while it is read", path) : rc;
 }
@@ -144,7 +144,7 @@ int ph_conf_open(struct ph_scope *s, const char *dir, struct ph_conf **conf)
     PH_SCOPED(step, NULL);
     const char *chosen = ph_conf_choose_dir(dir);
     ph_str path = ph_str_printf(step, "%s/main.cf", chosen), text;
-    int rc = read_file(step, path.p, &text);
+    int rc = ph_conf_read_file(step, path.p, PH_CONF_FILE_MAX, &text);
 
     return rc < 0 ? rc : ph_conf_parse(s, chosen, path.p, text, conf);
 }
@@ -163,7 +163,7 @@ static void put_setting(struct ph_conf *c, ph_str name, ph_str value, struct ph_
         e->segments = one;
         e->segment_count = 1;
     }
-    conf_put(c, e);
+    ph_conf_put(c, e);
 }
 
 /* What a program says of itself cannot be set. */
@@ -176,14 +176,14 @@ static int is_reserved(ph_str name)
 int ph_conf_service(struct ph_scope *s, struct ph_conf *base, const struct ph_setting *settings, size_t count,
                     struct ph_conf **conf)
 {
-    struct ph_conf *c = conf_new(s, base->dir);
+    struct ph_conf *c = ph_conf_new(s, base->dir);
 
     c->base = base;
     c->process_name = base->process_name;
     c->service_name = base->service_name;
     for (size_t i = 0; i < count; i++) {
         if (settings[i].name.n == 0)
-            return conf_fail_at(settings[i].place, "missing parameter name");
+            return ph_conf_fail_at(settings[i].place, "missing parameter name");
         put_setting(c, settings[i].name, settings[i].value, settings[i].place);
     }
     *conf = c;
@@ -223,7 +223,7 @@ const char *ph_conf_dir(const struct ph_conf *c)
     return c->dir;
 }
 
-const struct entry *conf_find(const struct ph_conf *c, ph_str name)
+const struct entry *ph_conf_find(const struct ph_conf *c, ph_str name)
 {
     const struct entry *e = NULL;
 
@@ -234,9 +234,9 @@ const struct entry *conf_find(const struct ph_conf *c, ph_str name)
     return e;
 }
 
-int conf_text(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text, const struct entry **e)
+int ph_conf_text(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text, const struct entry **e)
 {
-    const struct entry *set = conf_find(c, name);
+    const struct entry *set = ph_conf_find(c, name);
 
     *e = set;
     if (!set)
@@ -247,25 +247,25 @@ int conf_text(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text, 
 
 int ph_conf_raw_set(const struct ph_conf *c, ph_str name, ph_str *value, struct ph_place *place)
 {
-    const struct entry *e = conf_find(c, name);
+    const struct entry *e = ph_conf_find(c, name);
 
     if (!e)
         return PH_NONE;
     *value = e->value;
     if (place)
-        *place = entry_place(e, 0);
+        *place = ph_entry_place(e, 0);
     return PH_FOUND;
 }
 
 int ph_conf_raw_default(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *value)
 {
-    const struct ph_known *k = known_find(name);
-    const struct ph_param *row = registered_find(name);
+    const struct ph_known *k = ph_known_find(name);
+    const struct ph_param *row = ph_registered_find(name);
 
     if (k && k->computed)
-        return conf_computed(c, s, name, value) < 0 ? PH_NONE : PH_FOUND;
+        return ph_conf_computed(c, s, name, value) < 0 ? PH_NONE : PH_FOUND;
     if (!k && !row)
-        k = known_template(name);
+        k = ph_known_template(name);
     if (!k && !row)
         return PH_NONE;
     *value = ph_cstr(row ? row->def : k->def);
@@ -282,7 +282,7 @@ ph_str ph_conf_value(struct ph_conf *c, struct ph_scope *s, const char *name)
     if (rc < 0 && ph_log_warn)
         ph_log_warn("%s; using the default", ph_error());
     if (ph_conf_raw_default(c, s, ph_cstr(name), &text) == PH_FOUND &&
-        conf_expand(c, s, ph_cstr(name), text, NULL, &value) == 0)
+        ph_conf_expand_at(c, s, ph_cstr(name), text, NULL, &value) == 0)
         return value;
     return (ph_str){ "", 0 };
 }

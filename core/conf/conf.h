@@ -9,7 +9,8 @@
  * reader.c  lines to (name, value, place)      expand.c  $name and ${...}
  * conf.c    the dictionary and its look-ups    value.c   numbers, times, bounds
  * shared.c  values that are computed           known.c   the table of names
- * master.c  master.yaml (master.h; the only one that needs libyaml) */
+ * names.c   what is set, unused or misspelt    idn.c     domain names (libidn2)
+ * yaml.c    YAML to a tree (libyaml)           master.c  master.yaml (master.h) */
 #ifndef CORE_CONF_CONF_H
 #define CORE_CONF_CONF_H
 

@@ -8,8 +8,6 @@
 #include <posthorn/task.h>
 #include "core/conf/internal.h"
 
-#pragma weak ph_foreign            /* until the runtime stands */
-
 struct expansion {
     struct ph_conf *conf;
     struct ph_scope *scope;
@@ -31,7 +29,7 @@ static int fail_in(const struct source *src, const char *at, const char *what, p
     if (text.n > 60)
         text.n = 60;
     if (src->entry && src->entry->file)
-        return conf_fail_at(entry_place(src->entry, (size_t)(at - src->text.p)), "%.*s: %s: \"%.*s\"",
+        return ph_conf_fail_at(ph_entry_place(src->entry, (size_t)(at - src->text.p)), "%.*s: %s: \"%.*s\"",
                             PH_FMT(src->name), what, PH_FMT(text));
     if (src->name.n)
         return ph_fail(PH_CONF, "value of %.*s: %s: \"%.*s\"", PH_FMT(src->name), what, PH_FMT(text));
@@ -91,7 +89,7 @@ static int expand_name(struct expansion *x, const struct source *src, ph_str nam
 {
     struct source value = { .name = name };
 
-    if (conf_text(x->conf, x->scope, name, &value.text, &value.entry) != PH_FOUND)
+    if (ph_conf_text(x->conf, x->scope, name, &value.text, &value.entry) != PH_FOUND)
         return 0;
     if (x->depth >= PH_CONF_DEPTH_MAX)
         return fail_in(src, src->text.p, "more than 100 nested references", src->text);
@@ -229,11 +227,11 @@ static int expand_function(struct expansion *x, const struct source *src, ph_str
 
     if (!to_ascii && !ph_str_eq(name, PH_STR("domain_to_utf8")))
         return fail_in(src, name.p, "no such function", name);
-    if (!conf_idn)
+    if (!ph_conf_idn)
         return fail_in(src, name.p, "this program cannot convert domain names", name);
     if ((rc = expand_text(x, src, ph_str_trim(argument))) < 0)
         return rc;
-    if (conf_idn(x->scope, (ph_str){ x->out.p + mark, x->out.n - mark }, to_ascii, &result) < 0)
+    if (ph_conf_idn(x->scope, (ph_str){ x->out.p + mark, x->out.n - mark }, to_ascii, &result) < 0)
         return fail_in(src, argument.p, "not a valid domain name", argument);
     ph_buf_truncate(&x->out, mark);
     return put(x, src, result);
@@ -329,7 +327,7 @@ static int call_expand(void *arg)
     return expand_text(call->x, call->src, call->src->text);
 }
 
-int conf_expand(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text,
+int ph_conf_expand_at(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text,
                 const struct entry *e, ph_str *value)
 {
     struct source src = { .name = name, .text = text, .entry = e };
@@ -344,7 +342,7 @@ int conf_expand(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text,
     /* 100 levels do not fit on the small stack of a task. */
     struct call call = { &x, &src };
 
-    rc = ph_foreign ? ph_foreign(call_expand, &call) : call_expand(&call);
+    rc = ph_foreign(call_expand, &call);
     if (rc == 0)
         *value = ph_buf_view(&x.out);
     return rc;
@@ -352,5 +350,5 @@ int conf_expand(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text,
 
 int ph_conf_expand(struct ph_conf *c, struct ph_scope *s, ph_str text, ph_str *value)
 {
-    return conf_expand(c, s, (ph_str){ "", 0 }, text, NULL, value);
+    return ph_conf_expand_at(c, s, (ph_str){ "", 0 }, text, NULL, value);
 }

@@ -6,7 +6,7 @@
 
 #define IDN_MAX 1024u
 
-int conf_idn(struct ph_scope *s, ph_str name, int to_ascii, ph_str *out)
+int ph_conf_idn(struct ph_scope *s, ph_str name, int to_ascii, ph_str *out)
 {
     char *text = NULL;
     int rc;

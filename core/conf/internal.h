@@ -47,40 +47,42 @@ struct ph_known {
 };
 
 /* conf.c */
-const struct entry *conf_find(const struct ph_conf *c, ph_str name);
-void conf_put(struct ph_conf *c, struct entry *e);
-void conf_warn(struct ph_conf *c, const char *fmt, ...) PH_PRINTF(2, 3);
-struct ph_conf *conf_new(struct ph_scope *s, const char *dir);
+const struct entry *ph_conf_find(const struct ph_conf *c, ph_str name);
+void ph_conf_put(struct ph_conf *c, struct entry *e);
+void ph_conf_warn(struct ph_conf *c, const char *fmt, ...) PH_PRINTF(2, 3);
+struct ph_conf *ph_conf_new(struct ph_scope *s, const char *dir);
 /* The place of a byte of the value; file NULL when it has none. */
-struct ph_place entry_place(const struct entry *e, size_t offset);
+struct ph_place ph_entry_place(const struct entry *e, size_t offset);
 /* The text that holds for name: PH_FOUND and *text, *e (NULL: a default), or PH_NONE. */
-int conf_text(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text, const struct entry **e);
+int ph_conf_text(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text, const struct entry **e);
+/* The bytes of a file, at most max: 0, PH_TEMP, PH_CONF. */
+int ph_conf_read_file(struct ph_scope *s, const char *path, size_t max, ph_str *text);
 /* Start an error text with where and what: "FILE:LINE:COLUMN: fmt". */
-int conf_fail_at(struct ph_place at, const char *fmt, ...) PH_PRINTF(2, 3);
+int ph_conf_fail_at(struct ph_place at, const char *fmt, ...) PH_PRINTF(2, 3);
 
 /* reader.c: add the lines of text to the dictionary. */
-int conf_read_text(struct ph_conf *c, const char *file, ph_str text);
+int ph_conf_read_text(struct ph_conf *c, const char *file, ph_str text);
 
 /* expand.c: like ph_conf_expand; e is where the text stands (or NULL), `name`
  * what it is the value of (for messages). */
-int conf_expand(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text,
+int ph_conf_expand_at(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text,
                 const struct entry *e, ph_str *value);
 
 /* shared.c: the default of a computed parameter. */
-int conf_computed(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text);
+int ph_conf_computed(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text);
 
 /* known.c */
-const struct ph_known *known_find(ph_str name);
+const struct ph_known *ph_known_find(ph_str name);
 /* The template that name is an instance of ("smtp_recipient_limit"), or NULL. */
-const struct ph_known *known_template(ph_str name);
-size_t known_count(void);
-const struct ph_known *known_at(size_t i);
-const struct ph_param *registered_find(ph_str name);
+const struct ph_known *ph_known_template(ph_str name);
+size_t ph_known_count(void);
+const struct ph_known *ph_known_at(size_t i);
+const struct ph_param *ph_registered_find(ph_str name);
 
 /* value.c: text to the member's type; *out is int64_t or int32_t. */
-char value_unit(const char *unit, const char *def);
+char ph_value_unit(const char *unit, const char *def);
 
 /* idn.c; absent (NULL) in the small programs, which do not link libidn2. */
-int conf_idn(struct ph_scope *s, ph_str name, int to_ascii, ph_str *out) __attribute__((weak));
+int ph_conf_idn(struct ph_scope *s, ph_str name, int to_ascii, ph_str *out) __attribute__((weak));
 
 #endif

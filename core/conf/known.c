@@ -28,7 +28,7 @@ void ph_conf_register(const struct ph_param *rows, size_t count, size_t stride)
     groups[group_count++] = (struct group){ rows, count, stride };
 }
 
-const struct ph_param *registered_find(ph_str name)
+const struct ph_param *ph_registered_find(ph_str name)
 {
     for (size_t g = 0; g < group_count; g++)
         for (size_t i = 0; i < groups[g].count; i++) {
@@ -46,14 +46,14 @@ static int compare_known(const void *key, const void *row)
     return ph_str_cmp(*(const ph_str *)key, ph_cstr(((const struct ph_known *)row)->name));
 }
 
-const struct ph_known *known_find(ph_str name)
+const struct ph_known *ph_known_find(ph_str name)
 {
     return bsearch(&name, known_rows, KNOWN_COUNT, sizeof *known_rows, compare_known);
 }
 
 /* The longest suffix wins: smtp_destination_recipient_limit is of
  * *_destination_recipient_limit, not of *_recipient_limit. */
-const struct ph_known *known_template(ph_str name)
+const struct ph_known *ph_known_template(ph_str name)
 {
     const struct ph_known *best = NULL;
 
@@ -66,12 +66,12 @@ const struct ph_known *known_template(ph_str name)
     return best;
 }
 
-size_t known_count(void)
+size_t ph_known_count(void)
 {
     return KNOWN_COUNT;
 }
 
-const struct ph_known *known_at(size_t i)
+const struct ph_known *ph_known_at(size_t i)
 {
     return &known_rows[i];
 }

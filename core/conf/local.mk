@@ -4,7 +4,8 @@ noinst_LTLIBRARIES += core/conf/libmaincf.la core/conf/libconf.la
 core_conf_libmaincf_la_SOURCES = core/conf/conf.c core/conf/conf.h core/conf/internal.h core/conf/reader.c \
 	core/conf/expand.c core/conf/value.c core/conf/shared.c core/conf/known.c core/conf/names.c
 nodist_core_conf_libmaincf_la_SOURCES = core/conf/known_table.h
-core_conf_libconf_la_SOURCES = core/conf/idn.c core/conf/master.h
+core_conf_libconf_la_SOURCES = core/conf/idn.c core/conf/master.c core/conf/master.h \
+	core/conf/service.c core/conf/service.h core/conf/yaml.c core/conf/yaml.h
 core_conf_libconf_la_LIBADD = core/conf/libmaincf.la
 
 # The sources say which parameters are used; so the table is made anew each time,
@@ -23,3 +24,6 @@ CLEANFILES += core/conf/known.stamp core/conf/known_table.h
 check_PROGRAMS += t/unit/conf.t
 t_unit_conf_t_SOURCES = t/unit/conf.c
 t_unit_conf_t_LDADD = core/libposthorn.la
+check_PROGRAMS += t/unit/master_yaml.t
+t_unit_master_yaml_t_SOURCES = t/unit/master_yaml.c
+t_unit_master_yaml_t_LDADD = core/libposthorn.la

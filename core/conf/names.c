@@ -7,15 +7,15 @@
 
 int ph_conf_name_kind(const struct ph_conf *c, ph_str name)
 {
-    const struct ph_known *k = known_find(name);
+    const struct ph_known *k = ph_known_find(name);
 
-    if (registered_find(name))
+    if (ph_registered_find(name))
         return PH_NAME_KNOWN;
     if (!k)
-        k = known_template(name);
+        k = ph_known_template(name);
     if (k)
         return k->built ? PH_NAME_KNOWN : PH_NAME_PLANNED;
-    return conf_find(c, name) ? PH_NAME_USER : PH_NAME_UNKNOWN;
+    return ph_conf_find(c, name) ? PH_NAME_USER : PH_NAME_UNKNOWN;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -25,7 +25,7 @@ static int compare_names(const void *a, const void *b)
 
 size_t ph_conf_names(const struct ph_conf *c, struct ph_scope *s, int only_set, ph_str **names)
 {
-    size_t room = known_count(), n = 0, at;
+    size_t room = ph_known_count(), n = 0, at;
     void *value;
     ph_str key;
 
@@ -36,8 +36,8 @@ size_t ph_conf_names(const struct ph_conf *c, struct ph_scope *s, int only_set, 
     for (const struct ph_conf *i = c; i; i = i->base)
         for (at = 0; ph_map_next(i->entries, &at, &key, &value); )
             list[n++] = ((struct entry *)value)->name;
-    for (at = 0; !only_set && at < known_count(); at++)
-        list[n++] = ph_cstr(known_at(at)->name);
+    for (at = 0; !only_set && at < ph_known_count(); at++)
+        list[n++] = ph_cstr(ph_known_at(at)->name);
     qsort(list, n, sizeof *list, compare_names);
     size_t kept = 0;
 
@@ -108,8 +108,8 @@ static const char *nearest_known(ph_str name)
 {
     struct nearest n = nearest_start(name);
 
-    for (size_t i = 0; i < known_count(); i++)
-        consider(&n, name, known_at(i)->name);
+    for (size_t i = 0; i < ph_known_count(); i++)
+        consider(&n, name, ph_known_at(i)->name);
     return n.name;
 }
 
@@ -148,16 +148,16 @@ static void check_name(struct ph_conf *c, const struct entry *e, const struct ph
                        const struct ph_map *prefixes)
 {
     int kind = ph_conf_name_kind(c, e->name);
-    struct ph_place at = entry_place(e, 0);
+    struct ph_place at = ph_entry_place(e, 0);
     const char *near;
 
     if (kind == PH_NAME_PLANNED)
-        conf_warn(c, "%s:%u:%u: %.*s is set, but this release does not have that feature yet: it has no effect",
+        ph_conf_warn(c, "%s:%u:%u: %.*s is set, but this release does not have that feature yet: it has no effect",
                   at.file, at.line, at.column, PH_FMT(e->name));
     if (kind != PH_NAME_USER || ph_map_get(used, e->name) || has_prefix(prefixes, e->name))
         return;
     near = nearest_known(e->name);
-    conf_warn(c, "%s:%u:%u: unused parameter: %.*s=%.*s%s%s%s", at.file, at.line, at.column, PH_FMT(e->name),
+    ph_conf_warn(c, "%s:%u:%u: unused parameter: %.*s=%.*s%s%s%s", at.file, at.line, at.column, PH_FMT(e->name),
               PH_FMT(e->value), near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
 
@@ -171,12 +171,12 @@ void ph_conf_check_names(struct ph_conf *c, ph_str user_names)
     while ((word = ph_str_list(&user_names)).n)
         use_name(used, word);
     for (size_t i = 0; i < count; i++)
-        use_value(used, prefixes, conf_find(c, names[i])->value);
+        use_value(used, prefixes, ph_conf_find(c, names[i])->value);
     if (ph_conf_get(c, step, "smtpd_restriction_classes", &classes) == PH_FOUND)
         while ((word = ph_str_list(&classes)).n)
             use_name(used, word);
     for (size_t i = 0; i < count; i++) {
-        const struct entry *e = conf_find(c, names[i]);
+        const struct entry *e = ph_conf_find(c, names[i]);
 
         if (e->file)
             check_name(c, e, used, prefixes);

@@ -36,7 +36,7 @@ static struct ph_place place_of(const struct reader *r, size_t offset)
 {
     struct entry e = { .file = r->file, .segments = r->segments, .segment_count = r->count };
 
-    return entry_place(&e, offset);
+    return ph_entry_place(&e, offset);
 }
 
 /* The segments that the value [offset, offset + n) lies in, counted from its start. */
@@ -64,16 +64,16 @@ static int end_line(struct reader *r)
     if (r->count == 0)
         return 0;
     if (r->line.full || r->count > SEGMENTS_MAX)
-        return conf_fail_at(place_of(r, 0), "line longer than %u bytes", PH_CONF_VALUE_MAX);
+        return ph_conf_fail_at(place_of(r, 0), "line longer than %u bytes", PH_CONF_VALUE_MAX);
     while (name_n < trimmed.n && !ph_is_space(trimmed.p[name_n]) && trimmed.p[name_n] != '=')
         name_n++;
     at = (size_t)(trimmed.p - all.p) + name_n;
     while (at < all.n && ph_is_space(all.p[at]))
         at++;
     if (name_n == 0)
-        return conf_fail_at(place_of(r, 0), "missing attribute name: \"%.*s\"", PH_FMT(trimmed));
+        return ph_conf_fail_at(place_of(r, 0), "missing attribute name: \"%.*s\"", PH_FMT(trimmed));
     if (at == all.n || all.p[at] != '=')
-        return conf_fail_at(place_of(r, at), "missing '=' after attribute name: \"%.*s\"", PH_FMT(trimmed));
+        return ph_conf_fail_at(place_of(r, at), "missing '=' after attribute name: \"%.*s\"", PH_FMT(trimmed));
     value = ph_str_trim(ph_str_from(all, at + 1));
     struct entry *e = ph_new(r->conf->scope, struct entry);
 
@@ -86,10 +86,10 @@ static int end_line(struct reader *r)
     if (old && !ph_str_eq(old->value, e->value)) {
         struct ph_place p = place_of(r, 0);
 
-        conf_warn(r->conf, "%s:%u:%u: overriding earlier entry: %.*s=%.*s", p.file, p.line, p.column,
+        ph_conf_warn(r->conf, "%s:%u:%u: overriding earlier entry: %.*s=%.*s", p.file, p.line, p.column,
                   PH_FMT(old->name), PH_FMT(old->value));
     }
-    conf_put(r->conf, e);
+    ph_conf_put(r->conf, e);
     return 0;
 }
 
@@ -109,13 +109,13 @@ static int physical_line(struct reader *r, ph_str line, uint32_t number)
     if (content.n == 0 || content.p[0] == '#')
         return 0;
     if (ph_str_find(line, '\0') >= 0)
-        conf_warn(r->conf, "%s:%u:1: the line holds a NUL byte", r->file, number);
+        ph_conf_warn(r->conf, "%s:%u:1: the line holds a NUL byte", r->file, number);
     if (!ph_is_space(line.p[0])) {
         if ((rc = end_line(r)) < 0)
             return rc;
         begin_line(r);
     } else if (r->count == 0) {
-        conf_warn(r->conf, "%s:%u:1: skipped: the first line begins with white space, so it continues nothing: "
+        ph_conf_warn(r->conf, "%s:%u:1: skipped: the first line begins with white space, so it continues nothing: "
                   "\"%.*s\"", r->file, number, PH_FMT(content));
         return 0;
     }
@@ -127,7 +127,7 @@ static int physical_line(struct reader *r, ph_str line, uint32_t number)
     return 0;
 }
 
-int conf_read_text(struct ph_conf *c, const char *file, ph_str text)
+int ph_conf_read_text(struct ph_conf *c, const char *file, ph_str text)
 {
     PH_SCOPED(scope, NULL);
     struct reader r = { .conf = c, .file = file, .scope = scope };

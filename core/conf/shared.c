@@ -42,13 +42,13 @@ static int find_myhostname(struct ph_conf *c, struct ph_scope *s, ph_str *text)
 
 static int find_mydomain(struct ph_conf *c, struct ph_scope *s, ph_str *text)
 {
-    const struct entry *e = conf_find(c, PH_STR("myhostname"));
+    const struct entry *e = ph_conf_find(c, PH_STR("myhostname"));
     ph_str host = kernel_host(c);
     int rc = 0;
 
     if (e && !c->finding_domain) {
         c->finding_domain = 1;             /* myhostname = host.$mydomain comes back here */
-        rc = conf_expand(c, s, e->name, e->value, e, &host);
+        rc = ph_conf_expand_at(c, s, e->name, e->value, e, &host);
         c->finding_domain = 0;
     }
     if (rc == 0)
@@ -167,7 +167,7 @@ static int find_mynetworks(struct ph_conf *c, struct ph_scope *s, ph_str *text)
     return 0;
 }
 
-int conf_computed(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text)
+int ph_conf_computed(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text)
 {
     if (ph_str_eq(name, PH_STR("myhostname")))
         return find_myhostname(c, s, text);

@@ -80,7 +80,7 @@ int ph_value_level(ph_str a, ph_str b, int *order)
 }
 
 /* The unit of a bare number: the row's, else the letter its default ends with. */
-char value_unit(const char *unit, const char *def)
+char ph_value_unit(const char *unit, const char *def)
 {
     size_t n = def ? strlen(def) : 0;
 
@@ -96,7 +96,7 @@ struct place_text {
 
 static const char *describe(const struct entry *e, const char *name, struct place_text *mem)
 {
-    struct ph_place at = e ? entry_place(e, 0) : (struct ph_place){ NULL, 0, 0 };
+    struct ph_place at = e ? ph_entry_place(e, 0) : (struct ph_place){ NULL, 0, 0 };
 
     if (at.file)
         snprintf(mem->text, sizeof mem->text, "%s:%u:%u", at.file, at.line, at.column);
@@ -152,7 +152,7 @@ static int convert(const struct ph_param *row, const struct entry *e, ph_str tex
                            describe(e, row->name, &at), row->name, PH_FMT(text));
         return 0;
     case PH_TYPE_TIME:
-        if (!ph_value_time(text, value_unit(row->unit, row->def), &v->number))
+        if (!ph_value_time(text, ph_value_unit(row->unit, row->def), &v->number))
             return ph_fail(PH_CONF, "%s: bad time value or unit: %s = %.*s", describe(e, row->name, &at), row->name,
                            PH_FMT(text));
         return in_bounds(row, v->number) ? 0 : fail_bound(row, e, text);
@@ -164,16 +164,16 @@ static int convert(const struct ph_param *row, const struct entry *e, ph_str tex
 /* The value of one row: what is set, else the default of the row itself. */
 static int load_row(struct ph_conf *c, struct ph_scope *s, const struct ph_param *row, union value *v)
 {
-    const struct entry *e = conf_find(c, ph_cstr(row->name));
-    const struct ph_known *k = e ? NULL : known_find(ph_cstr(row->name));
+    const struct entry *e = ph_conf_find(c, ph_cstr(row->name));
+    const struct ph_known *k = e ? NULL : ph_known_find(ph_cstr(row->name));
     ph_str text = e ? e->value : ph_cstr(row->def);
     int rc;
 
-    if (k && k->computed && (rc = conf_computed(c, s, ph_cstr(row->name), &text)) < 0)
+    if (k && k->computed && (rc = ph_conf_computed(c, s, ph_cstr(row->name), &text)) < 0)
         return rc;
     if (row->type == PH_TYPE_RAW)
         text = ph_str_dup(s, text);
-    else if ((rc = conf_expand(c, s, ph_cstr(row->name), text, e, &text)) < 0)
+    else if ((rc = ph_conf_expand_at(c, s, ph_cstr(row->name), text, e, &text)) < 0)
         return rc;
     return convert(row, e, text, v);
 }
@@ -224,24 +224,24 @@ int ph_params_load(struct ph_conf *c, struct ph_scope *s, const struct ph_param 
 static int get_one(struct ph_conf *c, struct ph_scope *s, const char *name, uint32_t type, const char *unit,
                    union value *v)
 {
-    const struct ph_param *known = registered_find(ph_cstr(name));
-    const struct ph_known *k = known_find(ph_cstr(name));
+    const struct ph_param *known = ph_registered_find(ph_cstr(name));
+    const struct ph_known *k = ph_known_find(ph_cstr(name));
     struct ph_param row = { .name = name, .def = "", .unit = unit, .type = type };
     const struct entry *e;
     ph_str text;
     int rc;
 
     if (!k)
-        k = known_template(ph_cstr(name));
+        k = ph_known_template(ph_cstr(name));
     if (known && known->type == type)
         row = (struct ph_param){ name, known->def, NULL, unit ? unit : known->unit, type, 0, known->min, known->max };
     else if (k && k->type == type)
         row = (struct ph_param){ name, k->def, NULL, unit, type, 0, k->min, k->max };
-    if (conf_text(c, s, ph_cstr(name), &text, &e) != PH_FOUND)
+    if (ph_conf_text(c, s, ph_cstr(name), &text, &e) != PH_FOUND)
         return PH_NONE;
     if ((k && k->type == PH_TYPE_RAW) || (known && known->type == PH_TYPE_RAW))
         text = ph_str_dup(s, text);
-    else if ((rc = conf_expand(c, s, ph_cstr(name), text, e, &text)) < 0)
+    else if ((rc = ph_conf_expand_at(c, s, ph_cstr(name), text, e, &text)) < 0)
         return rc;
     return (rc = convert(&row, e, text, v)) < 0 ? rc : PH_FOUND;
 }
