@@ -43,7 +43,7 @@ static int test_spawn(void *arg PH_UNUSED)
 }
 
 static int stopped;
-static struct ph_scope *left;      /* lives longer than its task */
+static struct ph_scope *survivor;     /* lives longer than its task */
 
 static void sleeps_long(void *arg PH_UNUSED)
 {
@@ -71,7 +71,7 @@ static int test_cancel(void *arg PH_UNUSED)
     ph_scope_free(s);
     is_int(stopped, 3, "ending the scope cancels and joins, even what had not run yet");
     stopped = 0;
-    ph_spawn(ph_group_new(left = ph_scope_new(NULL)), "left", sleeps_long, NULL);
+    ph_spawn(ph_group_new(survivor = ph_scope_new(NULL)), "left", sleeps_long, NULL);
     return 0;
 }
 
@@ -479,7 +479,7 @@ int main(void)
     outside();
     is_int(ph_run_main(test_spawn, NULL), 42, "the answer of the first function");
     ph_run_main(test_cancel, NULL);
-    ph_scope_free(left);
+    ph_scope_free(survivor);
     is_int(stopped, 3, "the end of the loop cancels what still lives");
     ph_run_main(test_deadline, NULL);
     ph_run_main(test_cond, NULL);
