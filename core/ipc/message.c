@@ -1,0 +1,148 @@
+/* message: a queued message and its recipients as attributes of a frame: how
+ * qmgr tells agents and bounce what to work on. */
+#include <limits.h>
+#include <unistd.h>
+#include <posthorn/error.h>
+#include <posthorn/transport.h>
+
+/* The members that are numbers and those that are text, each by its name. */
+struct member {
+    const char *name;
+    size_t offset;
+};
+
+#define ROW(type, m) { #m, offsetof(type, m) }
+
+static const struct member numbers[] = {
+    ROW(struct ph_message, header_offset), ROW(struct ph_message, header_bytes),
+    ROW(struct ph_message, body_offset), ROW(struct ph_message, body_bytes),
+    ROW(struct ph_message, longest_line),
+};
+
+static const struct member texts[] = {
+    ROW(struct ph_message, queue_id), ROW(struct ph_message, sender),
+    ROW(struct ph_message, envelope_id), ROW(struct ph_message, dsn_ret),
+    ROW(struct ph_message, client_name), ROW(struct ph_message, client_address),
+    ROW(struct ph_message, client_port), ROW(struct ph_message, client_helo),
+    ROW(struct ph_message, client_protocol), ROW(struct ph_message, sasl_method),
+    ROW(struct ph_message, sasl_username), ROW(struct ph_message, sasl_sender),
+    ROW(struct ph_message, full_name), ROW(struct ph_message, rewrite_context),
+    ROW(struct ph_message, trace_flags),
+};
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static void *member(void *base, const struct member *m)
+{
+    return (char *)base + m->offset;
+}
+
+void ph_message_put(struct ph_frame *f, const struct ph_message *m)
+{
+    for (size_t i = 0; i < COUNT(numbers); i++)
+        ph_frame_u64(f, numbers[i].name, *(const uint64_t *)((const char *)m + numbers[i].offset));
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        const ph_str *v = (const ph_str *)(const void *)((const char *)m + texts[i].offset);
+
+        if (v->n)
+            ph_frame_str(f, texts[i].name, *v);
+    }
+    ph_frame_u64(f, "facts", m->facts);
+    ph_frame_i64(f, "arrival", m->arrival_us);
+    if (m->fd >= 0)
+        ph_frame_fd(f, m->fd);
+}
+
+/* Extents that cannot overflow in sums later on. */
+static int extent_is_sane(uint64_t offset, uint64_t bytes)
+{
+    return offset <= INT64_MAX / 4 && bytes <= INT64_MAX / 4;
+}
+
+static void close_fd(void *arg)
+{
+    struct ph_message *m = arg;
+
+    if (m->fd >= 0)
+        close(m->fd);
+}
+
+int ph_message_get(struct ph_scope *s, struct ph_frame *f, struct ph_message **out)
+{
+    struct ph_message *m = ph_new(s, struct ph_message);
+    uint64_t facts;
+
+    m->fd = -1;
+    for (size_t i = 0; i < COUNT(numbers); i++)
+        if (ph_frame_get_u64(f, numbers[i].name, member(m, &numbers[i])) != PH_FOUND)
+            return ph_fail(PH_PERM, "message without %s", numbers[i].name);
+    for (size_t i = 0; i < COUNT(texts); i++)
+        *(ph_str *)member(m, &texts[i]) = ph_frame_value(f, texts[i].name);
+    if (ph_frame_get_u64(f, "facts", &facts) != PH_FOUND || facts > UINT32_MAX ||
+        ph_frame_get_i64(f, "arrival", &m->arrival_us) != PH_FOUND || !m->queue_id.n ||
+        !extent_is_sane(m->header_offset, m->header_bytes) || !extent_is_sane(m->body_offset, m->body_bytes))
+        return ph_fail(PH_PERM, "message with bad facts, extents or times");
+    m->facts = (uint32_t)facts;
+    m->fd = ph_frame_take_fd(f, 0);
+    ph_defer(s, close_fd, m);
+    *out = m;
+    return 0;
+}
+
+void ph_recipient_put(struct ph_frame *f, const struct ph_recipient *r)
+{
+    ph_frame_u64(f, "rcpt", r->index);
+    ph_frame_str(f, "address", r->address);
+    if (r->original.n)
+        ph_frame_str(f, "original", r->original);
+    if (r->dsn_orcpt.n)
+        ph_frame_str(f, "orcpt", r->dsn_orcpt);
+    if (r->dsn_notify.n)
+        ph_frame_str(f, "notify", r->dsn_notify);
+}
+
+static uint32_t count_recipients(const struct ph_frame *f)
+{
+    uint32_t n = 0;
+    size_t at = 0;
+
+    for (ph_str name, value; ph_frame_next(f, &at, &name, &value); )
+        n += ph_str_eq(name, PH_STR("rcpt"));
+    return n;
+}
+
+/* Set the member of r that `name` says; other names are not ours. */
+static void recipient_member(struct ph_recipient *r, ph_str name, ph_str value)
+{
+    if (ph_str_eq(name, PH_STR("address")))
+        r->address = value;
+    else if (ph_str_eq(name, PH_STR("original")))
+        r->original = value;
+    else if (ph_str_eq(name, PH_STR("orcpt")))
+        r->dsn_orcpt = value;
+    else if (ph_str_eq(name, PH_STR("notify")))
+        r->dsn_notify = value;
+}
+
+int ph_recipients_get(struct ph_scope *s, const struct ph_frame *f,
+                      struct ph_recipient **list, uint32_t *n)
+{
+    uint32_t count = count_recipients(f), i = 0;
+    struct ph_recipient *r = ph_alloc_array(s, count ? count : 1, sizeof *r);
+    size_t at = 0;
+
+    for (ph_str name, value; ph_frame_next(f, &at, &name, &value); ) {
+        uint64_t index;
+
+        if (ph_str_eq(name, PH_STR("rcpt"))) {
+            if (!ph_str_u64(value, &index) || index > UINT32_MAX)
+                return ph_fail(PH_PERM, "recipient without a number");
+            r[i++].index = (uint32_t)index;
+        } else if (i) {
+            recipient_member(&r[i - 1], name, value);
+        }
+    }
+    *list = r;
+    *n = count;
+    return 0;
+}
