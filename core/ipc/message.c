@@ -1,9 +1,8 @@
-/* message: a queued message and its recipients as attributes of a frame: how
- * qmgr tells agents and bounce what to work on. */
+/* message: see message.h. */
 #include <limits.h>
 #include <unistd.h>
 #include <posthorn/error.h>
-#include <posthorn/transport.h>
+#include "core/ipc/message.h"
 
 /* The members that are numbers and those that are text, each by its name. */
 struct member {
@@ -107,7 +106,8 @@ static uint32_t count_recipients(const struct ph_frame *f)
     size_t at = 0;
 
     for (ph_str name, value; ph_frame_next(f, &at, &name, &value); )
-        n += ph_str_eq(name, PH_STR("rcpt"));
+        if (ph_str_eq(name, PH_STR("rcpt")))
+            n++;
     return n;
 }
 

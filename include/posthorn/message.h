@@ -3,7 +3,7 @@
 #ifndef POSTHORN_MESSAGE_H
 #define POSTHORN_MESSAGE_H
 
-#include <posthorn/frame.h>
+#include <posthorn/stream.h>
 
 PH_BEGIN
 
@@ -65,13 +65,6 @@ uint64_t ph_message_bytes(const struct ph_message *m);
 /* pread within the content (offset 0 = first header byte): bytes read, 0 at
  * the end, PH_TEMP.  Goes to the disk pool only when large. */
 int64_t ph_message_read(const struct ph_message *m, uint64_t offset, void *p, size_t n) PH_YIELDS;
-
-/* A message in a frame: its descriptor and its members as attributes.  put:
- * what m refers to must live until the frame is sent.  get: 0 and *m on s
- * (views into the frame, the descriptor closes with s); PH_PERM when members
- * are missing or absurd. */
-void ph_message_put(struct ph_frame *f, const struct ph_message *m);
-int ph_message_get(struct ph_scope *s, struct ph_frame *f, struct ph_message **m);
 
 PH_END
 #endif

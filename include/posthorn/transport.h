@@ -24,12 +24,6 @@ struct ph_recipient {
 #define PH_RCPT_BOUNCED  2
 #define PH_RCPT_DEFERRED 3
 
-/* Recipients in a frame, in order.  get: 0, *list on s with views into the
- * frame, *n its length (may be 0); PH_PERM when one has no number. */
-void ph_recipient_put(struct ph_frame *f, const struct ph_recipient *r);
-int ph_recipients_get(struct ph_scope *s, const struct ph_frame *f,
-                      struct ph_recipient **list, uint32_t *n);
-
 /* One outcome.  Views need to live only during the call that reports it. */
 struct ph_outcome {
     uint32_t size;

@@ -1,0 +1,227 @@
+/* service/bounce: the logs of what happened to recipients, and the notices made
+ * of them.  It alone touches bounce/, defer/ and trace/.
+ *
+ * Requests, each with queue_id; the answer has `status` and `reason`:
+ *   append log [fresh=1], then per record: index recipient original dsn_orcpt dsn_notify dsn action
+ *          text relay diagnostic_type diagnostic remote_mta_type remote_mta; all records in one
+ *          write, fresh: instead of the old ones
+ *   notify kind=bounce|delay|success + descriptor of the message, read-only; committed when answered
+ *   remove [log]
+ *   read log -> per record: index recipient dsn text
+ * Reference: bounce.8. */
+#include "bounce.h"
+
+#define P struct bounce_params
+
+static const struct ph_param rows[] = {
+    PH_P_INT(P, size_limit, "bounce_size_limit", "50000", 0, 0x7fffffff,
+             "Original text that a notice returns; a longer message is returned as its header."),
+    PH_P_STR(P, notify_classes, "notify_classes", "resource, software",
+             "What the postmaster hears of: bounce, 2bounce, delay, policy, protocol, resource, software, data."),
+    PH_P_STR1(P, bounce_recipient, "bounce_notice_recipient", "postmaster", "Who gets copies of failure notices."),
+    PH_P_STR1(P, delay_recipient, "delay_notice_recipient", "postmaster", "Who gets copies of delay warnings."),
+    PH_P_STR1(P, double_recipient, "2bounce_notice_recipient", "postmaster", "Who gets undeliverable notices."),
+    PH_P_BOOL(P, threaded, "enable_threaded_bounces", "no", "Notices refer to the Message-ID they are about."),
+};
+
+#undef P
+
+static int load_shared(struct ph_service *v, struct bounce_params *p)
+{
+    p->myhostname = ph_conf_value(v->conf, v->scope, "myhostname");
+    p->myorigin = ph_conf_value(v->conf, v->scope, "myorigin");
+    p->mail_name = ph_conf_value(v->conf, v->scope, "mail_name");
+    p->double_sender = ph_conf_value(v->conf, v->scope, "double_bounce_sender");
+    p->from_format = ph_conf_value(v->conf, v->scope, "header_from_format");
+    p->hash_names = ph_conf_value(v->conf, v->scope, "hash_queue_names");
+    if (ph_conf_get_i64(v->conf, "hash_queue_depth", &p->hash_depth) < 0 ||
+        ph_conf_get_bool(v->conf, "smtputf8_enable", &p->smtputf8) < 0 ||
+        ph_conf_get_time(v->conf, "maximal_queue_lifetime", 'd', &p->queue_lifetime) < 0)
+        return PH_CONF;
+    return 0;
+}
+
+static int bounce_open(struct ph_service *v)
+{
+    struct bounce *b = ph_new(v->scope, struct bounce);
+    int rc = ph_params_load(v->conf, v->scope, rows, sizeof rows / sizeof *rows, sizeof *rows, &b->p);
+
+    if (rc < 0 || (rc = load_shared(v, &b->p)) < 0)
+        return rc;
+    b->service = v;
+    v->self = b;
+    return 0;
+}
+
+/* ---- requests ---- */
+
+struct request {
+    struct bounce *b;
+    struct ph_scope *s;
+    struct ph_frame *f, *reply;
+    ph_str id;
+};
+
+/* The log a request is about. */
+static int get_kind(struct request *q, ph_str *kind)
+{
+    *kind = ph_frame_value(q->f, "log");
+    return log_kind_is_valid(*kind) ? 0 : ph_fail(PH_PERM, "no such log: \"%.*s\"", PH_FMT(*kind));
+}
+
+/* The records of a request: "index" begins each. */
+static size_t get_records(struct request *q, struct log_record **out)
+{
+    size_t n = 0, at = 0;
+
+    for (ph_str name, value; ph_frame_next(q->f, &at, &name, &value); )
+        if (ph_str_eq(name, PH_STR("index")))
+            n++;
+    struct log_record *list = ph_alloc_array(q->s, n + 1, sizeof *list);
+
+    n = at = 0;
+    for (ph_str name, value; ph_frame_next(q->f, &at, &name, &value); ) {
+        if (ph_str_eq(name, PH_STR("index")))
+            n++;
+        for (int i = 0; n && i < LOG_FIELDS; i++)
+            if (ph_str_eq(name, ph_cstr(log_names[i])))
+                list[n - 1].f[i] = value;
+    }
+    *out = list;
+    return n;
+}
+
+static int do_append(struct request *q)
+{
+    struct log_record *list;
+    uint64_t fresh = 0;
+    ph_str kind;
+    size_t n = get_records(q, &list);
+    int rc = get_kind(q, &kind);
+
+    if (rc < 0)
+        return rc;
+    if (!n || ph_frame_get_u64(q->f, "fresh", &fresh) == PH_PERM)
+        return ph_fail(PH_PERM, "append without a record");
+    return log_append(q->b, kind, q->id, list, n, fresh != 0);
+}
+
+static int do_notify(struct request *q)
+{
+    ph_str kind = ph_frame_value(q->f, "kind");
+    struct ph_message *m;
+    int fd = ph_frame_take_fd(q->f, 0), rc;
+    int what = ph_str_eq(kind, PH_STR("bounce")) ? NOTICE_FAILURE : ph_str_eq(kind, PH_STR("delay")) ? NOTICE_DELAY :
+               ph_str_eq(kind, PH_STR("success")) ? NOTICE_SUCCESS : 0;
+
+    if (fd < 0)
+        return ph_fail(PH_PERM, "notify without the message");
+    ph_defer_close(q->s, fd);
+    if (!what)
+        return ph_fail(PH_PERM, "no such notice: \"%.*s\"", PH_FMT(kind));
+    if ((rc = ph_message_open(q->s, fd, q->id, &m)) < 0)
+        return rc;
+    return notice_send(q->b, q->s, what, m);
+}
+
+/* Without "log": all three. */
+static int do_remove(struct request *q)
+{
+    static const ph_str all[] = { PH_STR_INIT("bounce"), PH_STR_INIT("defer"), PH_STR_INIT("trace") };
+    ph_str kind;
+    int rc = 0;
+
+    if (ph_frame_get(q->f, "log", &kind) == PH_FOUND)
+        return (rc = get_kind(q, &kind)) < 0 ? rc : log_remove(q->b, kind, q->id);
+    for (int i = 0; i < 3 && rc >= 0; i++)
+        rc = log_remove(q->b, all[i], q->id);
+    return rc;
+}
+
+static int do_read(struct request *q)
+{
+    struct log_record *list;
+    ph_str kind;
+    size_t n, bytes = 0;
+    int rc = get_kind(q, &kind);
+
+    if (rc < 0 || (rc = log_read(q->b, q->s, kind, q->id, &list, &n)) < 0)
+        return rc;
+    for (size_t i = 0; i < n && bytes < PH_FRAME_MAX / 2; i++) {
+        ph_frame_u64(q->reply, "index", list[i].index);
+        ph_frame_str(q->reply, "recipient", list[i].f[LOG_RECIPIENT]);
+        ph_frame_str(q->reply, "dsn", list[i].f[LOG_DSN]);
+        ph_frame_str(q->reply, "text", list[i].f[LOG_TEXT]);
+        bytes += list[i].f[LOG_RECIPIENT].n + list[i].f[LOG_TEXT].n + 64;
+    }
+    return 0;
+}
+
+static const struct { const char *op; int (*run)(struct request *); } ops[] = {
+    { "append", do_append }, { "notify", do_notify }, { "remove", do_remove }, { "read", do_read },
+};
+
+static int run(struct request *q)
+{
+    ph_str op = ph_frame_value(q->f, "op");
+
+    q->id = ph_frame_value(q->f, "queue_id");
+    if (!log_id_is_valid(q->id))
+        return ph_fail(PH_PERM, "bad queue id");
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (ph_str_eq(op, ph_cstr(ops[i].op)))
+            return ops[i].run(q);
+    return ph_fail(PH_PERM, "unknown request \"%.*s\"", PH_FMT(ph_str_first(op, 32)));
+}
+
+/* The answer to one request; a refused one costs the connection nothing. */
+static int respond(struct bounce *b, struct ph_scope *s, struct ph_stream *io, struct ph_frame *f)
+{
+    struct request q = { .b = b, .s = s, .f = f, .reply = ph_frame_new(s) };
+    int rc = run(&q);
+
+    if (rc == PH_CANCEL)
+        return rc;
+    if (rc < 0) {
+        q.reply = ph_frame_new(s);
+        ph_frame_cstr(q.reply, "status", rc == PH_PERM ? "perm" : "temp");
+        ph_frame_str(q.reply, "reason", ph_str_dup(s, ph_cstr(ph_error())));
+        if (rc != PH_PERM)
+            ph_log_warn("%.*s: %s", PH_FMT(q.id), ph_error());
+    } else {
+        ph_frame_cstr(q.reply, "status", "ok");
+    }
+    return ph_frame_send(io, q.reply);
+}
+
+static int bounce_serve(struct ph_service *v, struct ph_scope *session, struct ph_stream *io,
+                        const struct ph_peer *peer PH_UNUSED)
+{
+    int rc = 0;
+
+    while (rc >= 0) {
+        PH_SCOPED(s, session);
+        struct ph_frame *f;
+
+        if (!ph_stream_pending(io) && (rc = ph_stream_flush(io)) < 0)
+            break;
+        if ((rc = ph_frame_recv(io, s, 0, &f)) >= 0)
+            rc = respond(v->self, s, io, f);
+    }
+    return rc == PH_EOF ? 0 : rc;
+}
+
+static int bounce_wakeup(struct ph_service *v)
+{
+    return sweep(v->self);
+}
+
+PH_PLUGIN_SERVICE(bounce,
+    PH_IS(.exec = PH_COROUTINE, .concurrency = PH_MANY_CALLS,
+          .params = rows, .param_count = sizeof rows / sizeof *rows,
+          .summary = "logs of failed and delayed deliveries, and the notices made of them"),
+    .needs = "bounce private",
+    .uses = "cleanup qmgr",
+    .open = bounce_open,
+    .serve = bounce_serve,
+    .wakeup = bounce_wakeup);

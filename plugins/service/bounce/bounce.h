@@ -1,0 +1,111 @@
+/* bounce: what its files share.
+ *
+ * bounce.c  the service: requests in, answers out
+ * log.c     the logs bounce/, defer/, trace/: one file per message
+ * notice.c  who is told what; the text of a notice
+ * report.c  the parts of a multipart/report (RFC 3462, RFC 3464)
+ * submit.c  handing a notice to cleanup
+ * sweep.c   removing logs whose message is gone */
+#ifndef BOUNCE_H
+#define BOUNCE_H
+
+#include <posthorn/service.h>
+#include <posthorn/frame.h>
+#include <posthorn/message.h>
+
+struct bounce_params {
+    ph_str myhostname, myorigin, mail_name;
+    int64_t size_limit;
+    ph_str notify_classes;
+    ph_str bounce_recipient, delay_recipient, double_recipient;
+    ph_str double_sender;
+    ph_str from_format;
+    int32_t threaded, smtputf8;
+    int64_t queue_lifetime;
+    ph_str hash_names;
+    int64_t hash_depth;
+};
+
+struct bounce {
+    struct ph_service *service;
+    struct bounce_params p;
+};
+
+/* ---- log.c ---- */
+
+/* What a record holds; the names are those of the requests. */
+enum log_field {
+    LOG_INDEX, LOG_RECIPIENT, LOG_ORIGINAL, LOG_ORCPT, LOG_NOTIFY, LOG_DSN, LOG_ACTION, LOG_TEXT,
+    LOG_RELAY, LOG_DIAGNOSTIC_TYPE, LOG_DIAGNOSTIC, LOG_REMOTE_MTA_TYPE, LOG_REMOTE_MTA, LOG_FIELDS
+};
+extern const char *const log_names[LOG_FIELDS];
+
+struct log_record {
+    ph_str f[LOG_FIELDS];
+    uint32_t index;
+};
+
+/* 1 when it may be the name of a log: "bounce", "defer", "trace". */
+int log_kind_is_valid(ph_str kind);
+/* 1 when it has the syntax of a queue id. */
+int log_id_is_valid(ph_str id);
+/* Append in one write; `fresh`: instead of what is there.  0, or PH_TEMP:
+ * nothing counts. */
+int log_append(struct bounce *b, ph_str kind, ph_str id, const struct log_record *list, size_t n,
+               int fresh) PH_YIELDS;
+/* The last record of each recipient, in order of first appearance; no log: 0
+ * records.  0, or PH_TEMP.  Damaged records are skipped. */
+int log_read(struct bounce *b, struct ph_scope *s, ph_str kind, ph_str id,
+             struct log_record **list, size_t *n) PH_YIELDS;
+/* 0 when it is gone (or was not there), or PH_TEMP. */
+int log_remove(struct bounce *b, ph_str kind, ph_str id) PH_YIELDS;
+/* The path of a log below queue_directory. */
+ph_str log_path(struct bounce *b, struct ph_scope *s, ph_str kind, ph_str id);
+/* Pure parts, for tests: a record's text, and all good ones of a file. */
+void log_format(struct ph_buf *out, const struct log_record *r);
+void log_parse(struct ph_scope *s, ph_str text, struct log_record **list, size_t *n);
+
+/* ---- report.c ---- */
+
+#define NOTICE_FAILURE 1
+#define NOTICE_DELAY   2
+#define NOTICE_SUCCESS 3
+
+struct report {
+    struct bounce *b;
+    struct ph_scope *s;
+    const struct ph_message *m;
+    struct log_record *list;
+    size_t n;
+    int kind;                      /* NOTICE_* */
+    int postmaster;                /* 1: the copy for the postmaster */
+    int full;                      /* 1: with the body when it is small enough */
+    ph_str to;                     /* internal form */
+    ph_str id;                     /* queue id of the notice */
+    int64_t now;                   /* seconds */
+    ph_str original;               /* header, empty line and body, or header only */
+    int original_is_full;
+    ph_str boundary;
+};
+
+/* The whole notice, CRLF, from the header Date: on.  `out` ends as large as it
+ * must; 0, or PH_PERM when the limit of out was too small. */
+int report_format(struct report *r, struct ph_buf *out);
+
+/* ---- notice.c, submit.c, sweep.c ---- */
+
+/* All notices one request asks for, committed: 0; else nothing is certain. */
+int notice_send(struct bounce *b, struct ph_scope *s, int kind, const struct ph_message *m) PH_YIELDS;
+
+struct submission {
+    struct ph_stream *io;
+    ph_str id;                     /* of the new message */
+};
+/* begin: a queue id for the notice; finish: content and commit.  0, PH_TEMP. */
+int submit_begin(struct ph_scope *s, ph_str sender, int smtputf8, struct submission *out) PH_YIELDS;
+int submit_finish(struct submission *n, struct ph_scope *s, ph_str to, ph_str content) PH_YIELDS;
+
+/* Remove logs whose message qmgr does not know. */
+int sweep(struct bounce *b) PH_YIELDS;
+
+#endif

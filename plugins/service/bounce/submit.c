@@ -1,0 +1,77 @@
+/* submit: a notice enters the queue through cleanup, like any other mail. */
+#include <posthorn/client.h>
+#include "bounce.h"
+
+#define PIECE 16384u
+
+/* Read an answer: 0 and *f when it says ok. */
+static int answer(struct ph_stream *io, struct ph_scope *s, struct ph_frame **f)
+{
+    int rc = ph_frame_recv(io, s, 0, f);
+
+    if (rc < 0)
+        return rc == PH_CANCEL ? rc : ph_fail(PH_TEMP, "lost connection with cleanup");
+    if (!ph_str_eq(ph_frame_value(*f, "status"), PH_STR("ok"))) {
+        ph_str why = ph_frame_value(*f, "reason");
+
+        if (!why.n)
+            why = ph_frame_value(*f, "reply");
+        return ph_fail(PH_TEMP, "cleanup: %.*s", PH_FMT(why));
+    }
+    return 0;
+}
+
+int submit_begin(struct ph_scope *s, ph_str sender, int smtputf8, struct submission *n)
+{
+    struct ph_frame *f = ph_frame_new(s), *reply;
+    int rc = ph_service_dial(s, "cleanup", &n->io);
+
+    if (rc < 0)
+        return rc;
+    ph_frame_cstr(f, "op", "begin");
+    ph_frame_cstr(f, "who", "notice");
+    ph_frame_cstr(f, "context", "local");
+    ph_frame_cstr(f, "flags", "bounce");
+    ph_frame_str(f, "sender", sender);
+    ph_frame_cstr(f, "body", "8BITMIME");
+    ph_frame_u64(f, "smtputf8", smtputf8 != 0);
+    if ((rc = ph_frame_send(n->io, f)) < 0 || (rc = ph_stream_flush(n->io)) < 0 ||
+        (rc = answer(n->io, s, &reply)) < 0)
+        return rc;
+    n->id = ph_frame_value(reply, "queue_id");
+    return n->id.n ? 0 : ph_fail(PH_TEMP, "cleanup gave no queue id");
+}
+
+static int send_content(struct submission *n, struct ph_scope *s, ph_str content)
+{
+    int rc = 0;
+
+    for (size_t at = 0; rc >= 0 && at < content.n; ) {
+        ph_str piece = ph_str_first(ph_str_from(content, at), PIECE);
+        struct ph_frame *f = ph_frame_new(s);
+
+        ph_frame_cstr(f, "op", "content");
+        ph_frame_u64(f, "bytes", piece.n);
+        if ((rc = ph_frame_send(n->io, f)) >= 0)
+            rc = ph_stream_str(n->io, piece);
+        at += piece.n;
+    }
+    return rc;
+}
+
+int submit_finish(struct submission *n, struct ph_scope *s, ph_str to, ph_str content)
+{
+    struct ph_frame *rcpt = ph_frame_new(s), *end = ph_frame_new(s), *reply;
+    int rc;
+
+    ph_frame_cstr(rcpt, "op", "rcpt");
+    ph_frame_str(rcpt, "address", to);
+    ph_frame_str(rcpt, "original", to);
+    ph_frame_cstr(rcpt, "dsn_notify", "NEVER");
+    ph_frame_cstr(end, "op", "end");
+    ph_frame_u64(end, "facts", 0);
+    if ((rc = ph_frame_send(n->io, rcpt)) < 0 || (rc = send_content(n, s, content)) < 0 ||
+        (rc = ph_frame_send(n->io, end)) < 0 || (rc = ph_stream_flush(n->io)) < 0)
+        return rc;
+    return answer(n->io, s, &reply);
+}
