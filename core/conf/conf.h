@@ -71,6 +71,14 @@ void ph_conf_check_names(struct ph_conf *c, ph_str user_names);
 #define PH_NAME_PLANNED  2   /* a parameter that belongs to a feature not built yet */
 #define PH_NAME_USER     3   /* set by the administrator and nothing of ours */
 int ph_conf_name_kind(const struct ph_conf *c, ph_str name);
+/* 1 for a name of the table or of registered rows (not one made of a transport). */
+int ph_conf_is_listed(ph_str name);
+/* 1 when something set refers to the name; after ph_conf_check_names. */
+int ph_conf_is_used(const struct ph_conf *c, ph_str name);
+/* From now on a $name that is not defined anywhere gives a warning, once. */
+void ph_conf_note_undefined(struct ph_conf *c);
+/* Expand text as the value of `name`: a parameter of the raw class is not. */
+int ph_conf_expand_as(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text, ph_str *value);
 
 /* Raw text as it stands: PH_FOUND with *value, and *place when not NULL.
  * _set: overrides and main.cf only; _default: what holds when it is not set

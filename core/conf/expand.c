@@ -12,7 +12,7 @@ struct expansion {
     struct ph_conf *conf;
     struct ph_scope *scope;
     struct ph_buf out;
-    uint32_t depth, steps;
+    uint32_t depth, steps, testing;
 };
 
 /* Text that is being expanded, and where it stands. */
@@ -84,13 +84,22 @@ static int put(struct expansion *x, const struct source *src, ph_str text)
     return 0;
 }
 
+static void note_undefined(struct ph_conf *c, ph_str name)
+{
+    if (c->undefined && !ph_map_set(c->undefined, name, c))
+        ph_conf_warn(c, "%s/main.cf: undefined parameter: %.*s", c->dir, PH_FMT(name));
+}
+
 /* The value of a parameter, expanded; an unknown one is empty. */
 static int expand_name(struct expansion *x, const struct source *src, ph_str name)
 {
     struct source value = { .name = name };
 
-    if (ph_conf_text(x->conf, x->scope, name, &value.text, &value.entry) != PH_FOUND)
+    if (ph_conf_text(x->conf, x->scope, name, &value.text, &value.entry) != PH_FOUND) {
+        if (!x->testing)
+            note_undefined(x->conf, name);
         return 0;
+    }
     if (x->depth >= PH_CONF_DEPTH_MAX)
         return fail_in(src, src->text.p, "more than 100 nested references", src->text);
     return expand_text(x, &value, value.text);
@@ -260,7 +269,10 @@ static int expand_reference(struct expansion *x, const struct source *src, ph_st
     }
     if (rest.p[0] != '?' && rest.p[0] != ':')
         return fail_in(src, rest.p, "bad parameter name", whole);
-    if ((rc = expand_name(x, src, name)) < 0)
+    x->testing++;                  /* to ask whether it is defined is no mistake */
+    rc = expand_name(x, src, name);
+    x->testing--;
+    if (rc < 0)
         return rc;
     int truth = x->out.n > mark;
 
@@ -351,4 +363,16 @@ int ph_conf_expand_at(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str
 int ph_conf_expand(struct ph_conf *c, struct ph_scope *s, ph_str text, ph_str *value)
 {
     return ph_conf_expand_at(c, s, (ph_str){ "", 0 }, text, NULL, value);
+}
+
+int ph_conf_expand_as(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text, ph_str *value)
+{
+    const struct ph_known *k = ph_known_find(name);
+    const struct ph_param *row = ph_registered_find(name);
+
+    if ((k && k->type == PH_TYPE_RAW) || (row && row->type == PH_TYPE_RAW)) {
+        *value = text;
+        return 0;
+    }
+    return ph_conf_expand_at(c, s, name, text, ph_conf_find(c, name), value);
 }

@@ -144,8 +144,7 @@ static int has_prefix(const struct ph_map *prefixes, ph_str name)
     return 0;
 }
 
-static void check_name(struct ph_conf *c, const struct entry *e, const struct ph_map *used,
-                       const struct ph_map *prefixes)
+static void check_name(struct ph_conf *c, const struct entry *e)
 {
     int kind = ph_conf_name_kind(c, e->name);
     struct ph_place at = ph_entry_place(e, 0);
@@ -154,7 +153,7 @@ static void check_name(struct ph_conf *c, const struct entry *e, const struct ph
     if (kind == PH_NAME_PLANNED)
         ph_conf_warn(c, "%s:%u:%u: %.*s is set, but this release does not have that feature yet: it has no effect",
                   at.file, at.line, at.column, PH_FMT(e->name));
-    if (kind != PH_NAME_USER || ph_map_get(used, e->name) || has_prefix(prefixes, e->name))
+    if (kind != PH_NAME_USER || ph_map_get(c->used, e->name))
         return;
     near = nearest_known(e->name);
     ph_conf_warn(c, "%s:%u:%u: unused parameter: %.*s=%.*s%s%s%s", at.file, at.line, at.column, PH_FMT(e->name),
@@ -164,7 +163,7 @@ static void check_name(struct ph_conf *c, const struct entry *e, const struct ph
 void ph_conf_check_names(struct ph_conf *c, ph_str user_names)
 {
     PH_SCOPED(step, NULL);
-    struct ph_map *used = ph_map_new(step), *prefixes = ph_map_new(step);
+    struct ph_map *used = ph_map_new(c->scope), *prefixes = ph_map_new(step);
     ph_str *names, word, classes;
     size_t count = ph_conf_names(c, step, 1, &names);
 
@@ -175,10 +174,30 @@ void ph_conf_check_names(struct ph_conf *c, ph_str user_names)
     if (ph_conf_get(c, step, "smtpd_restriction_classes", &classes) == PH_FOUND)
         while ((word = ph_str_list(&classes)).n)
             use_name(used, word);
+    for (size_t i = 0; i < count; i++)
+        if (has_prefix(prefixes, names[i]))
+            use_name(used, names[i]);
+    c->used = used;
     for (size_t i = 0; i < count; i++) {
         const struct entry *e = ph_conf_find(c, names[i]);
 
         if (e->file)
-            check_name(c, e, used, prefixes);
+            check_name(c, e);
     }
+}
+
+int ph_conf_is_listed(ph_str name)
+{
+    return ph_known_find(name) || ph_registered_find(name);
+}
+
+int ph_conf_is_used(const struct ph_conf *c, ph_str name)
+{
+    return c->used && ph_map_get(c->used, name);
+}
+
+void ph_conf_note_undefined(struct ph_conf *c)
+{
+    if (!c->undefined)
+        c->undefined = ph_map_new(c->scope);
 }

@@ -1,0 +1,85 @@
+/* cmd: what every command does alike.  See cmd.h. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <posthorn/error.h>
+#include "core/cmd/cmd.h"
+
+static const char *name = "posthorn";
+static int fatal_status = 1;
+static void (*log_text)(const char *text);
+
+void ph_cmd_start(const char *argv0)
+{
+    const char *slash = argv0 ? strrchr(argv0, '/') : NULL;
+    int fd;
+
+    /* A closed descriptor 2 would be given to the next file opened. */
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= 2);
+    if (fd > 2)
+        close(fd);
+    if (argv0 && argv0[0])
+        name = slash ? slash + 1 : argv0;
+}
+
+const char *ph_cmd_name(void)
+{
+    return name;
+}
+
+void ph_cmd_fatal_status(int status)
+{
+    fatal_status = status;
+}
+
+void ph_cmd_log(void (*log)(const char *text))
+{
+    log_text = log;
+}
+
+static void say(const char *severity, const char *fmt, va_list ap) PH_PRINTF(2, 0);
+static void say(const char *severity, const char *fmt, va_list ap)
+{
+    PH_SCOPED(step, NULL);
+    ph_str text = ph_str_vprintf(step, fmt, ap), whole = ph_str_printf(step, "%s%.*s", severity, PH_FMT(text));
+
+    fflush(stdout);
+    fprintf(stderr, "%s: %.*s\n", name, PH_FMT(whole));
+    if (log_text)
+        log_text(whole.p);
+}
+
+void ph_cmd_fatal(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    say("fatal: ", fmt, ap);
+    va_end(ap);
+    exit(fatal_status);
+}
+
+void ph_cmd_warn(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    say("warning: ", fmt, ap);
+    va_end(ap);
+}
+
+struct ph_conf *ph_cmd_conf(struct ph_scope *s, const char *dir)
+{
+    struct ph_conf *c;
+
+    if (ph_conf_open(s, dir, &c) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    if (dir && setenv("MAIL_CONFIG", dir, 1) < 0)
+        ph_die("out of memory");
+    ph_conf_identity(c, name, name);
+    return c;
+}

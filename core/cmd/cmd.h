@@ -1,0 +1,24 @@
+/* core/cmd/cmd.h: what every command does alike: its name in messages, how it
+ * fails, the descriptors it expects. */
+#ifndef CORE_CMD_CMD_H
+#define CORE_CMD_CMD_H
+
+#include "core/conf/conf.h"
+
+/* First thing in main: remembers the last part of argv[0] for messages and
+ * opens closed descriptors 0 to 2 on /dev/null. */
+void ph_cmd_start(const char *argv0);
+const char *ph_cmd_name(void);
+/* Exit status of ph_cmd_fatal; 1 at the start. */
+void ph_cmd_fatal_status(int status);
+/* Called by ph_cmd_fatal and ph_cmd_warn with the text behind "NAME: ", to log
+ * it too; NULL: only stderr. */
+void ph_cmd_log(void (*log)(const char *text));
+/* "NAME: fatal: text" on stderr, then exit. */
+void ph_cmd_fatal(const char *fmt, ...) PH_PRINTF(1, 2) PH_NORETURN;
+/* "NAME: warning: text" on stderr. */
+void ph_cmd_warn(const char *fmt, ...) PH_PRINTF(1, 2);
+/* main.cf of -c DIR (or NULL), or fatal.  Sets MAIL_CONFIG for children. */
+struct ph_conf *ph_cmd_conf(struct ph_scope *s, const char *dir);
+
+#endif

@@ -1,0 +1,44 @@
+/* core/cmd/postconf.h: what the files of postconf share. */
+#ifndef CORE_CMD_POSTCONF_H
+#define CORE_CMD_POSTCONF_H
+
+#include <posthorn/buf.h>
+#include "core/conf/master.h"
+
+struct postconf {
+    struct ph_scope *scope;
+    struct ph_conf *conf;
+    const struct ph_master_def *master;    /* NULL when it cannot be read */
+    const char *dir;
+    int dir_chosen;                        /* -c or MAIL_CONFIG named it */
+    int defaults;                          /* -d */
+    int only_set;                          /* -n */
+    int value_only, name_only;             /* -h, -H */
+    int expand;                            /* -x */
+    int fold;                              /* -f */
+    int json;                              /* -j */
+    int quiet;                             /* -q */
+    int all_of_service;                    /* -P twice */
+    unsigned classes;                      /* -C: CLASS_* */
+};
+
+#define CLASS_BUILTIN 1u
+#define CLASS_SERVICE 2u
+#define CLASS_USER    4u
+#define CLASS_ALL     7u
+
+/* One line "name = value" in the form the options ask for; white space inside
+ * the value becomes one blank. */
+void postconf_print(const struct postconf *p, ph_str name, ph_str value);
+/* Raw text as -x wants it: expanded with c unless the class is raw. */
+ph_str postconf_text(const struct postconf *p, struct ph_conf *c, ph_str name, ph_str raw);
+/* Text with runs of white space as one blank, folded behind 80 columns with -f. */
+void postconf_put_folded(const struct postconf *p, struct ph_buf *line, ph_str text);
+void postconf_print_json(ph_str name, ph_str value);
+
+/* postconf_main.c: the parameters, or those named. */
+void postconf_main(struct postconf *p, char **names);
+/* postconf_master.c: -M, -F, -P with patterns service/type/part. */
+void postconf_master(struct postconf *p, int mode, char **patterns);
+
+#endif

@@ -1,0 +1,149 @@
+/* postconf_main: the parameters: all, those set, or those named. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <posthorn/map.h>
+#include "core/cmd/cmd.h"
+#include "core/cmd/postconf.h"
+
+/* What exists for each delivery service, by the name of the service. */
+static const char *const per_transport[] = {
+    "delivery_slot_cost", "delivery_slot_discount", "delivery_slot_loan",
+    "destination_concurrency_failed_cohort_limit", "destination_concurrency_limit",
+    "destination_concurrency_negative_feedback", "destination_concurrency_positive_feedback",
+    "destination_rate_delay", "destination_recipient_limit", "extra_recipient_limit",
+    "initial_destination_concurrency", "minimum_delivery_slots", "recipient_limit", "recipient_refill_delay",
+    "recipient_refill_limit", "transport_rate_delay",
+};
+
+static int is_transport(const struct ph_service_def *d)
+{
+    static const char *const codes[] = { "local", "error", "virtual", "smtp", "lmtp", "pipe", "discard" };
+
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (ph_str_eq(d->code, ph_cstr(codes[i])))
+            return 1;
+    return d->kind == PH_DEF_TRANSPORT;
+}
+
+/* Names that the services make, as a set. */
+static struct ph_map *service_names(const struct postconf *p)
+{
+    struct ph_map *set = ph_map_new(p->scope);
+
+    for (size_t i = 0; p->master && i < p->master->services_count; i++) {
+        const struct ph_service_def *d = &p->master->services[i];
+        int spawns = ph_str_eq(d->code, PH_STR("pipe")) || ph_str_eq(d->code, PH_STR("spawn"));
+
+        for (size_t k = 0; is_transport(d) && k < sizeof per_transport / sizeof *per_transport; k++)
+            ph_map_set(set, ph_str_printf(p->scope, "%.*s_%s", PH_FMT(d->name), per_transport[k]), set);
+        if (spawns)
+            ph_map_set(set, ph_str_printf(p->scope, "%.*s_time_limit", PH_FMT(d->name)), set);
+    }
+    return set;
+}
+
+/* The class of a name, 0 for one that nothing knows or refers to. */
+static unsigned class_of(const struct postconf *p, const struct ph_map *services, ph_str name)
+{
+    if (ph_map_get(services, name) && !ph_conf_is_listed(name))
+        return CLASS_SERVICE;
+    if (ph_conf_is_listed(name))
+        return CLASS_BUILTIN;
+    return ph_conf_is_used(p->conf, name) ? CLASS_USER : 0;
+}
+
+static void print_one(const struct postconf *p, ph_str name)
+{
+    ph_str value;
+
+    if ((p->defaults || ph_conf_raw_set(p->conf, name, &value, NULL) != PH_FOUND) &&
+        ph_conf_raw_default(p->conf, p->scope, name, &value) != PH_FOUND)
+        return;
+    postconf_print(p, name, postconf_text(p, p->conf, name, value));
+}
+
+static int compare(const void *a, const void *b)
+{
+    return ph_str_cmp(*(const ph_str *)a, *(const ph_str *)b);
+}
+
+/* All names that the options ask for, sorted, each once. */
+static size_t choose_names(const struct postconf *p, const struct ph_map *services, ph_str **names)
+{
+    ph_str *known, *list, key;
+    size_t count = ph_conf_names(p->conf, p->scope, p->only_set, &known), n = 0, at = 0, kept = 0;
+    void *value;
+
+    list = ph_alloc_array(p->scope, count + ph_map_count(services) + 2, sizeof *list);
+    for (size_t i = 0; i < count; i++)
+        if (class_of(p, services, known[i]) & p->classes)
+            list[n++] = known[i];
+    if (!p->only_set && (p->classes & CLASS_SERVICE))
+        while (ph_map_next(services, &at, &key, &value))
+            list[n++] = key;
+    if (p->only_set && p->dir_chosen && (p->classes & CLASS_BUILTIN))
+        list[n++] = PH_STR("config_directory");
+    qsort(list, n, sizeof *list, compare);
+    for (size_t i = 0; i < n; i++)
+        if (kept == 0 || !ph_str_eq(list[kept - 1], list[i]))
+            list[kept++] = list[i];
+    *names = list;
+    return kept;
+}
+
+/* Names that settings of services use, for the check of unused ones. */
+static ph_str names_in_settings(const struct postconf *p)
+{
+    struct ph_buf all;
+
+    ph_buf_init(&all, p->scope, PH_CONF_FILE_MAX);
+    for (size_t i = 0; p->master && i < p->master->services_count; i++)
+        for (size_t k = 0; k < p->master->services[i].settings_count; k++) {
+            ph_str value = p->master->services[i].settings[k].value;
+
+            while (value.n) {
+                ph_str_cut(&value, '$');
+                while (value.n && strchr("{(", value.p[0]))
+                    value = ph_str_from(value, 1);
+                for (size_t n = 0; n < value.n && (ph_is_alnum(value.p[n]) || value.p[n] == '_'); n++)
+                    ph_buf_putc(&all, value.p[n]);
+                ph_buf_putc(&all, ' ');
+            }
+        }
+    return ph_buf_view(&all);
+}
+
+static void print_warnings(const struct postconf *p)
+{
+    size_t at = 0;
+    ph_str text;
+
+    while (!p->quiet && ph_conf_warning(p->conf, &at, &text))
+        ph_cmd_warn("%.*s", PH_FMT(text));
+}
+
+void postconf_main(struct postconf *p, char **names)
+{
+    const struct ph_map *services = service_names(p);
+    ph_str *chosen;
+    size_t count;
+
+    ph_conf_check_names(p->conf, names_in_settings(p));
+    if (p->expand)
+        ph_conf_note_undefined(p->conf);
+    if (!*names) {
+        count = choose_names(p, services, &chosen);
+        for (size_t i = 0; i < count; i++)
+            print_one(p, chosen[i]);
+    }
+    for (; *names; names++) {
+        ph_str name = ph_cstr(*names), value;
+
+        if (ph_conf_name_kind(p->conf, name) == PH_NAME_UNKNOWN)
+            ph_cmd_warn("%s: unknown parameter", *names);
+        else if (!p->only_set || ph_conf_raw_set(p->conf, name, &value, NULL) == PH_FOUND)
+            print_one(p, name);
+    }
+    print_warnings(p);
+}
