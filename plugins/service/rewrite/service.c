@@ -1,0 +1,106 @@
+/* service/rewrite: answers "rewrite" and "resolve" (the trivial-rewrite of
+ * the classic architecture).  Reference: man/trivial-rewrite.8.
+ *
+ * One request holds many addresses.  A table that fails makes the whole answer
+ * status=temp: the caller tries again or says 451. */
+#include <posthorn/frame.h>
+#include <posthorn/service.h>
+#include "rewrite.h"
+
+#define ADDRESSES_MAX 10000u
+
+static int rewrite_open(struct ph_service *v)
+{
+    struct rewriter *w = ph_new(v->scope, struct rewriter);
+
+    v->self = w;
+    return rewrite_setup(w, v->conf, v->scope);
+}
+
+static void add_resolved(struct ph_frame *out, const struct resolved *r)
+{
+    ph_frame_str(out, "transport", r->transport);
+    ph_frame_str(out, "nexthop", r->nexthop);
+    ph_frame_str(out, "recipient", r->recipient);
+    ph_frame_cstr(out, "class", r->class_);
+    if (r->error)
+        ph_frame_cstr(out, "error", r->error);
+    if (r->routed)
+        ph_frame_cstr(out, "routed", "1");
+}
+
+/* Fill out for each address of the request: 0, or negative with text. */
+static int each_address(struct rewriter *w, struct ph_scope *s, const struct ph_frame *in, int resolve, struct ph_frame *out)
+{
+    ph_str sender = ph_frame_value(in, "sender"), name, value;
+    int remote = ph_str_eq(ph_frame_value(in, "context"), PH_STR("remote"));
+    ph_str origin = remote ? w->p.remote_domain : w->p.myorigin;
+    size_t at = 0, count = 0;
+
+    while (ph_frame_next(in, &at, &name, &value)) {
+        if (!ph_str_eq(name, PH_STR("address")))
+            continue;
+        if (++count > ADDRESSES_MAX)
+            return ph_fail(PH_PERM, "more than %u addresses in one request", ADDRESSES_MAX);
+        if (!resolve) {
+            ph_frame_str(out, "address", rewrite_address(w, s, value, origin));
+            continue;
+        }
+        struct resolved r;
+        int rc = rewrite_resolve(w, s, sender, value, &r);
+        if (rc < 0)
+            return rc;
+        add_resolved(out, &r);
+    }
+    return 0;
+}
+
+static int answer(struct rewriter *w, struct ph_scope *s, struct ph_stream *io, const struct ph_frame *in)
+{
+    ph_str op = ph_frame_value(in, "op");
+    struct ph_frame *out = ph_frame_new(s);
+    int resolve = ph_str_eq(op, PH_STR("resolve"));
+    int rc = PH_PERM;
+
+    ph_frame_cstr(out, "status", "ok");
+    if (resolve || ph_str_eq(op, PH_STR("rewrite")))
+        rc = each_address(w, s, in, resolve, out);
+    else
+        ph_fail(PH_PERM, "unknown request \"%.*s\"", PH_FMT(op));
+    if (rc == PH_CANCEL)
+        return rc;
+    if (rc < 0) {
+        ph_log_warn("%s", ph_error());
+        out = ph_frame_new(s);
+        ph_frame_cstr(out, "status", rc == PH_PERM ? "perm" : "temp");
+        ph_frame_str(out, "reason", ph_str_dup(s, ph_cstr(ph_error())));
+    }
+    if ((rc = ph_frame_send(io, out)) < 0)
+        return rc;
+    /* Several requests may be there: one flush answers them. */
+    return ph_stream_pending(io) ? 0 : ph_stream_flush(io);
+}
+
+static int rewrite_serve(struct ph_service *v, struct ph_scope *session, struct ph_stream *io,
+                         const struct ph_peer *peer PH_UNUSED)
+{
+    struct ph_scope *step = ph_scope_new(session);
+    struct ph_frame *in;
+    int rc;
+
+    while ((rc = ph_frame_recv(io, step, 0, &in)) > 0) {
+        if ((rc = answer(v->self, step, io, in)) < 0)
+            break;
+        ph_scope_reset(step);
+    }
+    if (rc == PH_PERM)
+        ph_log_warn("bad request from a client: %s", ph_error());
+    return rc == PH_EOF ? 0 : rc;
+}
+
+PH_PLUGIN_SERVICE(rewrite, PH_IS(.summary = "completes addresses and finds their transport and next hop", .exec = PH_COROUTINE,
+                                 .concurrency = PH_MANY_CALLS, .params = rewrite_rows,
+                                 .param_count = REWRITE_ROWS),
+    .needs = "",
+    .open = rewrite_open,
+    .serve = rewrite_serve);

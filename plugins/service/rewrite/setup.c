@@ -1,0 +1,153 @@
+/* setup: parameters, lists and our own addresses. */
+#include <ifaddrs.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <posthorn/error.h>
+#include "rewrite.h"
+
+#define ST struct rewrite_params
+const struct ph_param rewrite_rows[REWRITE_ROWS] = {
+    PH_P_STR1(ST, myorigin, "myorigin", "$myhostname", "Domain of addresses that have none."),
+    PH_P_STR(ST, mydomain, "mydomain", "", "Our domain."),
+    PH_P_STR1(ST, myhostname, "myhostname", "", "Our host name."),
+    PH_P_STR(ST, remote_domain, "remote_header_rewrite_domain", "", "Domain appended to incomplete header addresses of remote clients; empty: their headers are left alone."),
+    PH_P_STR1(ST, empty_recipient, "empty_address_recipient", "MAILER-DAEMON", "Recipient in place of the null address."),
+    PH_P_STR(ST, delimiter, "recipient_delimiter", "", "Characters that separate user and extension."),
+    PH_P_STR(ST, parent_matches, "parent_domain_matches_subdomains",
+             "debug_peer_list,fast_flush_domains,mynetworks,permit_mx_backup_networks,qmqpd_authorized_clients,relay_domains,smtpd_access_maps",
+             "Features where example.com matches its subdomains without a leading dot."),
+    PH_P_STR(ST, mydestination, "mydestination", "$myhostname, localhost.$mydomain, localhost", "Domains delivered through local_transport."),
+    PH_P_STR(ST, inet_interfaces, "inet_interfaces", "all", "Interfaces that receive mail."),
+    PH_P_STR(ST, proxy_interfaces, "proxy_interfaces", "", "Addresses on which we receive mail by way of a proxy."),
+    PH_P_STR(ST, alias_domains, "virtual_alias_domains", "$virtual_alias_maps", "Domains whose every address is an alias."),
+    PH_P_STR(ST, mailbox_domains, "virtual_mailbox_domains", "$virtual_mailbox_maps", "Domains delivered through virtual_transport."),
+    PH_P_STR(ST, relay_domains, "relay_domains", "", "Domains relayed for anybody."),
+    PH_P_STR1(ST, local_transport, "local_transport", "local:$myhostname", "Transport of mydestination."),
+    PH_P_STR1(ST, virtual_transport, "virtual_transport", "virtual", "Transport of virtual_mailbox_domains."),
+    PH_P_STR1(ST, relay_transport, "relay_transport", "relay", "Transport of relay_domains."),
+    PH_P_STR1(ST, default_transport, "default_transport", "smtp", "Transport of all other domains."),
+    PH_P_STR(ST, relayhost, "relayhost", "", "Next hop of remote mail; empty: the recipient's domain."),
+    PH_P_STR(ST, transport_maps, "transport_maps", "", "Tables that choose transport and next hop by recipient."),
+    PH_P_STR(ST, sender_relayhost_maps, "sender_dependent_relayhost_maps", "", "Tables that choose relayhost by sender."),
+    PH_P_STR(ST, sender_transport_maps, "sender_dependent_default_transport_maps", "", "Tables that choose default_transport by sender."),
+    PH_P_STR1(ST, null_relayhost_key, "empty_address_relayhost_maps_lookup_key", "<>", "Key of the null sender in sender_dependent_relayhost_maps."),
+    PH_P_STR1(ST, null_transport_key, "empty_address_default_transport_maps_lookup_key", "<>", "Key of the null sender in sender_dependent_default_transport_maps."),
+    PH_P_STR(ST, relocated_maps, "relocated_maps", "", "Tables of users that moved."),
+    PH_P_BOOL(ST, append_origin, "append_at_myorigin", "yes", "Complete user to user@$myorigin."),
+    PH_P_BOOL(ST, append_domain, "append_dot_mydomain", "no", "Complete user@host to user@host.$mydomain."),
+    PH_P_BOOL(ST, swap_bang, "swap_bangpath", "yes", "Turn site!user into user@site."),
+    PH_P_BOOL(ST, percent, "allow_percent_hack", "yes", "Turn user%domain into user@domain."),
+    PH_P_BOOL(ST, null_domain, "resolve_null_domain", "no", "Take user@ for user instead of refusing it."),
+    PH_P_BOOL(ST, numeric_domain, "resolve_numeric_domain", "no", "Take user@1.2.3.4 for user@[1.2.3.4] instead of refusing it."),
+    PH_P_BOOL(ST, relocated_prefix, "relocated_prefix_enable", "yes", "Put \"5.1.6 User has moved to\" in front of the text from relocated_maps."),
+};
+#undef ST
+_Static_assert(sizeof rewrite_rows == REWRITE_ROWS * sizeof(struct ph_param), "count the rows");
+
+static void add_own(struct rewriter *w, const struct ph_ip *ip)
+{
+    struct ph_ip *more = ph_alloc_array(w->scope, w->own_count + 1, sizeof *more);
+
+    if (w->own_count)
+        memcpy(more, w->own, w->own_count * sizeof *more);
+    more[w->own_count++] = *ip;
+    w->own = more;
+}
+
+static int from_sockaddr(const struct sockaddr *sa, struct ph_ip *ip)
+{
+    memset(ip, 0, sizeof *ip);
+    if (sa && sa->sa_family == AF_INET) {
+        ip->family = 4;
+        memcpy(ip->bytes, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
+        return 1;
+    }
+    if (sa && sa->sa_family == AF_INET6) {
+        ip->family = 6;
+        memcpy(ip->bytes, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
+        return 1;
+    }
+    return 0;
+}
+
+static int is_loopback(const struct ph_ip *ip)
+{
+    static const uint8_t v6[16] = { [15] = 1 };
+
+    return ip->family == 4 ? ip->bytes[0] == 127 : memcmp(ip->bytes, v6, 16) == 0;
+}
+
+/* all, loopback-only, or the addresses that are named. */
+static int own_interfaces(struct rewriter *w)
+{
+    ph_str list = w->p.inet_interfaces, word;
+    struct ifaddrs *all = NULL;
+    struct ph_ip ip;
+
+    while ((word = ph_str_list(&list)).n) {
+        int loop = ph_str_eq_nocase(word, PH_STR("loopback-only"));
+
+        if (!loop && !ph_str_eq_nocase(word, PH_STR("all"))) {
+            if (ph_ip_parse(word, &ip))
+                add_own(w, &ip);
+            continue;
+        }
+        if (getifaddrs(&all) < 0)
+            return ph_fail(PH_TEMP, "cannot list the network interfaces");
+        for (struct ifaddrs *i = all; i; i = i->ifa_next)
+            if (from_sockaddr(i->ifa_addr, &ip) && (!loop || is_loopback(&ip)))
+                add_own(w, &ip);
+        freeifaddrs(all);
+    }
+    list = w->p.proxy_interfaces;
+    while ((word = ph_str_list(&list)).n)
+        if (ph_ip_parse(word, &ip))
+            add_own(w, &ip);
+    return 0;
+}
+
+int rewrite_is_own(const struct rewriter *w, const struct ph_ip *ip)
+{
+    for (size_t i = 0; i < w->own_count; i++)
+        if (w->own[i].family == ip->family && memcmp(w->own[i].bytes, ip->bytes, ip->family == 4 ? 4 : 16) == 0)
+            return 1;
+    return 0;
+}
+
+/* 1 when the feature is named in parent_domain_matches_subdomains. */
+static int parents(const struct rewriter *w, const char *feature)
+{
+    ph_str list = w->p.parent_matches, word;
+
+    while ((word = ph_str_list(&list)).n)
+        if (ph_str_eq(word, ph_cstr(feature)))
+            return 1;
+    return 0;
+}
+
+static int open_list(struct rewriter *w, struct ph_conf *c, const char *what, ph_str list, struct ph_match **m)
+{
+    return ph_match_open(c, w->scope, what, list, PH_MATCH_DOMAIN | (parents(w, what) ? PH_MATCH_PARENT : 0), m);
+}
+
+int rewrite_setup(struct rewriter *w, struct ph_conf *c, struct ph_scope *s)
+{
+    struct rewrite_params *p = &w->p;
+    int rc;
+
+    w->scope = s;
+    if ((rc = ph_params_load(c, s, rewrite_rows, REWRITE_ROWS, sizeof *rewrite_rows, p)) < 0 ||
+        (rc = own_interfaces(w)) < 0 ||
+        (rc = open_list(w, c, "mydestination", p->mydestination, &w->mydestination)) < 0 ||
+        (rc = open_list(w, c, "virtual_alias_domains", p->alias_domains, &w->alias_domains)) < 0 ||
+        (rc = open_list(w, c, "virtual_mailbox_domains", p->mailbox_domains, &w->mailbox_domains)) < 0 ||
+        (rc = open_list(w, c, "relay_domains", p->relay_domains, &w->relay_domains)) < 0 ||
+        (rc = ph_maps_open(c, s, "transport_maps", p->transport_maps, PH_MAPS_FOLD, &w->transport_maps)) < 0 ||
+        (rc = ph_maps_open(c, s, "sender_dependent_relayhost_maps", p->sender_relayhost_maps, PH_MAPS_FOLD, &w->sender_relayhost)) < 0 ||
+        (rc = ph_maps_open(c, s, "sender_dependent_default_transport_maps", p->sender_transport_maps, PH_MAPS_FOLD, &w->sender_transport)) < 0 ||
+        (rc = ph_maps_open(c, s, "relocated_maps", p->relocated_maps, PH_MAPS_FOLD, &w->relocated)) < 0)
+        return rc;
+    w->parents_directly = parents(w, "transport_maps");
+    return 0;
+}
