@@ -1,0 +1,82 @@
+/* cleanup: what the parts of the cleanup service share.
+ *
+ * A message passes through as it comes: headers one at a time (bounded by
+ * header_size_limit), then the body in the pieces that arrive.  Nothing is
+ * kept but the envelope; ph_intake holds or writes the content. */
+#ifndef CLEANUP_H
+#define CLEANUP_H
+
+#include <posthorn/buf.h>
+#include <posthorn/intake.h>
+#include <posthorn/map.h>
+#include <posthorn/message.h>
+#include <posthorn/param.h>
+
+#define CLEANUP_ROWS 18
+
+struct cleanup_params {
+    ph_str myhostname, myorigin, empty_recipient, always_bcc, drop_headers, undisclosed, from_format, end_action, double_bounce;
+    int64_t message_limit, header_limit, hop_limit, duplicate_limit;
+    int32_t add_missing, original, replace_stray, append_domain, detect_8bit;
+};
+
+extern const struct ph_param cleanup_rows[CLEANUP_ROWS];
+
+/* Why a message is refused at its end; the first one noted wins by order. */
+enum cleanup_error { CLEAN_OK, CLEAN_WRITE, CLEAN_CONTENT, CLEAN_RECIPIENTS, CLEAN_HOPS, CLEAN_SIZE, CLEAN_DEFER };
+
+enum cleanup_part { IN_HEADERS, IN_BODY };
+
+/* Headers that were seen. */
+#define SAW_MESSAGE_ID 1u
+#define SAW_DATE       2u
+#define SAW_FROM       4u
+#define SAW_TO         8u
+#define SAW_RESENT    16u
+#define SAW_RESENT_ID 32u
+#define SAW_RESENT_DATE 64u
+#define SAW_RESENT_FROM 128u
+
+struct message {
+    struct ph_scope *scope;
+    const struct cleanup_params *p;
+    struct ph_intake *intake;
+    ph_str id, sender, full_name;
+    int32_t local;                 /* rewrite context */
+    int32_t auto_bcc;              /* the client allows automatic copies */
+    /* content */
+    enum cleanup_part part;
+    struct ph_buf line, header;    /* the line being gathered; the header being gathered */
+    int32_t line_cut, header_cut;  /* the rest of it is dropped */
+    int32_t carried_cr;            /* the last piece ended in a CR */
+    uint32_t saw;
+    int64_t hops;
+    ph_str message_id, resent_id;
+    uint32_t facts;
+    struct ph_map *seen;           /* recipients, for duplicate elimination */
+    enum cleanup_error error;
+    ph_str reason;                 /* words for CLEAN_DEFER, CLEAN_CONTENT */
+};
+
+/* Note an error; one that is already noted and graver stays. */
+void message_fail(struct message *m, enum cleanup_error e, const char *reason);
+
+/* content.c: n bytes of content with CRLF line ends.  0, or PH_CANCEL; other
+ * failures are noted in m->error and the rest is passed over. */
+int content_add(struct message *m, ph_str bytes) PH_YIELDS;
+/* The content is complete: closes the headers if no body came. */
+int content_end(struct message *m) PH_YIELDS;
+
+/* headers.c: one header (all its lines with CRLF) that is complete. */
+int header_add(struct message *m, ph_str raw) PH_YIELDS;
+/* All headers are there: log message-id, add what is missing. */
+int header_end(struct message *m) PH_YIELDS;
+/* 1 when the line starts like a header: name, optional blanks, colon. */
+int header_starts(ph_str line, ph_str *name);
+
+/* envelope.c */
+int envelope_sender(struct message *m, ph_str sender) PH_YIELDS;
+int envelope_recipient(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify) PH_YIELDS;
+int envelope_end(struct message *m) PH_YIELDS;
+
+#endif

@@ -1,0 +1,302 @@
+/* service/cleanup: the only way into the queue.  Reference: man/cleanup.8.
+ *
+ * One connection carries one message at a time:
+ *   begin -> reply with the queue id; rcpt, content (no reply); end -> reply.
+ * Without end the message never existed. */
+#include <posthorn/frame.h>
+#include <posthorn/service.h>
+#include "cleanup.h"
+
+#define ST struct cleanup_params
+const struct ph_param cleanup_rows[CLEANUP_ROWS] = {
+    PH_P_STR1(ST, myhostname, "myhostname", "", "Our host name."),
+    PH_P_STR1(ST, myorigin, "myorigin", "$myhostname", "Domain of addresses that have none."),
+    PH_P_STR1(ST, empty_recipient, "empty_address_recipient", "MAILER-DAEMON", "Recipient in place of the null address."),
+    PH_P_STR(ST, always_bcc, "always_bcc", "", "Address that gets a copy of every message."),
+    PH_P_STR(ST, drop_headers, "message_drop_headers", "bcc, content-length, resent-bcc, return-path", "Headers that are removed."),
+    PH_P_STR(ST, undisclosed, "undisclosed_recipients_header", "", "Header added when a message names no recipient."),
+    PH_P_STR(ST, from_format, "header_from_format", "standard", "Form of an added From: header: standard or obsolete."),
+    PH_P_STR(ST, end_action, "non_empty_end_of_header_action", "fix_quietly", "When the headers end without an empty line: fix_quietly."),
+    PH_P_STR1(ST, double_bounce, "double_bounce_sender", "double-bounce", "Sender of notices to the postmaster about undeliverable notices."),
+    PH_P_INT(ST, message_limit, "message_size_limit", "10240000", 0, 0, "Largest message in bytes; 0 means no limit."),
+    PH_P_INT(ST, header_limit, "header_size_limit", "102400", 100, 10000000, "Bytes of one header; the rest is cut off."),
+    PH_P_INT(ST, hop_limit, "hopcount_limit", "50", 1, 0, "Received: headers before a message is taken for looping."),
+    PH_P_INT(ST, duplicate_limit, "duplicate_filter_limit", "1000", 0, 0, "Recipients remembered to leave out duplicates; 0 means all."),
+    PH_P_BOOL(ST, add_missing, "always_add_missing_headers", "no", "Add Message-Id:, Date: and From: to remote mail too."),
+    PH_P_BOOL(ST, original, "enable_original_recipient", "yes", "Keep the recipient address as it was before aliasing."),
+    PH_P_BOOL(ST, replace_stray, "cleanup_replace_stray_cr_lf", "yes", "Replace CR and LF that are no line end by a blank."),
+    PH_P_BOOL(ST, append_domain, "append_dot_mydomain", "no", "Complete user@host to user@host.$mydomain."),
+    PH_P_BOOL(ST, detect_8bit, "detect_8bit_encoding_header", "yes", "Take Content-Transfer-Encoding: 8bit for a request for 8BITMIME."),
+};
+#undef ST
+
+static int cleanup_open(struct ph_service *v)
+{
+    struct cleanup_params *p = ph_new(v->scope, struct cleanup_params);
+    int rc = ph_params_load(v->conf, v->scope, cleanup_rows, CLEANUP_ROWS, sizeof *cleanup_rows, p);
+
+    if (rc < 0)
+        return rc;
+    if (!ph_str_eq(p->end_action, PH_STR("fix_quietly")))
+        return ph_fail(PH_CONF, "non_empty_end_of_header_action = %.*s is not built yet; use fix_quietly", PH_FMT(p->end_action));
+    v->self = p;
+    return 0;
+}
+
+/* What a reply says: SMTP text by error, RFC 3463 codes. */
+static ph_str smtp_text(struct message *m)
+{
+    switch (m->error) {
+    case CLEAN_DEFER:      return PH_STR("451 4.3.0 Error: queue file write error");
+    case CLEAN_SIZE:       return PH_STR("552 5.3.4 Error: message file too big");
+    case CLEAN_HOPS:       return PH_STR("554 5.4.0 Error: too many hops");
+    case CLEAN_RECIPIENTS: return PH_STR("550 5.1.0 Error: no recipients");
+    case CLEAN_CONTENT:    return PH_STR("550 5.7.1 Error: message content rejected");
+    case CLEAN_WRITE:      return PH_STR("451 4.3.0 Error: queue file write error");
+    case CLEAN_OK:         break;
+    }
+    return ph_str_printf(m->scope, "250 2.0.0 Ok: queued as %.*s", PH_FMT(m->id));
+}
+
+static const char *status_of(enum cleanup_error e)
+{
+    return e == CLEAN_OK ? "ok" : e == CLEAN_DEFER || e == CLEAN_WRITE ? "temp" : "perm";
+}
+
+static int send_reply(struct ph_stream *io, struct ph_frame *f)
+{
+    int rc = ph_frame_send(io, f);
+
+    return rc < 0 ? rc : ph_stream_flush(io);
+}
+
+static int reply_failure(struct ph_scope *s, struct ph_stream *io, int code)
+{
+    struct ph_frame *f = ph_frame_new(s);
+
+    ph_log_warn("%s", ph_error());
+    ph_frame_cstr(f, "status", code == PH_PERM ? "perm" : "temp");
+    ph_frame_cstr(f, "reply", "451 4.3.0 Error: queue file write error");
+    ph_frame_str(f, "reason", ph_str_dup(s, ph_cstr(ph_error())));
+    return send_reply(io, f);
+}
+
+/* Attributes that go into the envelope as they come. */
+static const char *const kept[] = {
+    "client_name", "client_address", "client_port", "client_helo", "client_protocol", "sasl_method", "sasl_username",
+    "sasl_sender", "envelope_id", "dsn_ret", "full_name",
+};
+
+static int keep_attributes(struct message *m, const struct ph_frame *in)
+{
+    int rc = ph_intake_attr(m->intake, "rewrite_context", m->local ? PH_STR("local") : PH_STR("remote"));
+
+    for (size_t i = 0; rc == 0 && i < sizeof kept / sizeof *kept; i++) {
+        ph_str v = ph_frame_value(in, kept[i]);
+
+        if (v.n)
+            rc = ph_intake_attr(m->intake, kept[i], v);
+    }
+    return rc;
+}
+
+static int has_flag(const struct ph_frame *in, const char *word)
+{
+    ph_str flags = ph_frame_value(in, "flags"), w;
+
+    while ((w = ph_str_word(&flags)).n)
+        if (ph_str_eq(w, ph_cstr(word)))
+            return 1;
+    return 0;
+}
+
+static struct message *message_new(struct ph_scope *s, const struct cleanup_params *p, const struct ph_frame *in)
+{
+    struct message *m = ph_new(s, struct message);
+
+    m->scope = s;
+    m->p = p;
+    m->local = !ph_str_eq(ph_frame_value(in, "context"), PH_STR("remote"));
+    m->auto_bcc = has_flag(in, "bcc");
+    m->full_name = ph_str_dup(s, ph_frame_value(in, "full_name"));
+    m->seen = ph_map_new(s);
+    ph_buf_init(&m->line, s, (size_t)p->header_limit);
+    ph_buf_init(&m->header, s, (size_t)p->header_limit);
+    if (ph_str_eq_nocase(ph_frame_value(in, "body"), PH_STR("8BITMIME")))
+        m->facts |= PH_FACT_BODY_8BIT;
+    if (ph_str_eq(ph_frame_value(in, "smtputf8"), PH_STR("1")))
+        m->facts |= PH_FACT_SMTPUTF8;
+    return m;
+}
+
+/* op=begin: 0 and *out, or negative. */
+static int begin(struct ph_scope *s, const struct cleanup_params *p, const struct ph_frame *in, struct message **out)
+{
+    struct message *m = message_new(s, p, in);
+    ph_str who = ph_frame_value(in, "who");
+    uint32_t kind = ph_str_eq(who, PH_STR("notice")) ? PH_INTAKE_NOTICE : ph_str_eq(who, PH_STR("local")) ? PH_INTAKE_LOCAL : PH_INTAKE_NET;
+    int rc = ph_intake_begin(s, kind, &m->intake);
+
+    if (rc < 0)
+        return rc;
+    m->id = ph_intake_id(m->intake);
+    if ((rc = envelope_sender(m, ph_frame_value(in, "sender"))) < 0 || (rc = keep_attributes(m, in)) < 0)
+        return ph_wrap(rc, "%.*s", PH_FMT(m->id));
+    *out = m;
+    return 0;
+}
+
+static int do_begin(struct ph_scope *s, const struct cleanup_params *p, struct ph_stream *io, const struct ph_frame *in,
+                    struct message **out)
+{
+    int rc = begin(s, p, in, out);
+
+    if (rc == PH_CANCEL)
+        return rc;
+    if (rc < 0)
+        return reply_failure(s, io, rc);
+    struct ph_frame *f = ph_frame_new(s);
+    ph_frame_cstr(f, "status", "ok");
+    ph_frame_str(f, "queue_id", (*out)->id);
+    return send_reply(io, f);
+}
+
+/* A failure here is told at the end: rcpt has no reply of its own. */
+static int do_rcpt(struct message *m, const struct ph_frame *in)
+{
+    int rc = envelope_recipient(m, ph_frame_value(in, "address"), ph_frame_value(in, "original"),
+                                ph_frame_value(in, "dsn_orcpt"), ph_frame_value(in, "dsn_notify"));
+
+    if (rc < 0 && rc != PH_CANCEL) {
+        ph_log_warn("%.*s: %s", PH_FMT(m->id), ph_error());
+        message_fail(m, CLEAN_DEFER, ph_error());
+        rc = 0;
+    }
+    return rc;
+}
+
+/* The bytes follow the frame on the stream; they are read even when the
+ * message has already failed, to stay in step. */
+static int do_content(struct message *m, struct ph_stream *io, const struct ph_frame *in)
+{
+    uint64_t left;
+    ph_str view;
+    int rc;
+
+    if (ph_frame_get_u64(in, "bytes", &left) != PH_FOUND)
+        return ph_fail(PH_PERM, "content without its length");
+    while (left) {
+        if ((rc = ph_stream_peek(io, &view)) < 0)
+            return rc;
+        /* The view is void once the intake yields: what it does not hold in
+         * memory it has written before it returns. */
+        char piece[8192];
+        size_t n = view.n < left ? view.n : (size_t)left;
+        if (n > sizeof piece)
+            n = sizeof piece;
+        __builtin_memcpy(piece, view.p, n);
+        ph_stream_skip(io, n);
+        left -= n;
+        if ((rc = content_add(m, (ph_str){ piece, n })) < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* The message is whole: commit it and tell what became of it. */
+static int do_end(struct message *m, struct ph_stream *io, const struct ph_frame *in)
+{
+    uint64_t facts = 0;
+    int rc = content_end(m);
+
+    if (rc == 0)
+        rc = envelope_end(m);
+    if (rc == PH_CANCEL)
+        return rc;
+    if (rc < 0)
+        message_fail(m, CLEAN_DEFER, ph_error());
+    if (ph_frame_get_u64(in, "facts", &facts) == PH_FOUND)
+        m->facts |= (uint32_t)facts & (PH_FACT_SMTPUTF8 | PH_FACT_BODY_8BIT | PH_FACT_NO_FINAL_EOL);
+    if (m->error == CLEAN_OK) {
+        ph_intake_facts(m->intake, m->facts);
+        if ((rc = ph_intake_commit(m->intake)) < 0) {
+            if (rc == PH_CANCEL)
+                return rc;
+            ph_log_warn("%.*s: %s", PH_FMT(m->id), ph_error());
+            message_fail(m, rc == PH_PERM ? CLEAN_SIZE : CLEAN_WRITE, ph_error());
+        }
+    } else {
+        ph_log_warn("%.*s: message rejected: %.*s", PH_FMT(m->id), PH_FMT(m->reason));
+    }
+    struct ph_frame *f = ph_frame_new(m->scope);
+    ph_frame_cstr(f, "status", status_of(m->error));
+    ph_frame_str(f, "reply", smtp_text(m));
+    ph_frame_str(f, "queue_id", m->id);
+    if (m->error != CLEAN_OK)
+        ph_frame_str(f, "reason", m->reason);
+    return send_reply(io, f);
+}
+
+/* One message per turn; `s` is reset between two, which gives back the slot of
+ * a message that was not committed. */
+struct talk {
+    const struct cleanup_params *p;
+    struct ph_scope *s, *step;
+    struct ph_stream *io;
+    struct message *m;             /* NULL between messages */
+};
+
+static int handle(struct talk *t, const struct ph_frame *in)
+{
+    ph_str op = ph_frame_value(in, "op");
+    int rc;
+
+    if (ph_str_eq(op, PH_STR("begin"))) {
+        t->m = NULL;
+        ph_scope_reset(t->s);
+        return do_begin(t->s, t->p, t->io, in, &t->m);
+    }
+    if (ph_str_eq(op, PH_STR("abort"))) {
+        t->m = NULL;
+        ph_scope_reset(t->s);
+        return 0;
+    }
+    if (!t->m)
+        return ph_fail(PH_PERM, "\"%.*s\" without a message", PH_FMT(op));
+    if (ph_str_eq(op, PH_STR("rcpt")))
+        return do_rcpt(t->m, in);
+    if (ph_str_eq(op, PH_STR("content")))
+        return do_content(t->m, t->io, in);
+    if (!ph_str_eq(op, PH_STR("end")))
+        return ph_fail(PH_PERM, "unknown request \"%.*s\"", PH_FMT(op));
+    rc = do_end(t->m, t->io, in);
+    t->m = NULL;
+    ph_scope_reset(t->s);
+    return rc;
+}
+
+static int cleanup_serve(struct ph_service *v, struct ph_scope *session, struct ph_stream *io,
+                         const struct ph_peer *peer PH_UNUSED)
+{
+    struct talk t = { .p = v->self, .s = ph_scope_new(session), .step = ph_scope_new(session), .io = io };
+    struct ph_frame *in;
+    int rc;
+
+    while ((rc = ph_frame_recv(io, t.step, 0, &in)) > 0) {
+        if ((rc = handle(&t, in)) < 0)
+            break;
+        ph_scope_reset(t.step);
+    }
+    if (t.m)
+        ph_log("%.*s: removed (canceled)", PH_FMT(t.m->id));
+    if (rc == PH_PERM)
+        ph_log_warn("bad request from a client: %s", ph_error());
+    return rc == PH_EOF ? 0 : rc;
+}
+
+PH_PLUGIN_SERVICE(cleanup, PH_IS(.summary = "completes a message and commits it to the queue", .exec = PH_COROUTINE,
+                                 .concurrency = PH_MANY_CALLS, .params = cleanup_rows, .param_count = CLEANUP_ROWS),
+    .needs = "queue private",
+    .uses = "rewrite",
+    .open = cleanup_open,
+    .serve = cleanup_serve);
