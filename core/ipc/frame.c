@@ -1,0 +1,261 @@
+/* frame: named attributes over a stream.  See posthorn/frame.h.
+ *
+ * Reading trusts nothing: the length is checked before anything is allocated,
+ * every name and value length against what is left, names byte by byte. */
+#include <string.h>
+#include <unistd.h>
+#include <posthorn/error.h>
+#include <posthorn/frame.h>
+
+#define HEAD_BYTES 8u
+#define NAME_MAX_BYTES 63u
+#define ATTRS_MAX 65535u
+
+struct attr {
+    ph_str name, value;
+};
+
+struct ph_frame {
+    struct ph_scope *scope;
+    struct attr *attr;
+    uint32_t n, cap;
+    int fd[PH_FRAME_FDS];          /* -1 when taken */
+    uint32_t fds;
+};
+
+static void put32(unsigned char *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (unsigned char)(v >> 8 * i);
+}
+
+static uint32_t get32(const unsigned char *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+struct ph_frame *ph_frame_new(struct ph_scope *s)
+{
+    struct ph_frame *f = ph_new(s, struct ph_frame);
+
+    f->scope = s;
+    return f;
+}
+
+static void add(struct ph_frame *f, ph_str name, ph_str value)
+{
+    ph_assert(f->n < ATTRS_MAX);
+    if (f->n == f->cap) {
+        uint32_t cap = f->cap ? f->cap * 2 : 8;
+        struct attr *more = ph_alloc_array(f->scope, cap, sizeof *more);
+
+        if (f->n)
+            memcpy(more, f->attr, f->n * sizeof *more);
+        f->attr = more;
+        f->cap = cap;
+    }
+    f->attr[f->n++] = (struct attr){ name, value };
+}
+
+void ph_frame_str(struct ph_frame *f, const char *name, ph_str value)
+{
+    add(f, ph_cstr(name), value);
+}
+
+void ph_frame_cstr(struct ph_frame *f, const char *name, const char *value)
+{
+    add(f, ph_cstr(name), ph_cstr(value));
+}
+
+void ph_frame_u64(struct ph_frame *f, const char *name, uint64_t value)
+{
+    char text[24], *end = text + sizeof text, *p = end;
+
+    do {
+        *--p = (char)('0' + value % 10);
+    } while (value /= 10);
+    add(f, ph_cstr(name), ph_str_dup(f->scope, (ph_str){ p, (size_t)(end - p) }));
+}
+
+void ph_frame_i64(struct ph_frame *f, const char *name, int64_t value)
+{
+    if (value >= 0)
+        ph_frame_u64(f, name, (uint64_t)value);
+    else
+        add(f, ph_cstr(name), ph_str_printf(f->scope, "%lld", (long long)value));
+}
+
+void ph_frame_fd(struct ph_frame *f, int fd)
+{
+    ph_assert(f->fds < PH_FRAME_FDS);
+    f->fd[f->fds++] = fd;
+}
+
+int ph_frame_send(struct ph_stream *io, const struct ph_frame *f)
+{
+    unsigned char head[HEAD_BYTES] = { 0 };
+    uint64_t total = HEAD_BYTES - 4;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < f->n; i++) {
+        ph_assert(f->attr[i].name.n >= 1 && f->attr[i].name.n <= NAME_MAX_BYTES);
+        total += 1 + f->attr[i].name.n + 4 + f->attr[i].value.n;
+    }
+    if (total > UINT32_MAX)
+        return ph_fail(PH_PERM, "frame of %llu bytes", (unsigned long long)total);
+    put32(head, (uint32_t)total);
+    head[4] = (unsigned char)f->fds;
+    head[6] = (unsigned char)(f->n & 0xff);
+    head[7] = (unsigned char)(f->n >> 8);
+    for (uint32_t i = 0; rc == 0 && i < f->fds; i++)
+        rc = ph_stream_send_fd(io, f->fd[i]);
+    if (rc == 0)
+        rc = ph_stream_write(io, head, sizeof head);
+    for (uint32_t i = 0; rc == 0 && i < f->n; i++) {
+        unsigned char words[1 + NAME_MAX_BYTES + 4];
+        size_t n = f->attr[i].name.n;
+
+        words[0] = (unsigned char)n;
+        memcpy(words + 1, f->attr[i].name.p, n);
+        put32(words + 1 + n, (uint32_t)f->attr[i].value.n);
+        if ((rc = ph_stream_write(io, words, n + 5)) == 0)
+            rc = ph_stream_str(io, f->attr[i].value);
+    }
+    return rc;
+}
+
+static int valid_name(ph_str name)
+{
+    for (size_t i = 0; i < name.n; i++)
+        if (!(name.p[i] >= 'a' && name.p[i] <= 'z') && !ph_is_digit(name.p[i]) && name.p[i] != '_')
+            return 0;
+    return name.n >= 1 && name.n <= NAME_MAX_BYTES;
+}
+
+/* The attributes of a whole body: 0, or PH_PERM. */
+static int parse(struct ph_frame *f, ph_str body, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        size_t n = body.n ? (unsigned char)body.p[0] : 0;
+
+        if (n == 0 || body.n < 1 + n + 4)
+            return ph_fail(PH_PERM, "frame is cut short");
+        ph_str name = ph_str_first(ph_str_from(body, 1), n);
+        if (!valid_name(name))
+            return ph_fail(PH_PERM, "frame with a bad attribute name");
+        uint32_t len = get32((const unsigned char *)body.p + 1 + n);
+        body = ph_str_from(body, 1 + n + 4);
+        if (len > body.n)
+            return ph_fail(PH_PERM, "frame is cut short");
+        add(f, name, ph_str_first(body, len));
+        body = ph_str_from(body, len);
+    }
+    return body.n ? ph_fail(PH_PERM, "frame with %zu bytes too many", body.n) : 0;
+}
+
+static void close_untaken(void *arg)
+{
+    struct ph_frame *f = arg;
+
+    for (uint32_t i = 0; i < f->fds; i++)
+        if (f->fd[i] >= 0)
+            close(f->fd[i]);
+}
+
+static int take_fds(struct ph_stream *io, struct ph_frame *f, uint32_t count)
+{
+    if (count > PH_FRAME_FDS)
+        return ph_fail(PH_PERM, "frame with %u descriptors", count);
+    if (count)
+        ph_defer(f->scope, close_untaken, f);
+    while (f->fds < count) {
+        int fd = ph_stream_take_fd(io);
+
+        if (fd < 0)
+            return ph_fail(PH_PERM, "frame without its descriptors");
+        f->fd[f->fds++] = fd;
+    }
+    return 0;
+}
+
+int ph_frame_recv(struct ph_stream *io, struct ph_scope *s, size_t max, struct ph_frame **out)
+{
+    unsigned char head[HEAD_BYTES];
+    ph_str first;
+    int rc = ph_stream_peek(io, &first);
+
+    if (rc < 0)
+        return rc;                 /* PH_EOF here is a clean end */
+    if ((rc = ph_stream_read(io, head, sizeof head)) < 0)
+        return rc == PH_EOF ? ph_fail(PH_PERM, "frame is cut short") : rc;
+    uint32_t total = get32(head);
+    if (total < HEAD_BYTES - 4 || total > (max ? max : PH_FRAME_MAX) || head[5] != 0)
+        return ph_fail(PH_PERM, "frame with a bad length (%u bytes)", total);
+    size_t n = total - (HEAD_BYTES - 4);
+    char *body = ph_alloc(s, n);
+    if ((rc = ph_stream_read(io, body, n)) < 0)
+        return rc == PH_EOF ? ph_fail(PH_PERM, "frame is cut short") : rc;
+    struct ph_frame *f = ph_frame_new(s);
+    if ((rc = take_fds(io, f, head[4])) < 0 ||
+        (rc = parse(f, (ph_str){ body, n }, (uint32_t)head[6] | (uint32_t)head[7] << 8)) < 0)
+        return rc;
+    *out = f;
+    return 1;
+}
+
+int ph_frame_get(const struct ph_frame *f, const char *name, ph_str *value)
+{
+    ph_str want = ph_cstr(name);
+
+    for (uint32_t i = 0; i < f->n; i++)
+        if (ph_str_eq(f->attr[i].name, want)) {
+            *value = f->attr[i].value;
+            return PH_FOUND;
+        }
+    return PH_NONE;
+}
+
+int ph_frame_get_u64(const struct ph_frame *f, const char *name, uint64_t *value)
+{
+    ph_str text;
+
+    if (ph_frame_get(f, name, &text) != PH_FOUND)
+        return PH_NONE;
+    return ph_str_u64(text, value) ? PH_FOUND : ph_fail(PH_PERM, "attribute %s is no number", name);
+}
+
+int ph_frame_get_i64(const struct ph_frame *f, const char *name, int64_t *value)
+{
+    ph_str text;
+
+    if (ph_frame_get(f, name, &text) != PH_FOUND)
+        return PH_NONE;
+    return ph_str_i64(text, value) ? PH_FOUND : ph_fail(PH_PERM, "attribute %s is no number", name);
+}
+
+ph_str ph_frame_value(const struct ph_frame *f, const char *name)
+{
+    ph_str value = PH_STR("");
+
+    ph_frame_get(f, name, &value);
+    return value;
+}
+
+int ph_frame_next(const struct ph_frame *f, size_t *at, ph_str *name, ph_str *value)
+{
+    if (*at >= f->n)
+        return 0;
+    *name = f->attr[*at].name;
+    *value = f->attr[(*at)++].value;
+    return 1;
+}
+
+int ph_frame_take_fd(struct ph_frame *f, unsigned i)
+{
+    if (i >= f->fds)
+        return -1;
+    int fd = f->fd[i];
+
+    f->fd[i] = -1;
+    return fd;
+}

@@ -1,0 +1,304 @@
+/* log: lines, gathered and sent in batches.  See posthorn/log.h and log.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+#include <posthorn/buf.h>
+#include <posthorn/clock.h>
+#include <posthorn/error.h>
+#include "core/run/context.h"
+#include "core/run/log.h"
+#include "core/run/loop.h"
+
+#define LINE_MAX_BYTES 2000u
+#define GATHER_MAX (512u << 10)
+
+/* One per process: the loop's thread alone uses it (pool threads do not log). */
+static struct {
+    int fd;                        /* file, stdout, stderr, or the syslog socket; -1 none */
+    int is_syslog, is_pipe, own_fd;
+    char name[128], service[64], host[64], program[64];
+    int verbosity;
+    struct ph_buf out;             /* lines; for syslog each ends in NUL, not LF */
+    uint64_t dropped;
+    struct ph_turn_hook hook;
+    int hooked;
+    time_t stamp_second;           /* the second that stamp shows */
+    char stamp[32];
+} sink = { .fd = -1 };
+
+static void copy(char *to, size_t size, const char *from)
+{
+    snprintf(to, size, "%s", from ? from : "");
+}
+
+static int open_syslog(void)
+{
+    struct sockaddr_un sa = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    /* Without a syslogd lines are counted as dropped; a later one may be there. */
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&sa, sizeof sa) < 0) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+static int open_file(const struct ph_log_options *o, int *own)
+{
+    *own = 0;
+    if (strcmp(o->file, "/dev/stdout") == 0)
+        return 1;
+    if (strcmp(o->file, "/dev/stderr") == 0)
+        return 2;
+    *own = 1;
+    return open(o->file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, o->mode ? o->mode : 0600);
+}
+
+int ph_log_open(const struct ph_log_options *o)
+{
+    int is_syslog = !o->file || !o->file[0], own = 1;
+    int fd = is_syslog ? open_syslog() : open_file(o, &own);
+
+    if (fd < 0 && !is_syslog)
+        return ph_fail_errno(PH_TEMP, errno, "open log file %s", o->file);
+    ph_log_flush();
+    if (sink.own_fd && sink.fd >= 0)
+        close(sink.fd);
+    sink.fd = fd;
+    sink.own_fd = own;
+    sink.is_syslog = is_syslog;
+    sink.is_pipe = !is_syslog && !own;
+    sink.verbosity = o->verbosity;
+    copy(sink.name, sizeof sink.name, o->syslog_name && o->syslog_name[0] ? o->syslog_name : "postfix");
+    copy(sink.service, sizeof sink.service, o->service);
+    copy(sink.program, sizeof sink.program, o->program);
+    copy(sink.host, sizeof sink.host, o->host && o->host[0] ? o->host : "amnesiac");
+    sink.host[strcspn(sink.host, ".")] = 0;
+    return 0;
+}
+
+int ph_log_fd(void) { return sink.is_syslog ? -1 : sink.fd; }
+void ph_log_verbosity(int level) { sink.verbosity = level; }
+
+const char *ph_log_service(const char *name)
+{
+    struct ph_context *c = ph_context();
+    const char *old = c->log_service;
+
+    c->log_service = name;
+    return old;
+}
+
+/* A terminal or pipe that is full must not stop us. */
+static int takes_more(void)
+{
+    struct pollfd p = { .fd = sink.fd, .events = POLLOUT };
+
+    return !sink.is_pipe || (poll(&p, 1, 0) == 1 && p.revents & POLLOUT);
+}
+
+static void flush_file(void)
+{
+    while (sink.out.n && takes_more()) {
+        /* A pipe takes PIPE_BUF bytes whole when it says that it takes any. */
+        size_t n = sink.is_pipe && sink.out.n > 4096 ? 4096 : sink.out.n;
+        ssize_t done = write(sink.fd, sink.out.p, n);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0) {
+            sink.dropped++;
+            if (errno != EAGAIN)
+                ph_buf_reset(&sink.out);   /* disk full: the next lines have their chance */
+            return;
+        }
+        ph_buf_shift(&sink.out, (size_t)done);
+    }
+}
+
+static void flush_syslog(void)
+{
+    while (sink.out.n) {
+        size_t n = strlen(sink.out.p);
+
+        if (sink.fd < 0)
+            sink.fd = open_syslog();
+        if (sink.fd < 0 || (send(sink.fd, sink.out.p, n, MSG_NOSIGNAL) < 0 && errno != EMSGSIZE)) {
+            if (sink.fd >= 0 && (errno == EAGAIN || errno == ENOBUFS))
+                return;            /* syslogd is slow: keep them */
+            if (sink.fd >= 0)
+                close(sink.fd);
+            sink.fd = -1;          /* it went away: drop this line, look again at the next */
+            sink.dropped++;
+        }
+        ph_buf_shift(&sink.out, n + 1);
+    }
+}
+
+void ph_log_flush(void)
+{
+    if (sink.out.n == 0)
+        return;
+    if (sink.is_syslog)
+        flush_syslog();
+    else if (sink.fd >= 0)
+        flush_file();
+}
+
+static void at_turn_end(void *arg PH_UNUSED)
+{
+    ph_log_flush();
+}
+
+void ph_log_join_loop(void)
+{
+    if (sink.hooked)
+        return;
+    sink.hook.fn = at_turn_end;
+    ph_turn_hook_add(&sink.hook);
+    sink.hooked = 1;
+}
+
+static void put_stamp(struct ph_buf *b)
+{
+    time_t now = (time_t)(ph_wall_us() / 1000000);
+    struct tm tm;
+
+    if (now != sink.stamp_second) {
+        strftime(sink.stamp, sizeof sink.stamp, "%b %e %H:%M:%S", localtime_r(&now, &tm));
+        sink.stamp_second = now;
+    }
+    ph_buf_puts(b, sink.stamp);
+}
+
+/* Control bytes would let a peer write log lines of its own; valid UTF-8 stays. */
+static void put_text(struct ph_buf *b, const char *severity, char *text, size_t n)
+{
+    int utf8 = ph_str_is_utf8((ph_str){ text, n });
+
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8))
+            text[i] = '?';
+    }
+    ph_buf_puts(b, severity);
+    ph_buf_put(b, text, n);
+}
+
+static void put_line(const char *service, int priority, const char *severity, char *text, size_t n)
+{
+    size_t before = sink.out.n;
+
+    if (!sink.out.p)
+        ph_buf_init(&sink.out, NULL, GATHER_MAX);
+    sink.out.full = 0;
+    if (sink.is_syslog) {
+        ph_buf_printf(&sink.out, "<%d>", LOG_MAIL | priority);
+        put_stamp(&sink.out);
+        ph_buf_putc(&sink.out, ' ');
+    } else {
+        put_stamp(&sink.out);
+        ph_buf_printf(&sink.out, " %s ", sink.host);
+    }
+    ph_buf_printf(&sink.out, "%s/%s[%d]: ", sink.name, service, (int)getpid());
+    put_text(&sink.out, severity, text, n);
+    ph_buf_putc(&sink.out, sink.is_syslog ? 0 : '\n');
+    if (sink.out.full) {
+        ph_buf_truncate(&sink.out, before);
+        sink.dropped++;
+    }
+}
+
+/* Say how many lines were lost once there is room to say it. */
+static void say_dropped(const char *service)
+{
+    char text[80];
+    uint64_t n = sink.dropped;
+
+    if (n == 0 || sink.out.n > GATHER_MAX / 2)
+        return;
+    sink.dropped = 0;
+    int len = snprintf(text, sizeof text, "%llu log lines were dropped: the log did not take them", (unsigned long long)n);
+    put_line(service, LOG_WARNING, "warning: ", text, (size_t)len);
+}
+
+static void emit(const char *service, int priority, const char *severity, char *text, size_t n)
+{
+    if (sink.program[0])
+        fprintf(stderr, "%s: %s%.*s\n", sink.program, severity, (int)n, text);
+    if (sink.fd < 0 && !sink.is_syslog) {
+        if (!sink.program[0])      /* nothing was opened yet */
+            fprintf(stderr, "%s%.*s\n", severity, (int)n, text);
+        return;
+    }
+    say_dropped(service);
+    put_line(service, priority, severity, text, n);
+    if (!sink.hooked || !ph_loop_here())
+        ph_log_flush();
+}
+
+static void vlog(int priority, const char *severity, const char *fmt, va_list ap)
+{
+    const char *service = ph_context()->log_service;
+    char text[LINE_MAX_BYTES + 1];
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+
+    if (n > 0)
+        emit(service ? service : sink.service, priority, severity, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+}
+
+void ph_log(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vlog(LOG_INFO, "", fmt, ap);
+    va_end(ap);
+}
+
+void ph_log_warn(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vlog(LOG_WARNING, "warning: ", fmt, ap);
+    va_end(ap);
+}
+
+void ph_log_error(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vlog(LOG_ERR, "error: ", fmt, ap);
+    va_end(ap);
+}
+
+void ph_debug(int level, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (sink.verbosity + ph_context()->verbosity < level)
+        return;
+    va_start(ap, fmt);
+    vlog(LOG_INFO, "", fmt, ap);
+    va_end(ap);
+}
+
+void ph_log_for(const char *service, const char *text)
+{
+    const char *old = ph_log_service(service);
+
+    ph_log("%s", text);
+    ph_log_service(old);
+}

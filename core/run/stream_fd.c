@@ -1,0 +1,142 @@
+/* stream_fd: the layer over sockets and pipes: the call first, a wait only
+ * when it would block.  Descriptors pass over UNIX sockets. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <posthorn/error.h>
+#include "core/run/loop.h"
+#include "core/run/stream_in.h"
+
+static int64_t failed(int err)
+{
+    if (err == EAGAIN || err == EWOULDBLOCK || err == EINTR)
+        return 0;
+    if (err == ECONNRESET || err == EPIPE)
+        return ph_fail_errno(PH_EOF, err, "connection lost");
+    return ph_fail_errno(PH_TEMP, err, "input or output error");
+}
+
+/* Keep the descriptors that came with a message; a sender that sends too many
+ * loses the connection. */
+static int take_control(struct ph_stream *io, struct msghdr *msg)
+{
+    int rc = 0;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+        for (size_t i = 0; i < n; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+            if (rc == 0)
+                rc = ph_stream_fds_add(&io->fds_in, fd, PH_STREAM_FDS);
+            if (rc < 0)
+                close(fd);
+        }
+    }
+    if (rc == 0 && msg->msg_flags & MSG_CTRUNC)
+        rc = ph_fail(PH_PERM, "more descriptors were sent than fit");
+    return rc;
+}
+
+static int64_t recv_with_fds(struct ph_stream *io, void *p, size_t n)
+{
+    union { struct cmsghdr align; char space[CMSG_SPACE(PH_STREAM_FDS * sizeof(int))]; } control;
+    struct iovec iov = { p, n };
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    ssize_t got = recvmsg(io->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+    if (got < 0)
+        return failed(errno);
+    int rc = take_control(io, &msg);
+    return rc < 0 ? rc : got ? got : ph_fail(PH_EOF, "connection closed by the peer");
+}
+
+static int64_t fd_read(struct ph_stream *io, void *p, size_t n)
+{
+    if (io->family == AF_UNIX)
+        return recv_with_fds(io, p, n);
+    ssize_t got = io->family ? recv(io->fd, p, n, MSG_DONTWAIT) : read(io->fd, p, n);
+
+    if (got < 0)
+        return failed(errno);
+    return got ? got : ph_fail(PH_EOF, "connection closed by the peer");
+}
+
+static int64_t send_with_fds(struct ph_stream *io, struct msghdr *msg)
+{
+    union { struct cmsghdr align; char space[CMSG_SPACE(PH_STREAM_FDS_OUT * sizeof(int))]; } control;
+    size_t bytes = io->fds_out.n * sizeof(int);
+
+    memset(&control, 0, sizeof control);
+    msg->msg_control = &control;
+    msg->msg_controllen = CMSG_SPACE(bytes);
+    struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(bytes);
+    memcpy(CMSG_DATA(c), io->fds_out.fd, bytes);
+    ssize_t done = sendmsg(io->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    if (done < 0)
+        return failed(errno);
+    ph_stream_fds_close(&io->fds_out);
+    return done;
+}
+
+static int64_t fd_write(struct ph_stream *io, const struct iovec *iov, int count)
+{
+    struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count };
+
+    if (io->fds_out.n && io->family != AF_UNIX)
+        return ph_fail(PH_PERM, "descriptors pass over UNIX sockets only");
+    if (io->fds_out.n)
+        return send_with_fds(io, &msg);
+    ssize_t done = io->family ? sendmsg(io->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) : writev(io->fd, iov, count);
+
+    return done < 0 ? failed(errno) : done;
+}
+
+static int fd_wait(struct ph_stream *io, int what, int64_t deadline)
+{
+    int rc = ph_fd_wait_again(io->fd, what, deadline);
+
+    return rc < 0 ? rc : 0;
+}
+
+static int fd_is_stale(struct ph_stream *io)
+{
+    char c;
+    ssize_t got = recv(io->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    return !(got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));
+}
+
+static void fd_close(struct ph_stream *io)
+{
+    ph_fd_forget(io->fd);
+    close(io->fd);
+}
+
+static const struct ph_stream_ops fd_ops = {
+    .read = fd_read, .write = fd_write, .wait = fd_wait, .is_stale = fd_is_stale, .close = fd_close,
+};
+
+struct ph_stream *ph_stream_fd(struct ph_scope *s, int fd, size_t size)
+{
+    struct ph_stream *io = ph_stream_make(s, &fd_ops, NULL, fd, size ? size : 4096);
+    socklen_t len = sizeof io->family;
+    int flags;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &io->family, &len) < 0) {
+        io->family = 0;            /* a pipe or a terminal */
+        if ((flags = fcntl(fd, F_GETFL)) >= 0 && !(flags & O_NONBLOCK))
+            fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    }
+    return io;
+}

@@ -1,0 +1,52 @@
+/* stream_in.h: inside of streams: buffers above, a layer below.
+ *
+ * stream.c       buffers, lines, writes (knows no descriptor)
+ * stream_fd.c    the layer over sockets and pipes
+ * stream_mem.c   the layer between two tasks of one process
+ * A further layer (TLS) is another ops table over a lower stream. */
+#ifndef CORE_RUN_STREAM_IN_H
+#define CORE_RUN_STREAM_IN_H
+
+#include <sys/uio.h>
+#include <posthorn/stream.h>
+
+#define PH_STREAM_FDS 64           /* received descriptors that may wait */
+#define PH_STREAM_FDS_OUT 16       /* sent with one piece of data */
+
+struct ph_stream_ops {
+    /* Bytes moved (> 0), 0 when it would block, or negative with text. */
+    int64_t (*read)(struct ph_stream *io, void *p, size_t n);
+    int64_t (*write)(struct ph_stream *io, const struct iovec *iov, int count);
+    /* Until read or write may move something: 0, or negative.  Yields. */
+    int (*wait)(struct ph_stream *io, int what, int64_t deadline) PH_YIELDS;
+    int (*is_stale)(struct ph_stream *io);
+    void (*close)(struct ph_stream *io);
+};
+
+struct ph_stream_fds {
+    int *fd;                       /* heap, made when the first one comes */
+    unsigned n, cap;
+};
+
+struct ph_stream {
+    const struct ph_stream_ops *ops;   /* NULL: closed */
+    void *layer;
+    int fd;                        /* -1 when there is none */
+    int family;                    /* AF_*, 0: no socket */
+    size_t size;                   /* of each buffer */
+    char *in, *out;                /* heap, NULL while not needed */
+    size_t in_at, in_end, out_n;
+    int64_t deadline;
+    int error;                     /* a failed write stays */
+    struct ph_stream_fds fds_in, fds_out;
+};
+
+/* An open stream on the scope, closed with it. */
+struct ph_stream *ph_stream_make(struct ph_scope *s, const struct ph_stream_ops *ops, void *layer, int fd, size_t size);
+/* Queue a descriptor (owned by the list then): 0, or PH_PERM when there are too many. */
+int ph_stream_fds_add(struct ph_stream_fds *l, int fd, unsigned max);
+/* The oldest, or -1. */
+int ph_stream_fds_shift(struct ph_stream_fds *l);
+void ph_stream_fds_close(struct ph_stream_fds *l);
+
+#endif

@@ -1,0 +1,190 @@
+/* t/unit/stream.c: streams over sockets and memory must be one and the same:
+ * each case runs over both. */
+#include "tap.h"
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <posthorn/error.h>
+#include <posthorn/stream.h>
+#include "core/run/loop.h"
+
+static int use_memory;
+
+static void make_pair(struct ph_scope *s, size_t size, struct ph_stream **a, struct ph_stream **b)
+{
+    int fd[2];
+
+    if (use_memory) {
+        ph_stream_pair(s, s, size, a, b);
+        return;
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0)
+        exit(1);
+    *a = ph_stream_fd(s, fd[0], size);
+    *b = ph_stream_fd(s, fd[1], size);
+}
+
+static const char *kind(void) { return use_memory ? "memory" : "socket"; }
+
+struct writer { struct ph_stream *io; ph_str text; size_t step; int close_after, rc; };
+
+static void write_pieces(void *arg)
+{
+    struct writer *w = arg;
+
+    for (ph_str rest = w->text; rest.n && w->rc == 0; rest = ph_str_from(rest, w->step)) {
+        w->rc = ph_stream_str(w->io, ph_str_first(rest, w->step));
+        if (w->rc == 0)
+            w->rc = ph_stream_flush(w->io);
+        if (w->rc == 0)
+            w->rc = ph_yield();
+    }
+    if (w->close_after)
+        ph_stream_close(w->io);
+}
+
+static const struct { int rc; const char *line; } lines[] = {
+    { PH_LINE_CRLF, "one" }, { PH_LINE_LF, "two" }, { PH_LINE_CRLF, "" }, { PH_LINE_CRLF, "a\rb" },
+    { PH_LINE_LONG, "" }, { PH_LINE_LF, "after" },
+};
+
+static void test_lines(struct ph_scope *parent)
+{
+    PH_SCOPED(s, parent);
+    struct ph_buf text;
+
+    ph_buf_init(&text, s, 10000);
+    ph_buf_puts(&text, "one\r\ntwo\n\r\na\rb\r\n");
+    for (int i = 0; i < 3000; i++)
+        ph_buf_putc(&text, 'x');
+    ph_buf_puts(&text, "\r\nafter\nrest");
+    for (size_t step = 1; step < 40; step += 3) {
+        PH_SCOPED(t, s);
+        struct ph_stream *a, *b;
+        ph_str line;
+        int good = 1;
+
+        make_pair(t, 600, &a, &b);
+        struct writer w = { .io = a, .text = ph_buf_view(&text), .step = step, .close_after = 1 };
+        struct ph_group *g = ph_group_new(t);
+        ph_spawn(g, "writer", write_pieces, &w);
+        for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+            int rc = ph_stream_line(b, 0, &line);
+
+            good &= rc == lines[i].rc && ph_str_eq(line, ph_cstr(lines[i].line));
+        }
+        good &= ph_stream_line(b, 0, &line) == PH_EOF;
+        ph_group_wait(g, PH_FOREVER);
+        ok(good, "%s: lines in pieces of %zu", kind(), step);
+    }
+}
+
+static void test_big(struct ph_scope *parent)
+{
+    PH_SCOPED(s, parent);
+    struct ph_stream *a, *b;
+    size_t n = 1000003;
+    char *big = ph_alloc(s, n), *got = ph_alloc(s, n);
+
+    for (size_t i = 0; i < n; i++)
+        big[i] = (char)(i * 31 + i / 777);
+    make_pair(s, 4096, &a, &b);
+    struct writer w = { .io = a, .text = { big, n }, .step = 70001, .close_after = 1 };
+    struct ph_group *g = ph_group_new(s);
+    ph_spawn(g, "writer", write_pieces, &w);
+    is_int(ph_stream_read(b, got, 10), 0, "%s: a small read", kind());
+    is_int(ph_stream_read(b, got + 10, n - 10), 0, "%s: a big read", kind());
+    ok(memcmp(big, got, n) == 0, "%s: a million bytes arrive as they were", kind());
+    ph_str v;
+    is_int(ph_stream_peek(b, &v), PH_EOF, "%s: then the end", kind());
+    ph_group_wait(g, PH_FOREVER);
+    is_int(w.rc, 0, "%s: the writer saw no error", kind());
+}
+
+static void test_limits(struct ph_scope *parent)
+{
+    PH_SCOPED(s, parent);
+    struct ph_stream *a, *b;
+    ph_str v;
+
+    make_pair(s, 1024, &a, &b);
+    ph_stream_deadline(b, ph_in_ms(20));
+    is_int(ph_stream_peek(b, &v), PH_TIMEOUT, "%s: a deadline ends a read", kind());
+    ph_stream_deadline(b, PH_FOREVER);
+    ph_stream_deadline(a, ph_in_ms(50));
+    int rc = 0;
+    for (int i = 0; i < 10000 && rc == 0; i++)
+        rc = ph_stream_printf(a, "%01000d", i);
+    is_int(rc, PH_TIMEOUT, "%s: a deadline ends a write that nobody reads", kind());
+    ok(ph_stream_flush(a) < 0, "%s: a failed write stays", kind());
+    ph_stream_close(b);
+    ph_stream_close(b);
+    ok(ph_stream_is_stale(a), "%s: a stream with a gone peer is stale", kind());
+}
+
+static void test_fds(struct ph_scope *parent)
+{
+    PH_SCOPED(s, parent);
+    struct ph_stream *a, *b;
+    int p[2], good = 1;
+    char c;
+    ph_str v;
+
+    make_pair(s, 1024, &a, &b);
+    ok(!ph_stream_is_stale(a), "%s: a quiet stream is not stale", kind());
+    for (int i = 0; i < 40; i++) {
+        if (pipe(p) < 0)
+            exit(1);
+        good &= write(p[1], &(char){ (char)i }, 1) == 1;
+        good &= ph_stream_send_fd(a, p[0]) == 0 && ph_stream_write(a, "x", 1) == 0;
+        close(p[0]);
+        close(p[1]);
+    }
+    ph_stream_flush(a);
+    for (int i = 0; i < 40; i++) {
+        good &= ph_stream_peek(b, &v) == 1;
+        ph_stream_skip(b, 1);
+        int fd = ph_stream_take_fd(b);
+
+        good &= fd >= 0 && read(fd, &c, 1) == 1 && c == (char)i;
+        close(fd);
+    }
+    ok(good && ph_stream_take_fd(b) == -1, "%s: 40 descriptors pass in order", kind());
+}
+
+static void test_idle(struct ph_scope *parent)
+{
+    PH_SCOPED(s, parent);
+    struct ph_stream *a, *b;
+    ph_str line;
+
+    make_pair(s, 4096, &a, &b);
+    ph_stream_str(a, PH_STR("x\r\ny"));
+    ph_stream_flush(a);
+    is_int(ph_stream_line(b, 0, &line), PH_LINE_CRLF, "%s: a line", kind());
+    is_int(ph_stream_pending(b), 1, "%s: one byte of the next is there", kind());
+    is_int(ph_stream_discard(b), 1, "%s: and can be thrown away", kind());
+    is_int(ph_stream_pending(b), 0, "%s: nothing is left", kind());
+}
+
+static int all(void *arg)
+{
+    struct ph_scope *s = ph_scope_new(NULL);
+
+    (void)arg;
+    for (use_memory = 0; use_memory < 2; use_memory++) {
+        test_lines(s);
+        test_big(s);
+        test_limits(s);
+        test_fds(s);
+        test_idle(s);
+    }
+    ph_scope_free(s);
+    return 0;
+}
+
+int main(void)
+{
+    is_int(ph_run_main(all, NULL), 0, "the loop ends");
+    return done_testing();
+}
