@@ -1,0 +1,160 @@
+/* address_list: the addresses of a header, RFC 5322 3.4.  See ph_address_next. */
+#include <posthorn/address.h>
+#include <posthorn/buf.h>
+#include <posthorn/error.h>
+
+/* Comments nest; 1 and *at behind it, or 0 when it does not end. */
+static int skip_comment(ph_str v, size_t *at)
+{
+    size_t depth = 0;
+
+    for (; *at < v.n; (*at)++) {
+        char c = v.p[*at];
+
+        if (c == '\\')
+            (*at)++;
+        else if (c == '(')
+            depth++;
+        else if (c == ')' && --depth == 0) {
+            (*at)++;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Blanks and comments: 1, or 0 for an unended comment.  *any when there were some. */
+static int skip_cfws(ph_str v, size_t *at, int *any)
+{
+    for (; *at < v.n; ) {
+        if (ph_is_space(v.p[*at])) {
+            (*at)++;
+        } else if (v.p[*at] == '(') {
+            if (!skip_comment(v, at))
+                return 0;
+        } else {
+            break;
+        }
+        *any = 1;
+    }
+    return 1;
+}
+
+static int take_quoted(struct ph_buf *out, ph_str v, size_t *at)
+{
+    for ((*at)++; *at < v.n; (*at)++) {
+        char c = v.p[*at];
+
+        if (c == '"') {
+            (*at)++;
+            return 1;
+        }
+        if (c == '\\' && *at + 1 < v.n)
+            c = v.p[++*at];
+        if (c != '\r' && c != '\n')
+            ph_buf_putc(out, c);
+    }
+    return 0;
+}
+
+/* Words, dots and "@" up to one of the stop bytes; blanks inside vanish.
+ * 1 and *stop (0 at the end), or 0 for a syntax error. */
+static int take_spec(struct ph_buf *out, ph_str v, size_t *at, const char *stops, char *stop)
+{
+    int any = 0;
+
+    for (;;) {
+        if (!skip_cfws(v, at, &any))
+            return 0;
+        if (*at == v.n) {
+            *stop = 0;
+            return 1;
+        }
+        char c = v.p[*at];
+        if (ph_str_find(ph_cstr(stops), c) >= 0) {
+            *stop = c;
+            return 1;
+        }
+        if (c == '"') {
+            if (!take_quoted(out, v, at))
+                return 0;
+            continue;
+        }
+        if (c == '\\' && *at + 1 < v.n)
+            c = v.p[++*at];
+        if ((unsigned char)c < 0x20 || c == 0x7f || c == '>' || c == ')')
+            return 0;
+        ph_buf_putc(out, c);
+        (*at)++;
+    }
+}
+
+/* Behind '<': route dropped, the address up to '>'. */
+static int take_angle(struct ph_buf *out, ph_str v, size_t *at)
+{
+    char stop;
+
+    if (!take_spec(out, v, at, ">:", &stop))
+        return 0;
+    if (stop == ':') {             /* what stood there was a route */
+        ph_buf_reset(out);
+        (*at)++;
+        if (!take_spec(out, v, at, ">", &stop))
+            return 0;
+    }
+    if (stop != '>')
+        return 0;
+    (*at)++;
+    return 1;
+}
+
+/* One member of the list: 1 with an address in out, 2 without (an empty
+ * member, the start or end of a group), 0 for a syntax error. */
+static int take_member(struct ph_buf *out, ph_str v, size_t *at)
+{
+    char stop;
+
+    ph_buf_reset(out);
+    if (!take_spec(out, v, at, "<,;:", &stop))
+        return 0;
+    if (stop == ':') {             /* group name */
+        (*at)++;
+        return 2;
+    }
+    if (stop == '<') {
+        (*at)++;
+        ph_buf_reset(out);
+        struct ph_buf rest;
+        char mem[1024];
+
+        if (!take_angle(out, v, at))
+            return 0;
+        ph_buf_fixed(&rest, mem, sizeof mem);
+        if (!take_spec(&rest, v, at, ",;", &stop))
+            return 0;
+        if (stop)
+            (*at)++;
+        return 1;                  /* <> too: the empty address */
+    }
+    if (stop)
+        (*at)++;
+    return out->n ? 1 : 2;
+}
+
+int ph_address_next(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address)
+{
+    struct ph_buf out;
+
+    ph_buf_init(&out, s, header_value.n + 1);
+    while (*at < header_value.n) {
+        int rc = take_member(&out, header_value, at);
+
+        if (rc == 0)
+            return ph_fail(PH_PERM, "bad address syntax at byte %zu", *at);
+        if (rc == 1) {
+            *address = ph_str_dup(s, ph_buf_view(&out));
+            return 1;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,95 @@
+/* dsn: enhanced status codes, reply lines, xtext.  See posthorn/dsn.h. */
+#include <posthorn/buf.h>
+#include <posthorn/dsn.h>
+
+/* Digits at the front, one to three; 0 when there are none or too many. */
+static size_t digits(ph_str s)
+{
+    size_t n = 0;
+
+    while (n < s.n && ph_is_digit(s.p[n]))
+        n++;
+    return n <= 3 ? n : 0;
+}
+
+int ph_dsn_parse(ph_str s, ph_str *code, ph_str *text)
+{
+    if (s.n < 5 || (s.p[0] != '2' && s.p[0] != '4' && s.p[0] != '5') || s.p[1] != '.')
+        return 0;
+    size_t subject = digits(ph_str_from(s, 2)), at = 2 + subject;
+
+    if (subject == 0 || at >= s.n || s.p[at] != '.')
+        return 0;
+    size_t detail = digits(ph_str_from(s, at + 1)), end = at + 1 + detail;
+    if (detail == 0 || (end < s.n && !ph_is_space(s.p[end])))
+        return 0;
+    *code = ph_str_first(s, end);
+    *text = ph_str_from(s, end);
+    while (text->n && ph_is_space(text->p[0]))
+        *text = ph_str_from(*text, 1);
+    return 1;
+}
+
+char ph_dsn_class(ph_str code)
+{
+    return code.n && (code.p[0] == '2' || code.p[0] == '4' || code.p[0] == '5') ? code.p[0] : 0;
+}
+
+int ph_reply_parse(ph_str line, unsigned *code, int *more, ph_str *text)
+{
+    if (line.n < 3 || line.p[0] < '1' || line.p[0] > '5' || !ph_is_digit(line.p[1]) || !ph_is_digit(line.p[2]) ||
+        (line.n > 3 && line.p[3] != ' ' && line.p[3] != '-'))
+        return 0;
+    *code = (unsigned)((line.p[0] - '0') * 100 + (line.p[1] - '0') * 10 + (line.p[2] - '0'));
+    *more = line.n > 3 && line.p[3] == '-';
+    *text = ph_str_from(line, 4);
+    return 1;
+}
+
+static int hex(char c)
+{
+    return ph_is_digit(c) ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+int ph_xtext_decode(struct ph_scope *s, ph_str in, ph_str *out)
+{
+    char *p = ph_cstr_dup(s, in);
+    size_t n = 0;
+
+    for (size_t i = 0; i < in.n; i++) {
+        unsigned char c = (unsigned char)in.p[i];
+
+        if (c == '+') {
+            if (i + 2 >= in.n || hex(in.p[i + 1]) < 0 || hex(in.p[i + 2]) < 0)
+                return 0;
+            c = (unsigned char)(hex(in.p[i + 1]) * 16 + hex(in.p[i + 2]));
+            i += 2;
+        } else if (c <= ' ' || c > '~' || c == '=') {
+            return 0;
+        }
+        p[n++] = (char)c;
+    }
+    p[n] = 0;
+    *out = (ph_str){ p, n };
+    return 1;
+}
+
+ph_str ph_xtext_encode(struct ph_scope *s, ph_str in)
+{
+    static const char digit[] = "0123456789ABCDEF";
+    char *p = ph_alloc(s, in.n * 3 + 1);
+    size_t n = 0;
+
+    for (size_t i = 0; i < in.n; i++) {
+        unsigned char c = (unsigned char)in.p[i];
+
+        if (c > ' ' && c <= '~' && c != '+' && c != '=') {
+            p[n++] = (char)c;
+        } else {
+            p[n++] = '+';
+            p[n++] = digit[c >> 4];
+            p[n++] = digit[c & 15];
+        }
+    }
+    return (ph_str){ p, n };
+}

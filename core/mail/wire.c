@@ -1,0 +1,150 @@
+/* wire: dots and line ends, by whole runs of text.  See posthorn/wire.h. */
+#include <string.h>
+#include <posthorn/error.h>
+#include <posthorn/wire.h>
+
+/* Where the decoder stands.  What is pending is not yet written. */
+enum { BOL, DOT, DOT_CR, MID, MID_CR };
+#define PREV_BARE 16u              /* the line before ended in a bare LF */
+
+void ph_dot_decode_init(struct ph_dot_decoder *d, uint32_t bare)
+{
+    *d = (struct ph_dot_decoder){ .state = BOL, .bare = bare };
+}
+
+struct run {
+    struct ph_dot_decoder *d;
+    const char *in;
+    size_t at, n;
+    char *out;
+    size_t done;
+    uint32_t state, prev_bare;
+};
+
+static void put(struct run *r, const char *p, size_t n)
+{
+    memcpy(r->out + r->done, p, n);
+    r->done += n;
+}
+
+/* A line ended; bare: by LF alone. */
+static void end_line(struct run *r, int bare)
+{
+    r->state = BOL;
+    r->prev_bare = bare ? PREV_BARE : 0;
+    if (bare)
+        r->d->saw_bare_lf = 1;
+}
+
+/* A line that is only a dot ended.  Strict modes: it ends the data between two
+ * CRLF only; else the line is dropped, neither stored nor an end. */
+static void end_dot_line(struct run *r, int bare)
+{
+    int loose = r->d->bare == PH_BARE_NO;
+
+    if (loose || (!bare && !r->prev_bare))
+        r->d->done = 1;
+    end_line(r, bare);
+}
+
+/* In the middle of a line: copy up to its end or the end of input. */
+static void middle(struct run *r)
+{
+    const char *p = r->in + r->at, *lf = memchr(p, '\n', r->n - r->at);
+    size_t len = lf ? (size_t)(lf - p) : r->n - r->at, text = len;
+    int cr = len && p[len - 1] == '\r';
+
+    text -= (size_t)cr;
+    if (text && memchr(p, '\r', text))
+        r->d->saw_bare_cr = 1;
+    put(r, p, text);
+    r->at += len;
+    if (!lf) {
+        r->state = cr ? MID_CR : MID;
+        return;
+    }
+    r->at++;
+    put(r, "\r\n", 2);
+    end_line(r, !cr);
+}
+
+/* A CR is pending, and it is not known yet what follows. */
+static void after_cr(struct run *r)
+{
+    if (r->in[r->at] == '\n') {
+        r->at++;
+        put(r, "\r\n", 2);
+        end_line(r, 0);
+        return;
+    }
+    put(r, "\r", 1);
+    r->d->saw_bare_cr = 1;
+    r->state = MID;
+}
+
+static void step(struct run *r)
+{
+    char c = r->in[r->at];
+
+    switch (r->state) {
+    case BOL:
+        r->state = c == '.' ? DOT : MID;
+        r->at += c == '.';
+        break;
+    case DOT:
+        /* The first dot of a line is transport's: RFC 5321 4.5.2. */
+        if (c == '\n') {
+            r->at++;
+            end_dot_line(r, 1);
+        } else {
+            r->state = c == '\r' ? DOT_CR : MID;
+            r->at += c == '\r';
+        }
+        break;
+    case DOT_CR:
+        if (c == '\n') {
+            r->at++;
+            end_dot_line(r, 0);
+        } else {
+            put(r, "\r", 1);
+            r->d->saw_bare_cr = 1;
+            r->state = MID;
+        }
+        break;
+    case MID_CR:
+        after_cr(r);
+        break;
+    default:
+        middle(r);
+    }
+}
+
+size_t ph_dot_decode(struct ph_dot_decoder *d, ph_str in, char *out, size_t *written)
+{
+    struct run r = { .d = d, .in = in.p, .n = in.n, .out = out, .state = d->state & 15u, .prev_bare = d->state & PREV_BARE };
+
+    while (r.at < r.n && !d->done)
+        step(&r);
+    d->state = r.state | r.prev_bare;
+    *written = r.done;
+    return r.at;
+}
+
+/* state 0: at the start of a line. */
+size_t ph_dot_encode(struct ph_dot_encoder *e, ph_str in, char *out)
+{
+    size_t n = 0;
+
+    while (in.n) {
+        if (e->state == 0 && in.p[0] == '.')
+            out[n++] = '.';
+        ptrdiff_t lf = ph_str_find(in, '\n');
+        size_t take = lf < 0 ? in.n : (size_t)lf + 1;
+
+        memcpy(out + n, in.p, take);
+        n += take;
+        in = ph_str_from(in, take);
+        e->state = lf < 0;
+    }
+    return n;
+}

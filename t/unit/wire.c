@@ -1,0 +1,88 @@
+/* t/unit/wire.c: dots and line ends, at every split of the input. */
+#include "tap.h"
+#include <posthorn/wire.h>
+
+static const struct { const char *name, *in; uint32_t mode; const char *want; int done; size_t left; } cases[] = {
+    { "plain", "a\r\n.\r\n", PH_BARE_NORMALIZE, "a\r\n", 1, 0 },
+    { "empty message", ".\r\n", PH_BARE_NORMALIZE, "", 1, 0 },
+    { "what follows the end stays", "a\r\n.\r\nQUIT\r\n", PH_BARE_NORMALIZE, "a\r\n", 1, 6 },
+    { "LF . CRLF is dropped", "a\n.\r\nb\r\n.\r\n", PH_BARE_NORMALIZE, "a\r\nb\r\n", 1, 0 },
+    { "CRLF . LF is dropped", "a\r\n.\nb\r\n.\r\n", PH_BARE_NORMALIZE, "a\r\nb\r\n", 1, 0 },
+    { "LF . LF is dropped", "a\n.\nb\r\n.\r\n", PH_BARE_NORMALIZE, "a\r\nb\r\n", 1, 0 },
+    { "second dot line ends", "a\n.\r\n.\r\n", PH_BARE_NORMALIZE, "a\r\n", 1, 0 },
+    { "dot CR CR LF is content", "a\r\n.\r\r\nb\r\n.\r\n", PH_BARE_NORMALIZE, "a\r\n\r\r\nb\r\n", 1, 0 },
+    { "CR . CR is content", "a\r.\rb\r\n.\r\n", PH_BARE_NORMALIZE, "a\r.\rb\r\n", 1, 0 },
+    { "dots are unstuffed", "..a\r\n...\r\n.b\r\n.\r\n", PH_BARE_NORMALIZE, ".a\r\n..\r\nb\r\n", 1, 0 },
+    { "a dot inside a line is content", "a.\r\n.\r\n", PH_BARE_NORMALIZE, "a.\r\n", 1, 0 },
+    { "old: LF . LF ends", "a\n.\nb", PH_BARE_NO, "a\r\n", 1, 1 },
+    { "old: LF . CRLF ends", "a\n.\r\nb", PH_BARE_NO, "a\r\n", 1, 1 },
+    { "old: CRLF . LF ends", "a\r\n.\nb", PH_BARE_NO, "a\r\n", 1, 1 },
+    { "reject: reads to the real end", "a\n.\nb\r\n.\r\n", PH_BARE_REJECT, "a\r\nb\r\n", 1, 0 },
+    { "bare LF becomes CRLF", "a\nb\nc\r\n.\r\n", PH_BARE_NORMALIZE, "a\r\nb\r\nc\r\n", 1, 0 },
+    { "no end yet", "a\r\n.", PH_BARE_NORMALIZE, "a\r\n", 0, 0 },
+    { "CR at the end is held", "a\r", PH_BARE_NORMALIZE, "a", 0, 0 },
+    { "NUL-free run of dots", "....\r\n.\r\n", PH_BARE_NORMALIZE, "...\r\n", 1, 0 },
+};
+
+static void test_decode(void)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t n = strlen(cases[i].in);
+        int good = 1;
+
+        /* Each pair of cuts: three pieces. */
+        for (size_t a = 0; a <= n; a++)
+            for (size_t b = a; b <= n; b++) {
+                struct ph_dot_decoder d;
+                size_t cut[4] = { 0, a, b, n }, used = 0, sum = 0, w;
+                char out[256];
+
+                ph_dot_decode_init(&d, cases[i].mode);
+                for (int k = 0; k < 3 && !d.done; k++) {
+                    ph_str piece = { cases[i].in + cut[k], cut[k + 1] - cut[k] };
+
+                    used += ph_dot_decode(&d, piece, out + sum, &w);
+                    sum += w;
+                }
+                good &= (int)d.done == cases[i].done && n - used == (d.done ? cases[i].left : 0) &&
+                        ph_str_eq((ph_str){ out, sum }, ph_cstr(cases[i].want));
+            }
+        ok(good, "decode: %s", cases[i].name);
+    }
+    struct ph_dot_decoder d;
+    size_t w;
+    char out[64];
+
+    ph_dot_decode_init(&d, PH_BARE_REJECT);
+    ph_dot_decode(&d, PH_STR("a\nb\r\n"), out, &w);
+    ok(d.saw_bare_lf && !d.saw_bare_cr, "a bare LF is noted");
+    ph_dot_decode_init(&d, PH_BARE_NORMALIZE);
+    ph_dot_decode(&d, PH_STR("a\rb\r\n"), out, &w);
+    ok(d.saw_bare_cr && !d.saw_bare_lf, "a bare CR is noted");
+}
+
+static void test_round(void)
+{
+    static const char text[] = "line\r\n.\r\n..x\r\n\r\n.leading\r\nend.\r\n";
+    int good = 1;
+
+    for (size_t cut = 0; cut < sizeof text; cut++) {
+        struct ph_dot_encoder e = PH_DOT_ENCODER_INIT;
+        struct ph_dot_decoder d;
+        char wire[256], back[256];
+        size_t n = ph_dot_encode(&e, (ph_str){ text, cut }, wire), w;
+
+        n += ph_dot_encode(&e, ph_cstr(text + cut), wire + n);
+        memcpy(wire + n, ".\r\n", 3);
+        ph_dot_decode_init(&d, PH_BARE_NORMALIZE);
+        good &= ph_dot_decode(&d, (ph_str){ wire, n + 3 }, back, &w) == n + 3 && d.done && ph_str_eq((ph_str){ back, w }, ph_cstr(text));
+    }
+    ok(good, "what is encoded decodes to itself, at every cut");
+}
+
+int main(void)
+{
+    test_decode();
+    test_round();
+    return done_testing();
+}
