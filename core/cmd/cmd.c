@@ -3,13 +3,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 #include <posthorn/error.h>
 #include "core/cmd/cmd.h"
+#include "core/run/log.h"
 
 static const char *name = "posthorn";
 static int fatal_status = 1;
-static void (*log_text)(const char *text);
+static int logs;
 
 void ph_cmd_start(const char *argv0)
 {
@@ -36,9 +38,18 @@ void ph_cmd_fatal_status(int status)
     fatal_status = status;
 }
 
-void ph_cmd_log(void (*log)(const char *text))
+void ph_cmd_log_open(struct ph_conf *c)
 {
-    log_text = log;
+    PH_SCOPED(step, NULL);
+    const char *file = ph_cstr_dup(step, ph_conf_value(c, step, "maillog_file"));
+    struct ph_log_options o = {
+        .file = getauxval(AT_SECURE) || access(file, W_OK) < 0 ? "" : file,
+        .syslog_name = ph_cstr_dup(step, ph_conf_value(c, step, "syslog_name")),
+        .service = name,
+        .host = ph_cstr_dup(step, ph_conf_value(c, step, "myhostname")),
+    };
+
+    logs = ph_log_open(&o) == 0;
 }
 
 static void say(const char *severity, const char *fmt, va_list ap) PH_PRINTF(2, 0);
@@ -49,8 +60,8 @@ static void say(const char *severity, const char *fmt, va_list ap)
 
     fflush(stdout);
     fprintf(stderr, "%s: %.*s\n", name, PH_FMT(whole));
-    if (log_text)
-        log_text(whole.p);
+    if (logs)
+        ph_log_for(name, whole.p);
 }
 
 void ph_cmd_fatal(const char *fmt, ...)

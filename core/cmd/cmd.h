@@ -11,9 +11,10 @@ void ph_cmd_start(const char *argv0);
 const char *ph_cmd_name(void);
 /* Exit status of ph_cmd_fatal; 1 at the start. */
 void ph_cmd_fatal_status(int status);
-/* Called by ph_cmd_fatal and ph_cmd_warn with the text behind "NAME: ", to log
- * it too; NULL: only stderr. */
-void ph_cmd_log(void (*log)(const char *text));
+/* From now on what ph_cmd_fatal and ph_cmd_warn say is logged too, under the
+ * tag of main.cf and the program's name: in maillog_file when the caller may
+ * write it, else by syslog.  A log that cannot be opened is no error. */
+void ph_cmd_log_open(struct ph_conf *c);
 /* "NAME: fatal: text" on stderr, then exit. */
 void ph_cmd_fatal(const char *fmt, ...) PH_PRINTF(1, 2) PH_NORETURN;
 /* "NAME: warning: text" on stderr. */

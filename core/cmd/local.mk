@@ -5,3 +5,27 @@ sbin_PROGRAMS += core/cmd/postconf
 core_cmd_postconf_SOURCES = $(COMMON) core/cmd/postconf.c core/cmd/postconf.h core/cmd/postconf_main.c \
 	core/cmd/postconf_master.c
 core_cmd_postconf_LDADD = core/libposthorn.la
+
+# Set-gid, or run by every user for every message: static, without plugins, YAML
+# and DNS.
+SMALL_LIBS = core/mail/libmail.la core/conf/libmaincf.la core/ipc/libipc.la core/run/librun.la core/base/libbase.la
+
+sbin_PROGRAMS += core/cmd/postdrop
+core_cmd_postdrop_SOURCES = $(COMMON) core/cmd/postdrop.c core/cmd/postdrop.h core/cmd/postdrop_file.c
+core_cmd_postdrop_LDADD = $(SMALL_LIBS)
+
+sbin_PROGRAMS += core/cmd/sendmail
+core_cmd_sendmail_SOURCES = $(COMMON) core/cmd/sendmail.c core/cmd/sendmail.h core/cmd/sendmail_options.c \
+	core/cmd/sendmail_deliver.c core/cmd/sendmail_smtp.c core/cmd/submit.c core/cmd/submit.h
+core_cmd_sendmail_LDADD = $(SMALL_LIBS)
+
+# The same program under its other names; programs look for it in lib too.
+install-exec-hook: install-sendmail-names
+install-sendmail-names: install-sbinPROGRAMS
+	$(MKDIR_P) $(DESTDIR)$(bindir)
+	for name in mailq newaliases; do \
+	  rm -f $(DESTDIR)$(bindir)/$$name && $(LN_S) $(sbindir)/sendmail $(DESTDIR)$(bindir)/$$name || exit 1; done
+uninstall-hook: uninstall-sendmail-names
+uninstall-sendmail-names:
+	rm -f $(DESTDIR)$(bindir)/mailq $(DESTDIR)$(bindir)/newaliases
+.PHONY: install-sendmail-names uninstall-sendmail-names

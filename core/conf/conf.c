@@ -9,8 +9,6 @@
 #include <posthorn/log.h>
 #include "core/conf/internal.h"
 
-#pragma weak ph_log_warn           /* until the runtime stands */
-
 const char *ph_conf_choose_dir(const char *dir)
 {
     const char *from_environment = getenv("MAIL_CONFIG");
@@ -279,7 +277,7 @@ ph_str ph_conf_value(struct ph_conf *c, struct ph_scope *s, const char *name)
 
     if (rc == PH_FOUND)
         return value;
-    if (rc < 0 && ph_log_warn)
+    if (rc < 0)
         ph_log_warn("%s; using the default", ph_error());
     if (ph_conf_raw_default(c, s, ph_cstr(name), &text) == PH_FOUND &&
         ph_conf_expand_at(c, s, ph_cstr(name), text, NULL, &value) == 0)
