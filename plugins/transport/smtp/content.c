@@ -1,0 +1,156 @@
+/* content: the message after 354, RFC 5321 4.1.1.4, 4.5.2.
+ *
+ * It is copied out of the queue file through the stream, never lent to the
+ * socket: slots are used again, and a peer that answers early and reads late
+ * must not see the next message.  A message that reception found ordinary (no
+ * leading dots, no stray CR or LF, no long lines) goes out as it stands. */
+#include <posthorn/wire.h>
+#include "smtp.h"
+
+#define PIECE 16384u
+
+/* A character of several bytes goes to the next line whole.  Its later bytes
+ * always fit, since its first one was placed so. */
+static int does_not_fit(const struct smtp_fold *f, unsigned char c)
+{
+    size_t need = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc2 ? 2 : 1;
+
+    return f->column + need > f->limit;
+}
+
+static void put(struct smtp_fold *f, char c, char *out, size_t *n)
+{
+    if (f->limit && does_not_fit(f, (unsigned char)c)) {
+        out[(*n)++] = '\r';
+        out[(*n)++] = '\n';
+        out[(*n)++] = ' ';
+        f->column = 1;
+        f->broke = 1;
+    }
+    out[(*n)++] = c;
+    f->column++;
+}
+
+/* A CR waits for its LF; without it, or an LF without CR, becomes a blank. */
+size_t smtp_fold(struct smtp_fold *f, const char *in, size_t n, int last, char *out)
+{
+    size_t w = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (f->cr && in[i] == '\n') {
+            out[w++] = '\r';
+            out[w++] = '\n';
+            f->column = 0;
+            f->cr = 0;
+            continue;
+        }
+        if (f->cr)
+            put(f, ' ', out, &w);
+        f->cr = in[i] == '\r';
+        if (!f->cr)
+            put(f, in[i] == '\n' ? ' ' : in[i], out, &w);
+    }
+    if (last && f->cr) {
+        put(f, ' ', out, &w);
+        f->cr = 0;
+    }
+    return w;
+}
+
+/* State of one message on its way. */
+struct sending {
+    struct smtp_job *j;
+    struct smtp_session *s;
+    struct smtp_fold fold;
+    int must_fold, must_dot;
+    struct ph_dot_encoder dot;
+    char *in, *folded, *dotted;
+    char tail[2];                  /* last two bytes sent */
+};
+
+static int send_bytes(struct sending *x, const char *p, size_t n)
+{
+    if (n == 0)
+        return 0;
+    if (x->must_dot) {
+        n = ph_dot_encode(&x->dot, (ph_str){ p, n }, x->dotted);
+        p = x->dotted;
+    }
+    x->tail[0] = n > 1 ? p[n - 2] : x->tail[1];
+    x->tail[1] = p[n - 1];
+    ph_stream_deadline(x->s->io, ph_in_ms(x->s->agent->p.data_xfer_timeout * 1000));
+    return ph_stream_write(x->s->io, p, n);
+}
+
+static int send_piece(struct sending *x, const char *p, size_t n, int last)
+{
+    if (!x->must_fold)
+        return send_bytes(x, p, n);
+    n = smtp_fold(&x->fold, p, n, last, x->folded);
+    return send_bytes(x, x->folded, n);
+}
+
+static void prepare(struct sending *x, uint64_t bytes)
+{
+    const struct ph_message *m = x->j->d->message;
+    int64_t limit = x->s->agent->p.line_length_limit;
+    size_t piece = bytes < PIECE ? (size_t)bytes + 1 : PIECE;
+
+    x->must_fold = (m->facts & (PH_FACT_BARE_CR | PH_FACT_BARE_LF)) || (limit > 0 && m->longest_line > (uint64_t)limit);
+    x->must_dot = (m->facts & PH_FACT_LEADING_DOT) || x->must_fold;
+    x->fold.limit = limit > 0 ? (size_t)(limit < 4 ? 4 : limit) : 0;
+    x->in = ph_alloc(x->j->scope, piece);
+    if (x->must_fold)
+        x->folded = ph_alloc(x->j->scope, 3 * piece + 8);
+    if (x->must_dot)
+        x->dotted = ph_alloc(x->j->scope, 2 * (3 * piece + 8));
+}
+
+/* A reply before the final dot: 4xx and 5xx end the sending, the caller reads
+ * it.  The socket is asked once per piece. */
+static int interrupted(struct sending *x, int *early)
+{
+    ph_str view;
+
+    if (*early || !ph_stream_is_stale(x->s->io))
+        return 0;
+    *early = 1;
+    ph_stream_deadline(x->s->io, ph_now_ms());
+    return ph_stream_peek(x->s->io, &view) == 1 && (view.p[0] == '4' || view.p[0] == '5');
+}
+
+static int final_dot(struct sending *x)
+{
+    int rc = 0;
+
+    if (x->tail[0] != '\r' || x->tail[1] != '\n')
+        rc = ph_stream_str(x->s->io, PH_STR("\r\n"));
+    return rc < 0 ? rc : ph_stream_str(x->s->io, PH_STR(".\r\n"));
+}
+
+int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int *early, int *local)
+{
+    const struct ph_message *m = j->d->message;
+    uint64_t bytes = ph_message_bytes(m), at = 0;
+    struct sending x = { .j = j, .s = s, .dot = PH_DOT_ENCODER_INIT, .tail = "\r\n" };
+    int rc;
+
+    prepare(&x, bytes);
+    while (at < bytes) {
+        size_t want = bytes - at < PIECE ? (size_t)(bytes - at) : PIECE;
+        int64_t got = ph_message_read(m, at, x.in, want);
+
+        if (got <= 0) {
+            *local = 1;
+            return got < 0 ? (int)got : ph_fail(PH_TEMP, "queue file is cut short");
+        }
+        if (interrupted(&x, early))
+            return 1;
+        at += (uint64_t)got;
+        if ((rc = send_piece(&x, x.in, (size_t)got, at == bytes)) < 0)
+            return rc;
+    }
+    if (x.fold.broke)
+        ph_log("%.*s: breaking line > %lld bytes with <CR><LF>SPACE", PH_FMT(m->queue_id), (long long)s->agent->p.line_length_limit);
+    return final_dot(&x);
+}

@@ -1,0 +1,180 @@
+/* transport/smtp: delivers over SMTP, RFC 5321.
+ *
+ * smtp.c      the plugin; one delivery: cached session, then host after host
+ * target.c    next hop to a list of addresses: MX, A, AAAA, our own left out
+ * session.c   connect, greeting, EHLO or HELO, QUIT
+ * reply.c     read one reply, whatever the peer sends
+ * transact.c  MAIL, RCPT, DATA, in a window of unanswered commands
+ * content.c   the message itself
+ * pool.c      sessions kept for the next delivery to the same next hop
+ * verdict.c   what a failure means, in words, and for whom
+ * params.c    parameters
+ *
+ * A verdict that may change elsewhere is kept with the recipient until hosts
+ * end; one that is final is reported at once. */
+#ifndef PLUGINS_TRANSPORT_SMTP_H
+#define PLUGINS_TRANSPORT_SMTP_H
+
+#include <posthorn/net.h>
+#include <posthorn/transport.h>
+
+struct smtp_params {
+    ph_str helo_name, tcp_port, relayhost, fallback_relay, discard_keywords, cache_destinations;
+    ph_str inet_protocols, inet_interfaces, proxy_interfaces, address_preference, host_lookup;
+    ph_str bind_address, bind_address6;
+    int64_t connect_timeout, helo_timeout, mail_timeout, rcpt_timeout, data_init_timeout, data_xfer_timeout,
+            data_done_timeout, rset_timeout, quit_timeout;
+    int64_t cache_time_limit, reuse_time_limit, reuse_count_limit, address_limit, session_limit, line_length_limit;
+    int32_t always_ehlo, never_ehlo, skip_4xx, skip_5xx, skip_quit, cache_on_demand, randomize, balance,
+            ignore_mx_error, defer_no_address, quote_envelope;
+};
+#define SMTP_ROWS 36
+extern const struct ph_param smtp_rows[SMTP_ROWS];   /* a wrong count does not compile */
+
+#define SMTP_OUR_ADDRESSES 64u     /* more interfaces are not looked at */
+#define SMTP_MAX_HOSTS     100u    /* addresses per destination */
+
+/* One configured instance of the transport. */
+struct smtp {
+    struct smtp_params p;
+    struct ph_scope *scope;
+    unsigned port;                 /* default */
+    int use_ipv4, use_ipv6;
+    struct ph_ip ours[SMTP_OUR_ADDRESSES];
+    size_t our_count;
+    struct ph_ip bind4, bind6;     /* family 0: none */
+    struct ph_group *group;
+    struct smtp_session *idle;     /* the newest first */
+    size_t idle_count;
+    int reaping;
+    uint64_t random;
+};
+
+struct smtp_host {
+    ph_str name;                   /* as in logs */
+    struct ph_ip ip;
+    unsigned port;
+    uint32_t preference;
+    uint64_t order;                /* among equals */
+};
+
+struct smtp_hosts {
+    struct smtp_host *at;
+    size_t n, cap;
+};
+
+/* The last reply read; text is void at the next. */
+struct smtp_reply {
+    unsigned code;
+    ph_str text;                   /* whole, lines joined by a space, safe to log */
+    char dsn[12];                  /* of the reply's class */
+};
+
+#define SMTP_HAS_PIPELINING 1u
+#define SMTP_HAS_SIZE       2u
+#define SMTP_HAS_8BITMIME   4u
+#define SMTP_HAS_DSN        8u
+#define SMTP_HAS_SMTPUTF8  16u
+
+struct smtp_session {
+    struct ph_scope *scope;
+    struct smtp *agent;
+    struct smtp_session *next;     /* when idle */
+    struct ph_stream *io;
+    struct smtp_host host;
+    ph_str peer, relay;            /* "host[ip]", "host[ip]:port" */
+    ph_str key;                    /* next hop */
+    uint32_t features;
+    uint64_t size_limit;           /* 0: none */
+    struct smtp_reply reply;
+    struct ph_buf text;
+    uint32_t uses;                 /* deliveries started */
+    int needs_reset;               /* a transaction may be open at the peer */
+    int broken;                    /* never use again, not even for QUIT */
+    int last_use;                  /* QUIT after this delivery */
+    int64_t born, idle_until;
+};
+
+/* Why a recipient did not get it (yet). */
+struct smtp_verdict {
+    uint32_t status;               /* PH_RCPT_BOUNCED, PH_RCPT_DEFERRED */
+    int dead_site;
+    int keep;                      /* a bounce, but another host may still take it */
+    int logged;                    /* or needs no line of its own */
+    ph_str dsn, text, relay, diagnostic, remote_mta;
+    uint32_t conn_use;
+    struct smtp_verdict *next;     /* not logged yet */
+};
+
+/* One delivery. */
+struct smtp_job {
+    struct smtp *agent;
+    struct ph_delivery *d;
+    struct ph_scope *scope;
+    struct smtp_verdict **why;     /* per recipient, NULL: none yet */
+    struct smtp_verdict *unlogged;
+    struct smtp_host *tried;
+    size_t tried_count;
+    int64_t sessions;              /* that got past the handshake */
+    int no_more;                   /* the failure is ours: other hosts would not help */
+    int64_t setup_us, connected_us;
+};
+
+/* verdict.c.  Texts are copied to the job. */
+struct smtp_verdict *smtp_verdict(struct smtp_job *j, uint32_t status, const char *dsn, const char *fmt, ...) PH_PRINTF(4, 5);
+/* "host H[ip] said: ... (in reply to X command)"; a class that has no place
+ * there is a protocol error, 5.5.0. */
+struct smtp_verdict *smtp_said(struct smtp_job *j, const struct smtp_session *s, const char *command);
+struct smtp_verdict *smtp_refused(struct smtp_job *j, const struct smtp_session *s);
+/* rc is what the stream said: lost connection or timeout, while `stage`. */
+struct smtp_verdict *smtp_lost(struct smtp_job *j, struct smtp_session *s, int rc, const char *stage);
+/* Apply to one recipient, or to all still open. */
+void smtp_fail(struct smtp_job *j, uint32_t i, struct smtp_verdict *v);
+void smtp_fail_all(struct smtp_job *j, struct smtp_verdict *v);
+void smtp_sent(struct smtp_job *j, const struct smtp_session *s, uint32_t i);
+/* Recipients without a final outcome. */
+size_t smtp_open_count(const struct smtp_job *j);
+int smtp_is_open(const struct smtp_job *j, uint32_t i);
+/* Another host is tried: what went wrong so far gets lines without to=. */
+void smtp_log_before_next(struct smtp_job *j);
+/* No more hosts: defer what is open. */
+void smtp_finish(struct smtp_job *j);
+
+/* target.c: hosts for one destination, best first.  0, or negative and *why;
+ * *is_self 1 when we are an MX of it.  Yields. */
+int smtp_find_hosts(struct smtp_job *j, ph_str dest, struct smtp_hosts *out, struct smtp_verdict **why, int *is_self) PH_YIELDS;
+/* Interfaces and bind addresses, once. */
+int smtp_find_ours(struct smtp *self);
+
+/* session.c: a session ready for MAIL, or NULL and *why (NULL when cancelled).  Yields. */
+struct smtp_session *smtp_session_open(struct smtp_job *j, const struct smtp_host *h, struct smtp_verdict **why) PH_YIELDS;
+/* QUIT when that makes sense, then free.  Yields. */
+void smtp_session_end(struct smtp_session *s) PH_YIELDS;
+void smtp_session_drop(struct smtp_session *s);
+
+/* reply.c: flush, then the next reply within seconds: 0 and s->reply, or
+ * negative.  With `ehlo`, keywords are noted in the session.  Yields. */
+int smtp_reply_read(struct smtp_session *s, int64_t seconds, int ehlo) PH_YIELDS;
+
+/* transact.c: offer the message on s to all open recipients.  0; 1: the cached
+ * session was dead before anything happened (nothing was said to anybody);
+ * PH_CANCEL.  Yields. */
+int smtp_transact(struct smtp_job *j, struct smtp_session *s) PH_YIELDS;
+
+/* content.c: the message and the final dot: 0; 1: a 4xx or 5xx reply came and
+ * waits to be read, the rest was not sent; negative: the stream's, or PH_TEMP
+ * with *local set when the queue file could not be read.  *early: some reply
+ * came before the final dot.  Yields. */
+int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int *early, int *local) PH_YIELDS;
+/* Break lines longer than limit (0: never), make stray CR and LF blanks.
+ * Incremental; out has room for 3 * n + 8. */
+struct smtp_fold { size_t column, limit; uint32_t cr, broke; };
+size_t smtp_fold(struct smtp_fold *f, const char *in, size_t n, int last, char *out);
+
+/* pool.c */
+struct smtp_session *smtp_pool_take(struct smtp *self, ph_str key);
+/* Keep it if it may be kept, else end it.  Yields. */
+void smtp_pool_give(struct smtp *self, struct smtp_session *s, int wanted) PH_YIELDS;
+void smtp_pool_init(struct smtp *self);
+
+#endif
