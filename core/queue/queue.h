@@ -65,7 +65,9 @@ struct ph_qmsg {
     struct ph_list open_node;        /* among those with a descriptor kept */
     int fd;                          /* read-write, -1 until needed */
     int dirty;                       /* marks written since the last sync */
-    uint64_t inode, marks_offset;
+    int unmarked;                    /* some state byte could not be written */
+    int sync_failed;                 /* never to be believed, or its slot used, again */
+    uint64_t inode, marks_offset, file_bytes;
 };
 
 /* What the owner is told.  Neither may yield. */

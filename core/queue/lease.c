@@ -1,0 +1,336 @@
+/* Leases: qmgr's side of a receiver's connection.
+ *
+ *   hello role=intake service pid       once, read by the caller
+ *   lease who count                     -> lease (slot inode)... + descriptors, when there are some
+ *                                       -> none reason, once, while there are none
+ *   commit slot record [envelope rcpts] the slot holds a message now
+ *   hold slot...                        after we restarted: these are being committed
+ *   drop slot                           spoilt, or grown too large: never again
+ *
+ * The peer parses mail and is believed in nothing: it can only name slots that
+ * it was lent, and what it hands over must be a record of such a slot. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <posthorn/intake.h>
+#include <posthorn/log.h>
+#include "core/queue/store.h"
+
+#define RESERVE   8            /* fresh slots only for pickup and bounce */
+#define WANT_MAX  1024
+#define TRY_FREE  4            /* free slots looked at before a fresh one is taken */
+
+static struct ph_slot *own_slot(struct ph_worker *w, ph_str name, uint32_t state)
+{
+    struct ph_slot *slot = ph_map_get(w->queue->slots, name);
+
+    return slot && slot->state == state && slot->worker == w ? slot : NULL;
+}
+
+static void give_to(struct ph_worker *w, struct ph_slot *slot)
+{
+    if (slot->state == PH_SLOT_FRESH)
+        w->queue->fresh_count--;
+    ph_list_remove(&slot->node);
+    slot->state = PH_SLOT_LEASED;
+    slot->worker = w;
+    ph_list_push(&w->leased, &slot->node);
+}
+
+/* A slot of its own whose last reader is gone. */
+static struct ph_slot *take_free(struct ph_worker *w, int *fd)
+{
+    for (int i = 0; i < TRY_FREE && !ph_list_is_empty(&w->free); i++) {
+        struct ph_slot *slot = ph_list_of(w->free.prev, struct ph_slot, node);
+
+        if ((*fd = ph_slot_open_lease(w->queue, slot)) >= 0 && *fd != PH_NONE)
+            return slot;
+        ph_list_remove(&slot->node);
+        ph_list_unshift(&w->free, &slot->node);
+    }
+    return NULL;
+}
+
+/* 1 and the slot is leased to w by *fd; 0: none now. */
+static int take_slot(struct ph_worker *w, uint32_t who, struct ph_slot **out, int *fd)
+{
+    struct ph_queue *q = w->queue;
+    struct ph_slot *slot;
+
+    if (who == PH_INTAKE_NET && q->space_low)
+        return 0;
+    if ((slot = take_free(w, fd)) == NULL) {
+        if (q->fresh_count <= (who == PH_INTAKE_NET ? RESERVE : 0))
+            return 0;
+        slot = ph_list_of(q->fresh.next, struct ph_slot, node);
+        if ((*fd = ph_slot_open_lease(q, slot)) < 0)
+            return 0;
+    }
+    give_to(w, slot);
+    *out = slot;
+    return 1;
+}
+
+struct loan {
+    struct ph_scope *scope;
+    struct ph_frame *frame;
+    unsigned count;
+};
+
+static void lend(struct ph_worker *w, struct loan *n, struct ph_slot *slot, int fd)
+{
+    ph_frame_cstr(n->frame, "slot", slot->name);
+    ph_frame_u64(n->frame, "inode", slot->inode);
+    ph_frame_fd(n->frame, fd);
+    ph_defer_close(n->scope, fd);      /* the copy that was sent holds the lock */
+    n->count++;
+    (void)w;
+}
+
+/* Send what can be lent now, at most one frame: number of leases, or negative. */
+static int lend_some(struct ph_worker *w)
+{
+    PH_SCOPED(s, NULL);
+    struct loan n = { s, ph_frame_new(s), 0 };
+    struct ph_slot *slot;
+    int fd, rc;
+
+    ph_frame_cstr(n.frame, "op", "lease");
+    for (uint32_t who = 0; who <= PH_INTAKE_NOTICE; who++)
+        while (w->want[who] > 0 && n.count < PH_FRAME_FDS && take_slot(w, who, &slot, &fd)) {
+            w->want[who]--;
+            lend(w, &n, slot, fd);
+        }
+    if (n.count == 0)
+        return 0;
+    w->refused = 0;
+    if ((rc = ph_frame_send(w->io, n.frame)) == 0)
+        rc = ph_stream_flush(w->io);
+    return rc < 0 ? rc : (int)n.count;
+}
+
+static int refuse(struct ph_worker *w)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_frame *f = ph_frame_new(s);
+    int rc;
+
+    w->refused = 1;
+    ph_frame_cstr(f, "op", "none");
+    ph_frame_cstr(f, "reason", "insufficient system storage");
+    if ((rc = ph_frame_send(w->io, f)) == 0)
+        rc = ph_stream_flush(w->io);
+    return rc;
+}
+
+/* The connection's writer: the reader must go on taking commits while this one
+ * waits for slots to be made. */
+static void writer(void *arg)
+{
+    struct ph_worker *w = arg;
+    int rc = 0;
+
+    while (rc >= 0 && !w->gone) {
+        if ((rc = lend_some(w)) != 0)
+            continue;
+        if (w->queue->fresh_count <= 2 * RESERVE)
+            ph_cond_signal(w->queue->make);
+        if (w->want[PH_INTAKE_NET] && w->queue->space_low && !w->refused)
+            rc = refuse(w);
+        if (rc == 0)
+            rc = ph_cond_wait(w->wake, PH_FOREVER);
+    }
+}
+
+static int do_lease(struct ph_worker *w, const struct ph_frame *f)
+{
+    uint64_t who, count;
+
+    if (ph_frame_get_u64(f, "who", &who) != PH_FOUND || who > PH_INTAKE_NOTICE ||
+        ph_frame_get_u64(f, "count", &count) != PH_FOUND || count > WANT_MAX)
+        return ph_fail(PH_PERM, "bad request for leases");
+    w->want[who] += (uint32_t)count;
+    if (w->want[who] > WANT_MAX)
+        w->want[who] = WANT_MAX;
+    ph_cond_signal(w->wake);
+    return 0;
+}
+
+static int do_hold(struct ph_worker *w, const struct ph_frame *f)
+{
+    ph_str name, value;
+
+    for (size_t at = 0; ph_frame_next(f, &at, &name, &value);) {
+        struct ph_slot *slot = ph_str_eq(name, PH_STR("slot")) ? ph_map_get(w->queue->slots, value) : NULL;
+
+        /* A slot that is not in limbo was settled without it. */
+        if (slot && slot->state == PH_SLOT_LIMBO)
+            give_to(w, slot);
+    }
+    return 0;
+}
+
+static int do_drop(struct ph_worker *w, const struct ph_frame *f)
+{
+    struct ph_slot *slot = own_slot(w, ph_frame_value(f, "slot"), PH_SLOT_LEASED);
+
+    return slot ? ph_slot_unlink(w->queue, slot) == PH_CANCEL ? PH_CANCEL : 0 : 0;
+}
+
+/* Envelope and recipients as they came: 0, PH_PERM. */
+static int load_handed(struct ph_qmsg *m, const struct ph_record *r, const struct ph_frame *f)
+{
+    struct ph_scope *s = ph_scope_new(NULL);
+    struct ph_loaded l = { .record = *r };
+    struct ph_message msg;
+    ph_str envelope = ph_str_dup(s, ph_frame_value(f, "envelope"));
+    ph_str rcpts = ph_str_dup(s, ph_frame_value(f, "rcpts"));
+    size_t n = PH_MARKS_HEAD + (size_t)r->rcpt_count;
+    int rc = PH_PERM;
+
+    if (envelope.n != r->envelope_bytes || rcpts.n != r->rcpt_bytes)
+        ph_fail(rc, "envelope and record differ");
+    else {
+        /* A new message: no mark stands anywhere. */
+        ph_str marks = { ph_alloc(s, n), n };
+
+        rc = ph_record_parse(s, r, envelope, rcpts, marks, &msg, &l.skipped);
+    }
+    if (rc < 0)
+        ph_scope_free(s);
+    else
+        ph_qmsg_loaded(m, s, &msg, &l);
+    return rc;
+}
+
+/* What stands in the hand-off must be what recovery would take. */
+static int check_record(struct ph_worker *w, const struct ph_slot *slot, ph_str bytes, struct ph_record *r)
+{
+    uint64_t inode;
+    int rc = ph_record_decode(bytes.p, bytes.n, UINT64_MAX, r);
+
+    if (rc != 0)
+        return rc < 0 ? rc : ph_fail(PH_PERM, "no record");
+    if (r->inode != slot->inode || !ph_id_parse(ph_cstr(r->id), &inode) || inode != slot->inode)
+        return ph_fail(PH_PERM, "its queue id is not that of this file");
+    if (ph_queue_in_memory(w->queue, ph_cstr(r->id)))
+        return ph_fail(PH_PERM, "another message has its queue id");
+    return 0;
+}
+
+static int take_hold(struct ph_queue *q, struct ph_qmsg *m)
+{
+    int rc = ph_queue_hold(q, m);
+
+    if (rc == 0) {
+        ph_log("%s: placed on hold", m->id);
+        ph_queue_forget(q, m);
+        return 0;
+    }
+    ph_log_warn("%s: not put on hold: %s", m->id, ph_error());
+    /* It stays in its slot, where the next start finds it and its wish. */
+    ph_queue_forget(q, m);
+    return rc == PH_CANCEL ? rc : 0;
+}
+
+static int do_commit(struct ph_worker *w, const struct ph_frame *f)
+{
+    struct ph_queue *q = w->queue;
+    struct ph_slot *slot = own_slot(w, ph_frame_value(f, "slot"), PH_SLOT_LEASED);
+    struct ph_record r;
+    struct ph_qmsg *m;
+    ph_str unused;
+    int rc;
+
+    if (!slot)                 /* adopted already, while it was reconnecting */
+        return 0;
+    if ((rc = check_record(w, slot, ph_frame_value(f, "record"), &r)) < 0)
+        return ph_wrap(rc, "slot %s", slot->name);     /* the file is judged when the peer is gone */
+    m = ph_qmsg_new(q, ph_cstr(r.id), PH_PLACE_SLOT);
+    m->slot = slot;
+    ph_list_remove(&slot->node);
+    slot->state = PH_SLOT_MESSAGE;
+    ph_list_push(&w->messages, &slot->node);
+    if (r.flags & PH_RECORD_HOLD)
+        return take_hold(q, m);
+    if (ph_frame_get(f, "envelope", &unused) == PH_FOUND && q->ev->has_room(q->arg) &&
+        (rc = load_handed(m, &r, f)) < 0) {
+        ph_queue_forget(q, m);
+        slot->state = PH_SLOT_LEASED;
+        ph_list_remove(&slot->node);
+        ph_list_push(&w->leased, &slot->node);
+        return ph_wrap(rc, "slot %s", slot->name);
+    }
+    q->ev->arrived(q->arg, m);
+    return 0;
+}
+
+static const struct { const char *op; int (*run)(struct ph_worker *, const struct ph_frame *); } ops[] = {
+    { "commit", do_commit }, { "lease", do_lease }, { "hold", do_hold }, { "drop", do_drop },
+};
+
+static int serve_one(struct ph_worker *w, struct ph_scope *session)
+{
+    PH_SCOPED(s, session);
+    struct ph_frame *f;
+    ph_str op;
+    int rc = ph_frame_recv(w->io, s, 0, &f);
+
+    if (rc < 0)
+        return rc;
+    op = ph_frame_value(f, "op");
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (ph_str_eq(op, ph_cstr(ops[i].op)))
+            return ops[i].run(w, f);
+    return ph_fail(PH_PERM, "unknown request \"%.*s\"", PH_FMT(op));
+}
+
+/* The worker is gone: what it was writing is settled when its locks are, what
+ * was free is not lent to anybody else. */
+static void part(struct ph_queue *q, struct ph_worker *w)
+{
+    struct ph_list *n;
+
+    while ((n = ph_list_shift(&w->leased)) != NULL) {
+        struct ph_slot *slot = ph_list_of(n, struct ph_slot, node);
+
+        slot->state = PH_SLOT_LIMBO;
+        slot->worker = NULL;
+        ph_list_push(&q->limbo, n);
+    }
+    while ((n = ph_list_shift(&w->messages)) != NULL)
+        ph_list_of(n, struct ph_slot, node)->worker = NULL;
+    ph_cond_signal(q->limbo_wake);
+    while (!ph_list_is_empty(&w->free))
+        ph_slot_unlink(q, ph_list_of(w->free.next, struct ph_slot, node));
+}
+
+int ph_queue_serve_intake(struct ph_queue *q, struct ph_scope *session, struct ph_stream *io,
+                          const struct ph_frame *hello)
+{
+    PH_SCOPED(s, session);
+    struct ph_worker *w = ph_new(s, struct ph_worker);
+    struct ph_group *g = ph_group_new(s);
+    ph_str service = ph_frame_value(hello, "service"), pid = ph_frame_value(hello, "pid");
+    int rc;
+
+    w->queue = q;
+    w->io = io;
+    w->wake = ph_cond_new(s);
+    ph_list_init(&w->leased);
+    ph_list_init(&w->free);
+    ph_list_init(&w->messages);
+    snprintf(w->name, sizeof w->name, "%.20s[%.10s]", ph_cstr_dup(s, service), ph_cstr_dup(s, pid));
+    ph_list_push(&q->workers, &w->node);
+    rc = ph_spawn(g, "leases", writer, w);
+    while (rc == 0)
+        rc = serve_one(w, s);
+    if (rc == PH_PERM)
+        ph_log_warn("intake %s: %s", w->name, ph_error());
+    w->gone = rc;
+    ph_list_remove(&w->node);
+    ph_group_cancel(g);
+    ph_group_wait(g, PH_FOREVER);
+    part(q, w);
+    return rc;
+}

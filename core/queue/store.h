@@ -1,0 +1,123 @@
+/* store.h: what the files of the owner's side share.  Not for other folders. */
+#ifndef CORE_QUEUE_STORE_H
+#define CORE_QUEUE_STORE_H
+
+#include <posthorn/map.h>
+#include "core/queue/queue.h"
+#include "core/queue/record.h"
+
+#define PH_SLOT_BYTES   (16u << 10)    /* written once when a slot is made */
+#define PH_SLOT_MAX     (256u << 10)   /* a file that grew beyond is not used again */
+#define PH_SLOT_NAME    40             /* "h/NAME" with its NUL */
+#define PH_POOL_DIRS    16
+#define PH_PATH         96             /* below queue_directory, with its NUL */
+
+struct ph_queue_params {
+    ph_str queue_directory;
+    int64_t queue_minfree, message_size_limit;
+};
+
+/* A slot of the pool.  It belongs to one worker from its first lease on, since a
+ * leased descriptor cannot be revoked; without that worker it is unlinked. */
+#define PH_SLOT_FRESH   0              /* made ahead, never leased */
+#define PH_SLOT_LEASED  1              /* a receiver writes */
+#define PH_SLOT_MESSAGE 2              /* holds a message of the queue */
+#define PH_SLOT_FREE    3              /* its message is gone; for its worker again */
+#define PH_SLOT_LIMBO   4              /* leased, and the connection is gone */
+struct ph_slot {
+    struct ph_list node;               /* in fresh, limbo, or its worker's leased, free or kept */
+    char name[PH_SLOT_NAME];           /* "h/NAME" below pool */
+    uint32_t state;
+    uint32_t spoilt;                   /* never lease it again */
+    uint64_t inode;
+    int64_t since_ms;                  /* free since */
+    struct ph_worker *worker;          /* NULL when it ended */
+};
+
+/* One connection of a worker that receives mail. */
+struct ph_worker {
+    struct ph_list node;
+    struct ph_queue *queue;
+    struct ph_stream *io;
+    struct ph_list leased, free, messages;
+    struct ph_cond *wake;              /* its writer */
+    uint32_t want[3];                  /* leases asked for, per PH_INTAKE_* */
+    uint32_t refused;                  /* it was told that there are none */
+    int gone;                          /* reading ended with this code (< 0) */
+    char name[64];                     /* "smtpd[123]" */
+};
+
+struct ph_queue {
+    struct ph_scope *scope;
+    struct ph_queue_params params;
+    const struct ph_queue_events *ev;
+    void *arg;
+    int dir_fd, lock_fd;
+    int read_only;
+    struct ph_map *by_id;              /* messages in memory */
+    struct ph_map *slots;              /* by name */
+    struct ph_map *dirty;              /* directories that renames went to, by path */
+    struct ph_list fresh, limbo, workers, open;
+    size_t fresh_count, open_count, open_max;
+    uint64_t slot_serial;
+    uint32_t space_low;                /* below queue_minfree, or slots cannot be made */
+    struct ph_cond *make;              /* wakes the maker of slots */
+    struct ph_cond *order;             /* moves and pool syncs wait here for each other */
+    int moving, pool_syncing, maker_runs;
+    struct ph_cond *limbo_wake;
+    struct ph_group *group;
+};
+
+/* dirs.c */
+/* Path below queue_directory of a message, or of a place ("deferred/A/ID"). */
+void ph_queue_path(char out[PH_PATH], unsigned place, const char *name);
+void ph_qmsg_path(char out[PH_PATH], const struct ph_qmsg *m);
+/* Make missing directories: 0, PH_TEMP. */
+int ph_dirs_make(struct ph_queue *q);
+/* Rename below queue_directory, never over another file; mtime_us >= 0 is set
+ * first.  The target's directory becomes dirty.  0; PH_NONE: from is gone;
+ * PH_TEMP.  Yields. */
+int ph_dirs_move(struct ph_queue *q, const char *from, const char *to, int64_t mtime_us) PH_YIELDS;
+/* Sync directories that renames went to: 0, PH_TEMP.  Yields. */
+int ph_dirs_settle(struct ph_queue *q) PH_YIELDS;
+/* Sync pool/h, after all targets of earlier moves: a name must not vanish from
+ * the disk before its new one is there.  Yields. */
+int ph_dirs_sync_pool(struct ph_queue *q, const char *dir) PH_YIELDS;
+/* 0 (also when it was not there), PH_TEMP.  Yields. */
+int ph_dirs_unlink(struct ph_queue *q, const char *path) PH_YIELDS;
+
+/* slot.c */
+/* OFD locks: > 0 when another description's lock is in the way of that type. */
+int ph_lock_is_held(int fd, short type);
+/* Take one without waiting: 0, PH_TEMP. */
+int ph_lock_take(int fd, short type);
+struct ph_slot *ph_slot_add(struct ph_queue *q, const char *name, uint64_t inode, uint32_t state);
+void ph_slot_free(struct ph_queue *q, struct ph_slot *slot);         /* memory only */
+int ph_slot_unlink(struct ph_queue *q, struct ph_slot *slot) PH_YIELDS;   /* and memory */
+/* Make `count` slots and put them on fresh: 0, PH_TEMP.  Yields. */
+int ph_slot_make(struct ph_queue *q, unsigned count) PH_YIELDS;
+/* Open it write-only with a write lock: descriptor; PH_NONE: somebody still
+ * holds it; PH_TEMP. */
+int ph_slot_open_lease(struct ph_queue *q, struct ph_slot *slot);
+/* The background task: slots ahead, space, settling, free slots that are old. */
+void ph_slot_maker(void *queue) PH_YIELDS;
+/* A message left its slot: to its worker's free list, or unlinked.  Yields when
+ * it is unlinked. */
+int ph_slot_release(struct ph_queue *q, struct ph_slot *slot, int reusable) PH_YIELDS;
+
+/* store.c */
+struct ph_qmsg *ph_qmsg_new(struct ph_queue *q, ph_str id, unsigned place);
+/* Take what a record says of m (m->message is filled, its recipients writable). */
+void ph_qmsg_loaded(struct ph_qmsg *m, struct ph_scope *s, const struct ph_message *msg,
+                    const struct ph_loaded *l);
+/* Open (or reuse) the read-write descriptor of m: 0, PH_NONE, PH_TEMP. */
+int ph_qmsg_fd(struct ph_qmsg *m);
+void ph_qmsg_fd_close(struct ph_qmsg *m);
+
+/* recover.c */
+/* A slot nobody holds: adopt, remove or corrupt what is in it.  Yields. */
+int ph_adopt_slot(struct ph_queue *q, struct ph_slot *slot) PH_YIELDS;
+/* The background task over limbo. */
+void ph_limbo_watch(void *queue) PH_YIELDS;
+
+#endif

@@ -1,0 +1,143 @@
+/* Listing a directory lazily: some hundred names are read and looked at in the
+ * disk pool at a time, so a million deferred messages neither stop the loop nor
+ * take memory. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <posthorn/disk.h>
+#include "core/queue/store.h"
+
+#define CHUNK 256
+
+struct ph_walk {
+    struct ph_queue *queue;
+    unsigned place, next_dir;          /* subdirectory to open next */
+    int64_t due_us, earliest_us;
+    DIR *dir;
+    unsigned count, at;                /* names read, and given */
+    struct { char name[PH_ID_MAX + 1]; int64_t mtime_us; } found[CHUNK];
+};
+
+static void walk_close(void *arg)
+{
+    struct ph_walk *w = arg;
+
+    if (w->dir)
+        closedir(w->dir);
+    w->dir = NULL;
+}
+
+struct ph_walk *ph_walk_new(struct ph_scope *s, struct ph_queue *q, unsigned place, int64_t due_us)
+{
+    struct ph_walk *w = ph_new(s, struct ph_walk);
+
+    w->queue = q;
+    w->place = place;
+    w->due_us = due_us;
+    w->earliest_us = INT64_MAX;
+    ph_defer(s, walk_close, w);
+    return w;
+}
+
+/* 1: a directory is open; 0: there are no more; PH_TEMP. */
+static int open_next(struct ph_walk *w)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    unsigned dirs = w->place == PH_PLACE_DEFERRED ? 16 : 1;
+    char path[PH_PATH];
+    int fd;
+
+    if (w->next_dir >= dirs)
+        return 0;
+    if (dirs > 1)
+        snprintf(path, sizeof path, "%s/%c", ph_place_name(w->place), hex[w->next_dir]);
+    else
+        snprintf(path, sizeof path, "%s", ph_place_name(w->place));
+    w->next_dir++;
+    if ((fd = openat(w->queue->dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        return ph_fail_errno(PH_TEMP, errno, "open directory %s", path);
+    if ((w->dir = fdopendir(fd)) == NULL) {
+        close(fd);
+        return ph_fail_errno(PH_TEMP, errno, "open directory %s", path);
+    }
+    return 1;
+}
+
+static void look_at(struct ph_walk *w, const char *name)
+{
+    struct stat st;
+    int64_t us;
+
+    if (!ph_id_is_name(ph_cstr(name)) || fstatat(dirfd(w->dir), name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        !S_ISREG(st.st_mode))
+        return;
+    us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
+    if (w->due_us > 0 && us > w->due_us) {
+        if (us < w->earliest_us)
+            w->earliest_us = us;
+        return;
+    }
+    memcpy(w->found[w->count].name, name, strlen(name) + 1);     /* is_name: it fits */
+    w->found[w->count++].mtime_us = us;
+}
+
+/* In the disk pool: read on until there is a chunk, or CHUNK * 4 names were
+ * looked at (the caller may want to be cancelled).  1: there may be more. */
+static int read_chunk(void *arg)
+{
+    struct ph_walk *w = arg;
+    struct dirent *e;
+    int rc;
+
+    w->count = w->at = 0;
+    for (int seen = 0; seen < CHUNK * 4 && w->count < CHUNK; seen++) {
+        if (!w->dir && (rc = open_next(w)) <= 0)
+            return rc;
+        errno = 0;
+        if ((e = readdir(w->dir)) != NULL) {
+            look_at(w, e->d_name);
+            continue;
+        }
+        rc = errno;
+        walk_close(w);
+        if (rc)
+            return ph_fail_errno(PH_TEMP, rc, "read directory %s", ph_place_name(w->place));
+    }
+    return 1;
+}
+
+int ph_walk_next(struct ph_walk *w, struct ph_qmsg **out)
+{
+    int rc, more = 1;
+
+    for (;;) {
+        while (w->at < w->count) {
+            const char *name = w->found[w->at].name;
+            int64_t us = w->found[w->at++].mtime_us;
+
+            /* In somebody's hands, or about to be: not ours to give. */
+            if (ph_queue_in_memory(w->queue, ph_cstr(name)))
+                continue;
+            *out = ph_qmsg_new(w->queue, ph_cstr(name), w->place);
+            (*out)->next_us = us;
+            (*out)->recovered = 1;
+            return PH_FOUND;
+        }
+        if (!more)
+            return PH_NONE;
+        if ((rc = ph_disk(read_chunk, w)) < 0)
+            return rc;
+        more = rc;
+        if (ph_in_task() && (rc = ph_yield()) < 0)
+            return rc;
+    }
+}
+
+int64_t ph_walk_earliest(const struct ph_walk *w)
+{
+    return w->earliest_us;
+}
