@@ -1,6 +1,7 @@
 /* Leases: qmgr's side of a receiver's connection.
  *
  *   hello role=intake service pid       once, read by the caller
+ *                                       -> settings size_limit flow_delay long_ids
  *   lease who count                     -> lease (slot inode)... + descriptors, when there are some
  *                                       -> none reason, once, while there are none
  *   commit slot record [envelope rcpts] the slot holds a message now
@@ -77,14 +78,20 @@ struct loan {
     unsigned count;
 };
 
-static void lend(struct ph_worker *w, struct loan *n, struct ph_slot *slot, int fd)
+static void lend(struct loan *n, struct ph_slot *slot, int fd)
 {
     ph_frame_cstr(n->frame, "slot", slot->name);
     ph_frame_u64(n->frame, "inode", slot->inode);
     ph_frame_fd(n->frame, fd);
     ph_defer_close(n->scope, fd);      /* the copy that was sent holds the lock */
     n->count++;
-    (void)w;
+}
+
+static int send_now(struct ph_worker *w, const struct ph_frame *f)
+{
+    int rc = ph_frame_send(w->io, f);
+
+    return rc < 0 ? rc : ph_stream_flush(w->io);
 }
 
 /* Send what can be lent now, at most one frame: number of leases, or negative. */
@@ -99,13 +106,12 @@ static int lend_some(struct ph_worker *w)
     for (uint32_t who = 0; who <= PH_INTAKE_NOTICE; who++)
         while (w->want[who] > 0 && n.count < PH_FRAME_FDS && take_slot(w, who, &slot, &fd)) {
             w->want[who]--;
-            lend(w, &n, slot, fd);
+            lend(&n, slot, fd);
         }
     if (n.count == 0)
         return 0;
     w->refused = 0;
-    if ((rc = ph_frame_send(w->io, n.frame)) == 0)
-        rc = ph_stream_flush(w->io);
+    rc = send_now(w, n.frame);
     return rc < 0 ? rc : (int)n.count;
 }
 
@@ -113,14 +119,25 @@ static int refuse(struct ph_worker *w)
 {
     PH_SCOPED(s, NULL);
     struct ph_frame *f = ph_frame_new(s);
-    int rc;
 
     w->refused = 1;
     ph_frame_cstr(f, "op", "none");
     ph_frame_cstr(f, "reason", "insufficient system storage");
-    if ((rc = ph_frame_send(w->io, f)) == 0)
-        rc = ph_stream_flush(w->io);
-    return rc;
+    return send_now(w, f);
+}
+
+static int tell_settings(struct ph_worker *w)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_frame *f = ph_frame_new(s);
+    const struct ph_queue_params *p = &w->queue->params;
+
+    w->told = 1;
+    ph_frame_cstr(f, "op", "settings");
+    ph_frame_u64(f, "size_limit", (uint64_t)p->message_size_limit);
+    ph_frame_u64(f, "flow_delay", (uint64_t)p->in_flow_delay);
+    ph_frame_u64(f, "long_ids", (uint64_t)p->enable_long_queue_ids);
+    return send_now(w, f);
 }
 
 /* The connection's writer: the reader must go on taking commits while this one
@@ -131,6 +148,8 @@ static void writer(void *arg)
     int rc = 0;
 
     while (rc >= 0 && !w->gone) {
+        if (!w->told && (rc = tell_settings(w)) < 0)
+            break;
         if ((rc = lend_some(w)) != 0)
             continue;
         if (w->queue->fresh_count <= 2 * RESERVE)

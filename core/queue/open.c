@@ -18,6 +18,10 @@ static const struct ph_param rows[] = {
              "Bytes that must stay free in the queue filesystem; at least 1.5 times message_size_limit."),
     PH_P_INT(struct ph_queue_params, message_size_limit, "message_size_limit", "10240000", 0, 0,
              "Largest message in bytes, 0 for no limit."),
+    PH_P_TIME(struct ph_queue_params, in_flow_delay, "in_flow_delay", "1s", "s", 0, 10,
+              "How long a receiver waits for a queue file when there is none, before it answers 4xx."),
+    PH_P_BOOL(struct ph_queue_params, enable_long_queue_ids, "enable_long_queue_ids", "yes",
+              "Long queue ids, which are never used twice."),
 };
 
 static int load_params(struct ph_queue *q, struct ph_conf *c)
@@ -32,6 +36,12 @@ int ph_queue_reload(struct ph_queue *q, struct ph_conf *c)
 
     /* The directory is open and locked: it changes with a restart. */
     q->params.queue_directory = was;
+    for (struct ph_list *n = q->workers.next; rc == 0 && n != &q->workers; n = n->next) {
+        struct ph_worker *w = ph_list_of(n, struct ph_worker, node);
+
+        w->told = 0;
+        ph_cond_signal(w->wake);
+    }
     return rc;
 }
 

@@ -14,7 +14,8 @@
 
 struct ph_queue_params {
     ph_str queue_directory;
-    int64_t queue_minfree, message_size_limit;
+    int64_t queue_minfree, message_size_limit, in_flow_delay;
+    int32_t enable_long_queue_ids;
 };
 
 /* A slot of the pool.  It belongs to one worker from its first lease on, since a
@@ -43,6 +44,7 @@ struct ph_worker {
     struct ph_cond *wake;              /* its writer */
     uint32_t want[3];                  /* leases asked for, per PH_INTAKE_* */
     uint32_t refused;                  /* it was told that there are none */
+    uint32_t told;                     /* it was told the settings */
     int gone;                          /* reading ended with this code (< 0) */
     char name[64];                     /* "smtpd[123]" */
 };
