@@ -1,6 +1,7 @@
 /* message: see message.h. */
 #include <limits.h>
 #include <unistd.h>
+#include <posthorn/dsn.h>
 #include <posthorn/error.h>
 #include "core/ipc/message.h"
 
@@ -143,6 +144,82 @@ int ph_recipients_get(struct ph_scope *s, const struct ph_frame *f,
         }
     }
     *list = r;
+    *n = count;
+    return 0;
+}
+
+/* ---- outcomes ---- */
+
+static const char *const status_names[] = {
+    [PH_RCPT_SENT] = "sent", [PH_RCPT_BOUNCED] = "bounced", [PH_RCPT_DEFERRED] = "deferred",
+};
+
+static const struct member outcome_texts[] = {
+    ROW(struct ph_outcome, dsn), ROW(struct ph_outcome, text), ROW(struct ph_outcome, relay),
+    ROW(struct ph_outcome, action), ROW(struct ph_outcome, diagnostic_type),
+    ROW(struct ph_outcome, diagnostic), ROW(struct ph_outcome, remote_mta_type),
+    ROW(struct ph_outcome, remote_mta),
+};
+
+void ph_outcome_put(struct ph_frame *f, uint32_t index, const struct ph_outcome *o)
+{
+    ph_frame_u64(f, "rcpt", index);
+    ph_frame_cstr(f, "status", status_names[o->status]);
+    for (size_t i = 0; i < COUNT(outcome_texts); i++) {
+        const ph_str *v = (const ph_str *)(const void *)((const char *)o + outcome_texts[i].offset);
+
+        if (v->n)
+            ph_frame_str(f, outcome_texts[i].name, *v);
+    }
+    if (o->dead_site)
+        ph_frame_cstr(f, "dead", "1");
+}
+
+static void outcome_member(struct ph_outcome *o, ph_str name, ph_str value)
+{
+    if (ph_str_eq(name, PH_STR("dead")))
+        o->dead_site = 1;
+    for (uint32_t k = PH_RCPT_SENT; k <= PH_RCPT_DEFERRED; k++)
+        if (ph_str_eq(name, PH_STR("status")) && ph_str_eq(value, ph_cstr(status_names[k])))
+            o->status = k;
+    for (size_t i = 0; i < COUNT(outcome_texts); i++)
+        if (ph_str_eq(name, ph_cstr(outcome_texts[i].name)))
+            *(ph_str *)member(o, &outcome_texts[i]) = value;
+}
+
+static int outcome_is_whole(const struct ph_outcome *o)
+{
+    char c = ph_dsn_class(o->dsn);
+
+    return (o->status == PH_RCPT_SENT && c == '2') || (o->status == PH_RCPT_DEFERRED && c == '4') ||
+           (o->status == PH_RCPT_BOUNCED && (c == '5' || c == '4'));
+}
+
+int ph_outcomes_get(struct ph_scope *s, const struct ph_frame *f,
+                    struct ph_outcome **list, uint32_t **index, uint32_t *n)
+{
+    uint32_t count = count_recipients(f), k = 0;
+    struct ph_outcome *o = ph_alloc_array(s, count + 1u, sizeof *o);
+    uint32_t *which = ph_alloc_array(s, count + 1u, sizeof *which);
+    size_t at = 0;
+
+    for (ph_str name, value; ph_frame_next(f, &at, &name, &value); ) {
+        uint64_t number;
+
+        if (ph_str_eq(name, PH_STR("rcpt"))) {
+            if (!ph_str_u64(value, &number) || number > UINT32_MAX)
+                return ph_fail(PH_PERM, "outcome without a number");
+            o[k].size = sizeof *o;
+            which[k++] = (uint32_t)number;
+        } else if (k) {
+            outcome_member(&o[k - 1], name, value);
+        }
+    }
+    for (uint32_t i = 0; i < count; i++)
+        if (!outcome_is_whole(&o[i]))
+            return ph_fail(PH_PERM, "outcome with bad status or code");
+    *list = o;
+    *index = which;
     *n = count;
     return 0;
 }

@@ -19,4 +19,12 @@ void ph_recipient_put(struct ph_frame *f, const struct ph_recipient *r);
 int ph_recipients_get(struct ph_scope *s, const struct ph_frame *f,
                       struct ph_recipient **list, uint32_t *n);
 
+/* One outcome of recipient `index`; a list of them (the members setup_us,
+ * connected_us, done_us, conn_use do not travel).  get: 0, *list and *index on s
+ * with views into the frame; PH_PERM when one has no number, an unknown status
+ * or a code that does not fit it. */
+void ph_outcome_put(struct ph_frame *f, uint32_t index, const struct ph_outcome *o);
+int ph_outcomes_get(struct ph_scope *s, const struct ph_frame *f,
+                    struct ph_outcome **list, uint32_t **index, uint32_t *n);
+
 #endif

@@ -1,0 +1,262 @@
+/* feed: who enters the active queue next: new mail as it comes while there is
+ * room, else unread in its slot until its turn; deferred mail when it is due.
+ * New and deferred mail take turns, so that neither waits for the other. */
+#include <stdlib.h>
+#include <string.h>
+#include <posthorn/address.h>
+#include "core/sched/qmgr_priv.h"
+
+#define FEEDERS   4
+#define AGAIN_S   60               /* a message that could not be read or is still being delivered */
+
+static int has_room(const struct qmgr *q)
+{
+    return q->active < (size_t)q->p.active_limit;
+}
+
+int feed_has_room(void *arg)
+{
+    return has_room(arg);
+}
+
+void feed_wake(struct qmgr *q)
+{
+    if (q->feed_wake)
+        ph_cond_signal(q->feed_wake);
+}
+
+void feed_park(struct qmgr *q, struct ph_qmsg *m, int64_t when_s)
+{
+    ph_retry_add(q->retry, ph_cstr(m->id), when_s);
+}
+
+struct mail *mail_of(struct qmgr *q, const struct ph_qmsg *m)
+{
+    return m->holder == q ? NULL : m->holder;
+}
+
+/* ---- into the active queue ---- */
+
+static void log_active(const struct ph_qmsg *m)
+{
+    PH_SCOPED(s, NULL);
+
+    ph_log("%s: from=<%.*s>, size=%llu, nrcpt=%u (queue active)", m->id,
+           PH_FMT(ph_address_external(s, m->message.sender)),
+           (unsigned long long)ph_message_bytes(&m->message), m->rcpt_count);
+}
+
+/* m is loaded and counted in q->active. */
+static void activate(struct qmgr *q, struct ph_qmsg *m)
+{
+    struct mail *mail = calloc(1, sizeof *mail);
+
+    if (!mail)
+        ph_die("out of memory");
+    mail->q = q;
+    mail->m = m;
+    mail->active_us = ph_wall_us();
+    mail->has_log = m->place != PH_PLACE_SLOT || m->recovered;
+    m->holder = mail;
+    m->recovered = 0;
+    log_active(m);
+    if (m->pending && !m->expired)
+        resolve_mail(mail);
+    else
+        finish_mail(mail);
+}
+
+void mail_free(struct mail *mail)
+{
+    struct qmgr *q = mail->q;
+
+    free(mail);
+    q->active--;
+    feed_wake(q);
+}
+
+void feed_arrived(void *arg, struct ph_qmsg *m)
+{
+    struct qmgr *q = arg;
+
+    m->holder = NULL;
+    ph_list_init(&m->node);
+    if (m->loaded && has_room(q) && q->feed_wake) {
+        q->active++;
+        activate(q, m);
+        return;
+    }
+    ph_queue_unload(m);
+    ph_list_push(&q->unread, &m->node);
+    feed_wake(q);
+}
+
+/* ---- the feeders ---- */
+
+static struct ph_qmsg *next_unread(struct qmgr *q)
+{
+    struct ph_list *n = ph_list_shift(&q->unread);
+
+    return n ? ph_list_of(n, struct ph_qmsg, node) : NULL;
+}
+
+/* The next deferred message that is due, or NULL.  Yields. */
+static struct ph_qmsg *next_deferred(struct qmgr *q)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_qmsg *m;
+    ph_str id;
+    int in_memory;
+
+    while (ph_retry_take(q->retry, q->scan_s, s, &id)) {
+        int rc = ph_queue_find(q->queue, id, &m, &in_memory);
+
+        if (rc == PH_FOUND && !in_memory && m->place == PH_PLACE_DEFERRED)
+            return m;
+        if (rc == PH_FOUND && !in_memory) {
+            ph_queue_forget(q->queue, m);          /* somebody put it elsewhere */
+        } else if (rc == PH_FOUND && !m->holder && ph_list_is_empty(&m->node)) {
+            return m;                              /* parked in its slot */
+        } else if (rc == PH_FOUND && mail_of(q, m)) {
+            if (mail_of(q, m)->stage == STAGE_STUCK)
+                finish_mail(mail_of(q, m));
+        } else if (rc < 0 && rc != PH_PERM) {
+            ph_retry_add(q->retry, id, q->scan_s + AGAIN_S);
+            return NULL;
+        }
+    }
+    return NULL;
+}
+
+static struct ph_qmsg *next_message(struct qmgr *q)
+{
+    struct ph_qmsg *m;
+
+    q->turn = !q->turn;
+    if (q->turn && (m = next_deferred(q)))
+        return m;
+    if ((m = next_unread(q)))
+        return m;
+    return next_deferred(q);
+}
+
+/* Keep it for later: a deferred file needs no memory meanwhile. */
+static void later(struct qmgr *q, struct ph_qmsg *m)
+{
+    m->holder = NULL;
+    q->parked = 1;
+    feed_park(q, m, wall_s() + AGAIN_S);
+    if (m->place == PH_PLACE_DEFERRED)
+        ph_queue_forget(q->queue, m);
+    else
+        ph_queue_unload(m);
+}
+
+static void load_one(struct qmgr *q, struct ph_qmsg *m)
+{
+    char id[PH_ID_MAX + 1];
+
+    memcpy(id, m->id, sizeof id);
+    m->holder = q;
+    int rc = ph_queue_load(q->queue, m);
+
+    if (rc == 0) {
+        activate(q, m);
+        return;
+    }
+    q->active--;
+    if (rc == PH_FOUND) {
+        ph_log("%s: skipped, still being delivered", id);
+        later(q, m);
+    } else if (rc < 0 && rc != PH_PERM) {
+        ph_log_warn("%s: %s", id, ph_error());
+        later(q, m);
+    }
+}
+
+static void feed_task(void *arg)
+{
+    struct qmgr *q = arg;
+
+    for (;;) {
+        struct ph_qmsg *m = NULL;
+
+        if (has_room(q)) {
+            q->active++;                           /* a place, before anything yields */
+            if ((m = next_message(q)))
+                load_one(q, m);
+            else
+                q->active--;
+        }
+        if (!m && ph_cond_wait(q->feed_wake, PH_FOREVER) < 0)
+            return;
+        if (ph_cancelled())
+            return;
+        if (m)
+            ph_cond_signal(q->feed_wake);          /* there may be more: let another feeder look */
+    }
+}
+
+void feed_start(struct qmgr *q)
+{
+    for (int i = 0; i < FEEDERS; i++)
+        ph_spawn(q->group, "feed", feed_task, q);
+    feed_index(q);
+}
+
+/* ---- the index of deferred mail ---- */
+
+static int index_once(struct qmgr *q)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_walk *w = ph_walk_new(s, q->queue, PH_PLACE_DEFERRED, 0);
+    struct ph_qmsg *m;
+    int64_t when;
+    int rc;
+
+    while ((rc = ph_walk_next(w, &m)) == PH_FOUND) {
+        if (!ph_retry_find(q->retry, ph_cstr(m->id), &when))
+            ph_retry_add(q->retry, ph_cstr(m->id), m->next_us / 1000000);
+        ph_queue_forget(q->queue, m);
+        feed_wake(q);
+    }
+    return rc;
+}
+
+static void index_task(void *arg)
+{
+    struct qmgr *q = arg;
+    int rc = 0;
+
+    while (q->reindex && rc != PH_CANCEL) {
+        q->reindex = 0;
+        if ((rc = index_once(q)) < 0 && rc != PH_CANCEL)
+            ph_log_warn("deferred queue: %s", ph_error());
+    }
+    q->indexing = 0;
+}
+
+void feed_index(struct qmgr *q)
+{
+    q->reindex = 1;
+    if (!q->indexing)
+        q->indexing = ph_spawn(q->group, "index", index_task, q) >= 0;
+}
+
+/* Every queue_run_delay what is due meanwhile may enter. */
+void clock_task(void *arg)
+{
+    struct qmgr *q = arg;
+
+    for (;;) {
+        int64_t wait_s = q->parked && q->p.queue_run_delay > AGAIN_S ? AGAIN_S : q->p.queue_run_delay;
+        int rc = ph_cond_wait(q->clock_wake, ph_in_ms(wait_s * 1000));
+
+        if (rc == PH_CANCEL)
+            return;
+        q->parked = 0;
+        q->scan_s = wall_s();
+        pump(q);
+        feed_wake(q);
+    }
+}

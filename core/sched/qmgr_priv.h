@@ -1,0 +1,149 @@
+/* qmgr_priv: the objects of the queue manager, shared by its files. */
+#ifndef CORE_SCHED_QMGR_PRIV_H
+#define CORE_SCHED_QMGR_PRIV_H
+
+#include <posthorn/clock.h>
+#include <posthorn/error.h>
+#include <posthorn/frame.h>
+#include <posthorn/log.h>
+#include <posthorn/map.h>
+#include <posthorn/transport.h>
+#include "core/base/list.h"
+#include "core/queue/queue.h"
+#include "core/sched/qmgr.h"
+#include "core/sched/retry.h"
+#include "core/sched/sched.h"
+
+struct qmgr_params {
+    int64_t active_limit, recipient_limit;
+    int64_t queue_run_delay, transport_retry_time;
+    struct ph_retry_rules retry;
+    int64_t delay_warning_time;
+    ph_str defer_transports, recipient_delimiter;
+    int64_t decimals;
+    ph_str queue_directory;
+    ph_str mail_owner;
+    int32_t sender_counts;         /* 1: routes may depend on the sender */
+    int32_t address_counts;        /* 1: routes may depend on the whole address */
+};
+
+/* Tasks that do jobs in order of arrival; at most `max` at once. */
+struct job {
+    struct ph_list node;
+    void (*run)(struct job *j);
+};
+struct crew {
+    const char *name;
+    struct ph_list jobs;
+    struct ph_cond *wake;
+    struct ph_group *group;
+    unsigned idle, count, max;
+};
+
+enum stage {
+    STAGE_RESOLVING,               /* waits for, or is being, resolved */
+    STAGE_ACTIVE,                  /* the scheduler has it */
+    STAGE_FINISHING,               /* the round is over */
+    STAGE_STUCK,                   /* the disk said no: finished again later */
+};
+
+enum wish { WISH_NONE, WISH_DELETE, WISH_HOLD, WISH_REQUEUE, WISH_EXPIRE };
+
+/* A message in the active queue: the holder of a loaded ph_qmsg. */
+struct mail {
+    struct job job;                /* resolving, finishing */
+    struct qmgr *q;
+    struct ph_qmsg *m;
+    struct ph_sched_msg *sched;    /* while STAGE_ACTIVE */
+    enum stage stage;
+    enum wish wish;
+    int64_t active_us;
+    unsigned settling;             /* settle jobs under way outside the scheduler */
+    int deferrals_logged;          /* 1: this round wrote to the defer log */
+    int has_log;                   /* 1: there may be logs to remove */
+};
+
+struct qmgr {
+    struct ph_service *service;
+    struct ph_conf *conf;
+    struct ph_scope *scope;
+    struct ph_scope *conf_scope;   /* of p; replaced by a reload */
+    struct ph_group *group;
+    struct qmgr_params p;
+    struct ph_queue *queue;
+    struct ph_sched *sched;
+    struct ph_retry *retry;
+    struct ph_list unread;         /* ph_qmsg.node: in slots, beyond the active limit */
+    struct ph_cond *feed_wake;
+    int64_t scan_s;                /* deferred mail due at this time may enter */
+    int turn;                      /* 1: deferred mail is next */
+    size_t active;                 /* mail in memory, and what is being loaded */
+    struct crew resolvers, settlers, finishers;
+    struct ph_map *lanes;          /* by transport */
+    struct ph_cond *clock_wake;
+    int parked;                    /* 1: some message waits for AGAIN_S, not for a retry time */
+    int indexing;                  /* 1: the deferred directory is being read */
+    int reindex;                   /* 1: and shall be again */
+    struct ph_scope *routes_scope;
+    struct ph_map *routes;         /* what rewrite said lately */
+};
+
+/* params.c */
+int qmgr_params_load(struct ph_conf *c, struct ph_scope *s, struct qmgr_params *p);
+void qmgr_limits(void *q, ph_str transport, struct ph_sched_limits *out);
+extern const struct ph_param qmgr_rows[];
+extern const size_t qmgr_rows_count;
+
+/* qmgr.c */
+int64_t wall_s(void);
+void crew_init(struct crew *c, struct ph_scope *s, struct ph_group *g, const char *name, unsigned max);
+void crew_add(struct crew *c, struct job *j, void (*run)(struct job *));
+
+/* feed.c: who enters the active queue next. */
+void feed_start(struct qmgr *q);
+void feed_arrived(void *q, struct ph_qmsg *m);
+int feed_has_room(void *q);
+/* Something may be able to enter. */
+void feed_wake(struct qmgr *q);
+/* The mail that holds m; NULL: nobody does, or it is being read just now (then
+ * m->holder is the qmgr itself). */
+struct mail *mail_of(struct qmgr *q, const struct ph_qmsg *m);
+/* Try it again at that time (seconds); it stays with the store. */
+void feed_park(struct qmgr *q, struct ph_qmsg *m, int64_t when_s);
+/* The mail is no longer active; its ph_qmsg is gone or somebody else's. */
+void mail_free(struct mail *mail);
+/* Read the deferred directory into the index (at start, on flush). */
+void feed_index(struct qmgr *q);
+void clock_task(void *q);
+
+/* resolve.c */
+void resolve_mail(struct mail *mail);
+void resolve_forget(struct qmgr *q);
+
+/* lane.c: send what the scheduler selects. */
+void pump(struct qmgr *q);
+
+/* settle.c */
+/* Outcomes of recipients (by index): logs, marks.  The answer counts those that
+ * could not be settled and stay pending.  Does not yield when all were sent. */
+uint32_t settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n) PH_YIELDS;
+/* The same outcome for these recipients, said by us: writes their log lines. */
+void settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, uint32_t status,
+                      ph_str dsn, ph_str text) PH_YIELDS;
+/* A settle job outside the scheduler is over; the last one may end the round. */
+void entry_over(struct mail *mail, struct ph_sched_entry *e, enum ph_sched_outcome how, ph_str dsn, ph_str reason);
+
+/* finish.c: the round is over (nothing in flight). */
+void finish_mail(struct mail *mail);
+
+/* bouncer.c: requests to bounce: 0, or negative with text. */
+int bouncer_append(struct mail *mail, const char *log, const struct ph_outcome *const *o,
+                   const uint32_t *rcpt, uint32_t n, int fresh) PH_YIELDS;
+int bouncer_notify(struct mail *mail, const char *kind) PH_YIELDS;
+int bouncer_remove(ph_str id, const char *log) PH_YIELDS;
+
+/* control.c, survive.c: clients after their hello. */
+int control_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io) PH_YIELDS;
+int survive_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io) PH_YIELDS;
+
+#endif

@@ -1,0 +1,375 @@
+/* agent: see agent.h.  outcome.c has what plugins call. */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <posthorn/clock.h>
+#include <posthorn/error.h>
+#include <posthorn/log.h>
+#include "core/worker/agent_priv.h"
+
+static const struct ph_param rows[] = {
+    PH_P_BOOL(struct agent_params, soft_bounce, "soft_bounce", "no",
+              "Turn every bounce into a deferral: for trying out a new configuration."),
+    PH_P_INT(struct agent_params, decimals, "delay_logging_resolution_limit", "2", 0, 6,
+             "Decimals of the delays in delivery log lines."),
+};
+
+int ph_agent_new(struct ph_scope *s, struct ph_transport *t, struct ph_group *g,
+                 uint32_t sessions, struct ph_agent **out)
+{
+    struct ph_agent *a = ph_new(s, struct ph_agent);
+    int rc;
+
+    ph_conf_register(rows, sizeof rows / sizeof *rows, sizeof *rows);
+    if ((rc = ph_params_load(t->conf, s, rows, sizeof rows / sizeof *rows, sizeof *rows, &a->p)) < 0)
+        return rc;
+    a->transport = t;
+    a->group = g;
+    a->sessions = sessions ? sessions : 1;
+    a->queue_directory = ph_conf_value(t->conf, s, "queue_directory");
+    ph_list_init(&a->waiting);
+    ph_list_init(&a->orphans);
+    *out = a;
+    return 0;
+}
+
+size_t ph_agent_busy(const struct ph_agent *a)
+{
+    return a->running + a->waiting_count + a->orphan_count;
+}
+
+/* ---- one delivery ---- */
+
+static void finish_delivery(struct delivery *v);
+
+/* What the plugin said nothing of is deferred. */
+static void defer_open(struct delivery *v, int rc)
+{
+    struct ph_outcome o = { .size = sizeof o, .status = PH_RCPT_DEFERRED, .dsn = PH_STR("4.3.0"),
+                            .relay = PH_STR("none") };
+    const char *why = rc < 0 && rc != PH_CANCEL ? ph_error() : "";
+
+    o.text = ph_str_dup(v->scope, ph_cstr(*why ? why : "delivery ended without a result"));
+    ph_delivered_all(&v->d, &o);
+}
+
+static void start_waiting(struct ph_agent *a);
+
+static void deliver_task(void *arg)
+{
+    struct delivery *v = arg;
+    struct ph_agent *a = v->agent;
+    int rc = a->transport->ops->deliver(a->transport, &v->d);
+
+    defer_open(v, rc);
+    a->running--;
+    finish_delivery(v);
+    start_waiting(a);
+}
+
+static void start_delivery(struct delivery *v)
+{
+    struct ph_agent *a = v->agent;
+
+    a->running++;
+    if (ph_spawn(a->group, "delivery", deliver_task, v) >= 0)
+        return;
+    ph_fail(PH_TEMP, "no room for another delivery");
+    defer_open(v, PH_TEMP);
+    a->running--;
+    finish_delivery(v);
+}
+
+static void start_waiting(struct ph_agent *a)
+{
+    struct ph_list *node;
+
+    while (a->running < a->sessions && (node = ph_list_shift(&a->waiting))) {
+        a->waiting_count--;
+        start_delivery(ph_list_of(node, struct delivery, node));
+    }
+}
+
+/* ---- answers ---- */
+
+static int put_outcomes(struct ph_stream *io, struct delivery *v)
+{
+    struct ph_frame *f = ph_frame_new(v->scope);
+
+    ph_frame_cstr(f, "op", "outcomes");
+    ph_frame_u64(f, "number", v->number);
+    ph_frame_str(f, "queue_id", v->message->queue_id);
+    for (uint32_t i = 0; i < v->d.rcpt_count; i++)
+        ph_outcome_put(f, v->d.rcpt[i].index, &v->outcome[i]);
+    return ph_frame_send(io, f);
+}
+
+/* qmgr may use the slot again once it has the answer: let go of it before. */
+static void drop_reader(struct delivery *v)
+{
+    if (v->message->fd >= 0)
+        close(v->message->fd);
+    v->message->fd = -1;
+}
+
+static void delivery_free(struct delivery *v)
+{
+    ph_list_remove(&v->of_conn);
+    ph_scope_free(v->scope);
+}
+
+/* The answer goes to the connection it came from, or waits for the next qmgr. */
+static void finish_delivery(struct delivery *v)
+{
+    if (v->conn) {
+        ph_list_push(&v->conn->done, &v->node);
+        ph_cond_signal(v->conn->wake);
+        return;
+    }
+    ph_agent_orphan(v);
+}
+
+/* Answers of one connection: all that are there in one write.  What could not
+ * be sent goes to the orphans. */
+static int send_done(struct conn *c)
+{
+    struct ph_list sent = PH_LIST_INIT(sent);
+    int rc = 0;
+
+    for (struct ph_list *n; rc >= 0 && (n = ph_list_shift(&c->done)); ) {
+        struct delivery *v = ph_list_of(n, struct delivery, node);
+
+        ph_list_push(&sent, n);
+        drop_reader(v);
+        rc = put_outcomes(c->io, v);
+    }
+    if (rc >= 0)
+        rc = ph_stream_flush(c->io);
+    for (struct ph_list *n; (n = ph_list_shift(&sent)); ) {
+        struct delivery *v = ph_list_of(n, struct delivery, node);
+
+        if (rc >= 0) {
+            delivery_free(v);
+        } else {
+            ph_list_unshift(&c->done, n);
+        }
+    }
+    return rc;
+}
+
+static void answer_task(void *arg)
+{
+    struct conn *c = arg;
+    int rc = 0;
+
+    while (rc >= 0)
+        rc = ph_list_is_empty(&c->done) ? ph_cond_wait(c->wake, PH_FOREVER) : send_done(c);
+    if (rc != PH_CANCEL)
+        ph_stream_close(c->io);    /* the reader sees it */
+}
+
+/* ---- requests ---- */
+
+static int parse_request(struct delivery *v, struct ph_frame *f)
+{
+    uint64_t reuse = 0;
+    int rc;
+
+    if (!ph_str_eq(ph_frame_value(f, "op"), PH_STR("deliver")))
+        return ph_fail(PH_PERM, "unexpected request");
+    if ((rc = ph_message_get(v->scope, f, &v->message)) < 0 ||
+        (rc = ph_recipients_get(v->scope, f, &v->d.rcpt, &v->d.rcpt_count)) < 0)
+        return rc;
+    if (ph_frame_get_u64(f, "number", &v->number) != PH_FOUND || v->message->fd < 0 || !v->d.rcpt_count ||
+        ph_frame_get_i64(f, "active", &v->d.active_us) != PH_FOUND || ph_frame_get_u64(f, "reuse", &reuse) == PH_PERM)
+        return ph_fail(PH_PERM, "incomplete request");
+    v->d.reuse = reuse != 0;
+    v->d.nexthop = ph_frame_value(f, "nexthop");
+    return 0;
+}
+
+static int accept_request(struct conn *c, struct delivery *v, struct ph_frame *f)
+{
+    int rc = parse_request(v, f);
+
+    if (rc < 0)
+        return rc;
+    v->agent = c->agent;
+    v->conn = c;
+    v->d.scope = v->scope;
+    v->d.transport = c->agent->transport;
+    v->d.message = v->message;
+    v->d.host = v;
+    v->outcome = ph_alloc_array(v->scope, v->d.rcpt_count, sizeof *v->outcome);
+    ph_list_push(&c->all, &v->of_conn);
+    ph_list_push(&c->agent->waiting, &v->node);
+    c->agent->waiting_count++;
+    start_waiting(c->agent);
+    return 0;
+}
+
+static int read_request(struct conn *c)
+{
+    struct ph_scope *s = ph_scope_new(NULL);
+    struct delivery *v = ph_new(s, struct delivery);
+    struct ph_frame *f;
+    int rc;
+
+    v->scope = s;
+    ph_list_init(&v->node);
+    ph_list_init(&v->of_conn);
+    if ((rc = ph_frame_recv(c->io, s, 0, &f)) < 0 || (rc = accept_request(c, v, f)) < 0)
+        ph_scope_free(s);
+    return rc;
+}
+
+static int greet(struct conn *c, struct ph_scope *session)
+{
+    struct ph_frame *f, *reply = ph_frame_new(session);
+    int rc = ph_frame_recv(c->io, session, 4096, &f);
+
+    if (rc < 0)
+        return rc;
+    if (!ph_str_eq(ph_frame_value(f, "op"), PH_STR("hello")))
+        return ph_fail(PH_PERM, "no hello");
+    ph_frame_cstr(reply, "status", "ok");
+    ph_frame_u64(reply, "window", c->agent->sessions);
+    if ((rc = ph_frame_send(c->io, reply)) >= 0)
+        rc = ph_stream_flush(c->io);
+    return rc;
+}
+
+/* The connection is gone; its deliveries are not.  Those that did not begin
+ * never will: the next qmgr asks again. */
+static void disown(struct conn *c)
+{
+    for (struct ph_list *n, *next = c->all.next; (n = next) != &c->all; ) {
+        struct delivery *v = ph_list_of(n, struct delivery, of_conn);
+
+        next = n->next;
+        v->conn = NULL;
+        ph_list_remove(n);
+    }
+    for (struct ph_list *n; (n = ph_list_shift(&c->done)); )
+        ph_agent_orphan(ph_list_of(n, struct delivery, node));
+}
+
+static void cancel_waiting(struct conn *c)
+{
+    struct ph_agent *a = c->agent;
+
+    for (struct ph_list *n, *next = a->waiting.next; (n = next) != &a->waiting; ) {
+        struct delivery *v = ph_list_of(n, struct delivery, node);
+
+        next = n->next;
+        if (v->conn == c) {
+            ph_list_remove(n);
+            a->waiting_count--;
+            drop_reader(v);
+            delivery_free(v);
+        }
+    }
+}
+
+int ph_agent_serve(struct ph_agent *a, struct ph_scope *session, struct ph_stream *io)
+{
+    struct conn *c = ph_new(session, struct conn);
+    struct ph_group *g = ph_group_new(session);
+    int rc;
+
+    c->agent = a;
+    c->io = io;
+    c->wake = ph_cond_new(session);
+    ph_list_init(&c->done);
+    ph_list_init(&c->all);
+    rc = greet(c, session);
+    if (rc >= 0 && (rc = ph_spawn(g, "answers", answer_task, c)) >= 0)
+        while ((rc = read_request(c)) >= 0)
+            ;
+    if (rc == PH_PERM)
+        ph_log_warn("bad request from qmgr: %s", ph_error());
+    ph_group_cancel(g);
+    ph_group_wait(g, PH_FOREVER);
+    cancel_waiting(c);
+    disown(c);
+    return rc == PH_CANCEL ? rc : 0;
+}
+
+/* ---- outcomes nobody took ---- */
+
+#define ORPHANS_MAX 1000
+#define RETRY_MS    1000
+
+static int tell(struct ph_stream *io, struct delivery *v)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_frame *reply;
+    int rc = put_outcomes(io, v);
+
+    if (rc >= 0 && (rc = ph_stream_flush(io)) >= 0)
+        rc = ph_frame_recv(io, s, 4096, &reply);
+    if (rc >= 0 && ph_str_eq(ph_frame_value(reply, "status"), PH_STR("temp")))
+        rc = ph_fail(PH_TEMP, "qmgr: %.*s", PH_FMT(ph_frame_value(reply, "reason")));
+    return rc;
+}
+
+static int dial_qmgr(struct ph_agent *a, struct ph_scope *s, struct ph_stream **io)
+{
+    ph_str path = ph_str_printf(s, "%.*s/private/qmgr", PH_FMT(a->queue_directory));
+    struct ph_frame *f = ph_frame_new(s);
+    int rc = ph_dial_unix(s, path.p, ph_in_ms(10000), io);
+
+    ph_frame_cstr(f, "op", "hello");
+    ph_frame_cstr(f, "role", "agent");
+    ph_frame_cstr(f, "service", a->transport->service);
+    ph_frame_u64(f, "pid", (uint64_t)getpid());
+    return rc < 0 ? rc : ph_frame_send(*io, f);
+}
+
+/* Tell all of them on one connection. */
+static int tell_all(struct ph_agent *a)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_stream *io;
+    int rc = dial_qmgr(a, s, &io);
+
+    while (rc >= 0 && !ph_list_is_empty(&a->orphans)) {
+        struct delivery *v = ph_list_of(a->orphans.next, struct delivery, node);
+
+        if ((rc = tell(io, v)) < 0)
+            break;
+        ph_list_remove(&v->node);
+        a->orphan_count--;
+        drop_reader(v);
+        delivery_free(v);
+    }
+    return rc;
+}
+
+static void orphans_task(void *arg)
+{
+    struct ph_agent *a = arg;
+    int rc = 0;
+
+    while (rc != PH_CANCEL && !ph_list_is_empty(&a->orphans))
+        if ((rc = tell_all(a)) < 0 && rc != PH_CANCEL)
+            rc = ph_sleep_until(ph_in_ms(RETRY_MS));
+    a->telling = 0;
+}
+
+void ph_agent_orphan(struct delivery *v)
+{
+    struct ph_agent *a = v->agent;
+
+    if (a->orphan_count >= ORPHANS_MAX) {
+        ph_log_warn("%.*s: qmgr is away, result dropped (the message may be delivered again)",
+                    PH_FMT(v->message->queue_id));
+        drop_reader(v);
+        delivery_free(v);
+        return;
+    }
+    ph_list_push(&a->orphans, &v->node);
+    a->orphan_count++;
+    if (!a->telling)
+        a->telling = ph_spawn(a->group, "survivors", orphans_task, a) >= 0;
+}

@@ -1,0 +1,52 @@
+/* agent_priv: the objects of the agent, shared by agent.c and outcome.c. */
+#ifndef CORE_WORKER_AGENT_PRIV_H
+#define CORE_WORKER_AGENT_PRIV_H
+
+#include <posthorn/net.h>
+#include <posthorn/param.h>
+#include "core/base/list.h"
+#include "core/conf/conf.h"
+#include "core/ipc/message.h"
+#include "core/worker/agent.h"
+
+struct agent_params {
+    int32_t soft_bounce;
+    int64_t decimals;
+};
+
+struct ph_agent {
+    struct ph_transport *transport;
+    struct ph_group *group;
+    struct agent_params p;
+    ph_str queue_directory;
+    uint32_t sessions;
+    size_t running, waiting_count, orphan_count;
+    struct ph_list waiting;        /* requests beyond `sessions` */
+    struct ph_list orphans;        /* finished, their connection lost */
+    int telling;                   /* 1: orphans_task lives */
+};
+
+/* A connection of qmgr; lives as long as its session. */
+struct conn {
+    struct ph_agent *agent;
+    struct ph_stream *io;
+    struct ph_cond *wake;
+    struct ph_list done;           /* finished, to be answered */
+    struct ph_list all;            /* every delivery that came this way */
+};
+
+struct delivery {
+    struct ph_list node, of_conn;
+    struct ph_scope *scope;        /* everything of it, the request's frame too */
+    struct ph_agent *agent;
+    struct conn *conn;             /* NULL once the connection is lost */
+    uint64_t number;
+    struct ph_message *message;
+    struct ph_delivery d;          /* what the plugin sees; host points back here */
+    struct ph_outcome *outcome;    /* by position in d.rcpt */
+};
+
+/* The delivery is over and nobody listens: keep its outcomes for the next qmgr. */
+void ph_agent_orphan(struct delivery *v);
+
+#endif
