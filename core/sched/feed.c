@@ -91,6 +91,21 @@ void feed_arrived(void *arg, struct ph_qmsg *m)
     feed_wake(q);
 }
 
+void feed_return(struct qmgr *q, struct ph_qmsg *m, int in_memory)
+{
+    m->holder = NULL;
+    if (m->loaded && !m->pending && m->place != PH_PLACE_HOLD && m->place != PH_PLACE_CORRUPT) {
+        q->active++;
+        activate(q, m);
+    } else if (!in_memory) {
+        ph_queue_forget(q->queue, m);
+    } else {
+        ph_queue_unload(m);
+        ph_list_push(&q->unread, &m->node);
+        feed_wake(q);
+    }
+}
+
 /* ---- the feeders ---- */
 
 static struct ph_qmsg *next_unread(struct qmgr *q)
@@ -117,6 +132,9 @@ static struct ph_qmsg *next_deferred(struct qmgr *q)
             ph_queue_forget(q->queue, m);          /* somebody put it elsewhere */
         } else if (rc == PH_FOUND && !m->holder && ph_list_is_empty(&m->node)) {
             return m;                              /* parked in its slot */
+        } else if (rc == PH_FOUND && m->holder == q) {
+            ph_retry_add(q->retry, id, q->scan_s + 1); /* somebody looks at it just now */
+            q->parked = 1;
         } else if (rc == PH_FOUND && mail_of(q, m)) {
             if (mail_of(q, m)->stage == STAGE_STUCK)
                 finish_mail(mail_of(q, m));

@@ -58,8 +58,8 @@ struct mail {
     enum stage stage;
     enum wish wish;
     int64_t active_us;
-    unsigned settling;             /* settle jobs under way outside the scheduler */
-    int deferrals_logged;          /* 1: this round wrote to the defer log */
+    unsigned pins;                 /* it is being looked at: not finished before 0 */
+    int finish_after;              /* 1: the end of the round waits for pins */
     int has_log;                   /* 1: there may be logs to remove */
 };
 
@@ -110,6 +110,9 @@ void feed_wake(struct qmgr *q);
 struct mail *mail_of(struct qmgr *q, const struct ph_qmsg *m);
 /* Try it again at that time (seconds); it stays with the store. */
 void feed_park(struct qmgr *q, struct ph_qmsg *m, int64_t when_s);
+/* A message that was taken out (m->holder was set to the qmgr) goes back to
+ * where it came from; one with nothing pending is finished. */
+void feed_return(struct qmgr *q, struct ph_qmsg *m, int in_memory);
 /* The mail is no longer active; its ph_qmsg is gone or somebody else's. */
 void mail_free(struct mail *mail);
 /* Read the deferred directory into the index (at start, on flush). */
@@ -124,21 +127,21 @@ void resolve_forget(struct qmgr *q);
 void pump(struct qmgr *q);
 
 /* settle.c */
-/* Outcomes of recipients (by index): logs, marks.  The answer counts those that
- * could not be settled and stay pending.  Does not yield when all were sent. */
-uint32_t settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n) PH_YIELDS;
+/* Outcomes of recipients (by index): logs, then marks.  What cannot be logged
+ * stays pending.  Does not yield when settle_is_quick. */
+void settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n) PH_YIELDS;
+int settle_is_quick(const struct ph_outcome *o, uint32_t n);
 /* The same outcome for these recipients, said by us: writes their log lines. */
 void settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, uint32_t status,
                       ph_str dsn, ph_str text) PH_YIELDS;
-/* A settle job outside the scheduler is over; the last one may end the round. */
-void entry_over(struct mail *mail, struct ph_sched_entry *e, enum ph_sched_outcome how, ph_str dsn, ph_str reason);
 
 /* finish.c: the round is over (nothing in flight). */
 void finish_mail(struct mail *mail);
+void mail_unpin(struct mail *mail);
 
 /* bouncer.c: requests to bounce: 0, or negative with text. */
 int bouncer_append(struct mail *mail, const char *log, const struct ph_outcome *const *o,
-                   const uint32_t *rcpt, uint32_t n, int fresh) PH_YIELDS;
+                   const uint32_t *rcpt, uint32_t n) PH_YIELDS;
 int bouncer_notify(struct mail *mail, const char *kind) PH_YIELDS;
 int bouncer_remove(ph_str id, const char *log) PH_YIELDS;
 

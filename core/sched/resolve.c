@@ -7,6 +7,7 @@
  * for the address. */
 #include <posthorn/address.h>
 #include <posthorn/client.h>
+#include <posthorn/dsn.h>
 #include "core/sched/qmgr_priv.h"
 
 #define KEEP_MS       5000
@@ -17,8 +18,7 @@ struct route {
     int64_t until;
     ph_str transport, nexthop;
     ph_str address;                /* empty: as it was asked */
-    ph_str error;                  /* not empty: no route; error_is_temp says which kind */
-    int error_is_temp;
+    ph_str error;                  /* not empty: no mail can go there, and why */
 };
 
 /* ---- what is known ---- */
@@ -70,7 +70,7 @@ static void keep(struct qmgr *q, struct ph_scope *s, ph_str sender, ph_str addre
     struct route *copy = ph_new(q->routes_scope, struct route);
 
     *copy = (struct route){
-        .until = ph_in_ms(KEEP_MS), .error_is_temp = r->error_is_temp,
+        .until = ph_in_ms(KEEP_MS),
         .transport = ph_str_dup(q->routes_scope, r->transport), .nexthop = ph_str_dup(q->routes_scope, r->nexthop),
         .address = ph_str_dup(q->routes_scope, r->address), .error = ph_str_dup(q->routes_scope, r->error),
     };
@@ -94,7 +94,7 @@ static void ask_about(struct qmgr *q, struct ph_scope *s, struct question *ask, 
         if (m->rcpt[i].state != PH_STATE_PENDING || look_up(q, s, ask->sender, a) || ph_map_get(ask->seen, a))
             continue;
         ph_map_set(ask->seen, a, ask);
-        ask->address[ask->n++] = a;
+        ask->address[ask->n++] = ph_str_dup(s, a);      /* m may be over before the answer is there */
     }
 }
 
@@ -119,18 +119,6 @@ static int read_routes(const struct ph_frame *f, struct route *list, uint32_t n)
     return k == n;
 }
 
-/* "temp text", "perm text". */
-static void split_error(struct route *r)
-{
-    ph_str kind = ph_str_word(&r->error);
-
-    if (!kind.n)
-        return;
-    r->error_is_temp = !ph_str_eq(kind, PH_STR("perm"));
-    if (!r->error.n)
-        r->error = PH_STR("address resolver failure");
-}
-
 static int ask(struct qmgr *q, struct ph_scope *s, const struct question *what)
 {
     struct ph_frame *f = ph_frame_new(s), *reply;
@@ -146,7 +134,6 @@ static int ask(struct qmgr *q, struct ph_scope *s, const struct question *what)
     if (!ph_str_eq(ph_frame_value(reply, "status"), PH_STR("ok")) || !read_routes(reply, list, what->n))
         return ph_fail(PH_TEMP, "bad answer of rewrite: %.*s", PH_FMT(ph_frame_value(reply, "reason")));
     for (uint32_t i = 0; i < what->n; i++) {
-        split_error(&list[i]);
         if (ph_str_eq(list[i].address, what->address[i]))
             list[i].address.n = 0;
         keep(q, s, what->sender, what->address[i], &list[i]);
@@ -178,30 +165,45 @@ static ph_str recipient_key(struct qmgr *q, struct ph_scope *s, ph_str address, 
     return ph_str_lower(s, ph_str_printf(s, "%.*s@%.*s %.*s", PH_FMT(user), PH_FMT(domain), PH_FMT(nexthop)));
 }
 
-static void say(struct mail *mail, uint32_t i, int is_temp, const char *dsn, ph_str text)
+enum hindrance { NONE, UNRESOLVED, HELD_BACK, REFUSED };
+
+static enum hindrance hindrance(struct qmgr *q, const struct route *r)
 {
-    settle_ourselves(mail, &i, 1, is_temp ? PH_RCPT_DEFERRED : PH_RCPT_BOUNCED, ph_cstr(dsn), text);
+    return !r ? UNRESOLVED : r->error.n ? REFUSED : is_deferred_transport(q, r->transport) ? HELD_BACK : NONE;
 }
 
-/* A recipient that has no route is settled here; the others' routes stand in
- * `routes`.  Yields. */
-static void settle_routeless(struct mail *mail, const struct route **routes)
+/* Say one thing of all recipients that have this hindrance. */
+static void settle_all(struct mail *mail, struct ph_scope *s, const struct route **routes, enum hindrance what,
+                       const char *dsn, const char *text)
+{
+    uint32_t *list = ph_alloc_array(s, mail->m->rcpt_count, sizeof *list), n = 0;
+
+    for (uint32_t i = 0; i < mail->m->rcpt_count; i++)
+        if (mail->m->rcpt[i].state == PH_STATE_PENDING && hindrance(mail->q, routes[i]) == what)
+            list[n++] = i;
+    if (n)
+        settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, ph_cstr(dsn), ph_cstr(text));
+}
+
+static void settle_refused(struct mail *mail, const struct route **routes)
 {
     for (uint32_t i = 0; i < mail->m->rcpt_count; i++) {
-        const struct route *r = routes[i];
+        ph_str dsn = PH_STR("5.1.3"), text;
 
-        if (mail->m->rcpt[i].state != PH_STATE_PENDING)
+        if (mail->m->rcpt[i].state != PH_STATE_PENDING || hindrance(mail->q, routes[i]) != REFUSED)
             continue;
-        if (!r)
-            say(mail, i, 1, "4.3.0", PH_STR("address resolver failure"));
-        else if (r->error.n)
-            say(mail, i, r->error_is_temp, r->error_is_temp ? "4.3.0" : "5.1.0", r->error);
-        else if (is_deferred_transport(mail->q, r->transport))
-            say(mail, i, 1, "4.3.2", PH_STR("deferred transport"));
-        else
-            continue;
-        routes[i] = NULL;
+        if (!ph_dsn_parse(routes[i]->error, &dsn, &text))
+            text = routes[i]->error;
+        settle_ourselves(mail, &i, 1, PH_RCPT_BOUNCED, dsn, text);
     }
+}
+
+/* Recipients that have no route are settled here.  Yields. */
+static void settle_routeless(struct mail *mail, struct ph_scope *s, const struct route **routes)
+{
+    settle_all(mail, s, routes, UNRESOLVED, "4.3.0", "address resolver failure");
+    settle_all(mail, s, routes, HELD_BACK, "4.3.2", "deferred transport");
+    settle_refused(mail, routes);
 }
 
 static void schedule(struct mail *mail, struct ph_scope *s, const struct route **routes)
@@ -218,7 +220,7 @@ static void schedule(struct mail *mail, struct ph_scope *s, const struct route *
     for (uint32_t i = 0; i < m->rcpt_count; i++) {
         const struct route *r = routes[i];
 
-        if (m->rcpt[i].state != PH_STATE_PENDING || !r)
+        if (m->rcpt[i].state != PH_STATE_PENDING || hindrance(q, r) != NONE)
             continue;
         if (r->address.n)
             m->rcpt[i].address = ph_str_dup(m->scope, r->address);
@@ -230,34 +232,34 @@ static void schedule(struct mail *mail, struct ph_scope *s, const struct route *
     }
 }
 
-/* Copies on s: what is kept may be forgotten while we wait. */
-static const struct route **routes_of(struct mail *mail, struct ph_scope *s)
+/* Fill in what is known: 1 when no pending recipient lacks its route.  Copies
+ * on s: what is kept may be forgotten while we wait. */
+static int fill(struct mail *mail, struct ph_scope *s, const struct route **list)
 {
     const struct ph_qmsg *m = mail->m;
-    const struct route **list = ph_alloc_array(s, m->rcpt_count + 1u, sizeof *list);
+    int whole = 1;
 
     for (uint32_t i = 0; i < m->rcpt_count; i++) {
-        const struct route *r = look_up(mail->q, s, m->message.sender, m->rcpt[i].address);
-        struct route *copy;
+        const struct route *r;
 
-        if (!r || m->rcpt[i].state != PH_STATE_PENDING)
+        if (m->rcpt[i].state != PH_STATE_PENDING || list[i])
             continue;
-        copy = ph_new(s, struct route);
+        if (!(r = look_up(mail->q, s, m->message.sender, m->rcpt[i].address))) {
+            whole = 0;
+            continue;
+        }
+        struct route *copy = ph_new(s, struct route);
+
         *copy = (struct route){ .transport = ph_str_dup(s, r->transport), .nexthop = ph_str_dup(s, r->nexthop),
-                                .address = ph_str_dup(s, r->address), .error = ph_str_dup(s, r->error),
-                                .error_is_temp = r->error_is_temp };
+                                .address = ph_str_dup(s, r->address), .error = ph_str_dup(s, r->error) };
         list[i] = copy;
     }
-    return list;
+    return whole;
 }
 
-static int is_known(struct mail *mail, struct ph_scope *s)
+static const struct route **routes_new(struct mail *mail, struct ph_scope *s)
 {
-    for (uint32_t i = 0; i < mail->m->rcpt_count; i++)
-        if (mail->m->rcpt[i].state == PH_STATE_PENDING &&
-            !look_up(mail->q, s, mail->m->message.sender, mail->m->rcpt[i].address))
-            return 0;
-    return 1;
+    return ph_alloc_array(s, mail->m->rcpt_count + 1u, sizeof(struct route *));
 }
 
 static void ask_for(struct mail *mail, struct ph_scope *s, struct question *what)
@@ -281,23 +283,22 @@ static void resolve_job(struct job *j)
     struct mail *mail = ph_list_of(j, struct mail, job);
     struct qmgr *q = mail->q;
     PH_SCOPED(s, NULL);
-    const struct route **routes;
+    const struct route **routes = routes_new(mail, s);
     int rc = 0;
 
     /* More recipients than one request holds: ask again for the rest. */
-    while (rc >= 0 && !is_known(mail, s)) {
+    while (rc >= 0 && !fill(mail, s, routes)) {
         PH_SCOPED(step, NULL);
         struct question what;
 
         ask_for(mail, step, &what);
-        rc = what.n ? ask(q, step, &what) : 0;
+        rc = ask(q, step, &what);
     }
     if (rc == PH_CANCEL)
         return;
     if (rc < 0)
         ph_log_warn("%s: resolving recipients: %s", mail->m->id, ph_error());
-    routes = routes_of(mail, s);
-    settle_routeless(mail, routes);
+    settle_routeless(mail, s, routes);
     schedule(mail, s, routes);
     pump(q);
 }
@@ -307,20 +308,18 @@ void resolve_mail(struct mail *mail)
 {
     struct qmgr *q = mail->q;
     PH_SCOPED(s, NULL);
+    const struct route **routes;
+    int plain = mail->m->rcpt_count <= 20;
 
     mail->stage = STAGE_RESOLVING;
-    if (mail->m->rcpt_count <= 20 && is_known(mail, s)) {
-        const struct route **routes = routes_of(mail, s);
-        int plain = 1;
-
-        for (uint32_t i = 0; i < mail->m->rcpt_count; i++)
-            plain &= mail->m->rcpt[i].state != PH_STATE_PENDING ||
-                     (routes[i] && !routes[i]->error.n && !is_deferred_transport(q, routes[i]->transport));
-        if (plain) {
-            schedule(mail, s, routes);
-            pump(q);
-            return;
-        }
+    routes = plain ? routes_new(mail, s) : NULL;
+    plain = plain && fill(mail, s, routes);
+    for (uint32_t i = 0; plain && i < mail->m->rcpt_count; i++)
+        plain = mail->m->rcpt[i].state != PH_STATE_PENDING || hindrance(q, routes[i]) == NONE;
+    if (!plain) {
+        crew_add(&q->resolvers, &mail->job, resolve_job);
+        return;
     }
-    crew_add(&q->resolvers, &mail->job, resolve_job);
+    schedule(mail, s, routes);
+    pump(q);
 }

@@ -29,6 +29,7 @@ int ph_agent_new(struct ph_scope *s, struct ph_transport *t, struct ph_group *g,
     a->queue_directory = ph_conf_value(t->conf, s, "queue_directory");
     ph_list_init(&a->waiting);
     ph_list_init(&a->orphans);
+    ph_list_init(&a->conns);
     *out = a;
     return 0;
 }
@@ -157,15 +158,40 @@ static int send_done(struct conn *c)
     return rc;
 }
 
+static int say_bye(struct conn *c)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_frame *f = ph_frame_new(s);
+    int rc;
+
+    c->said_bye = 1;
+    ph_frame_cstr(f, "op", "bye");
+    if ((rc = ph_frame_send(c->io, f)) >= 0)
+        rc = ph_stream_flush(c->io);
+    return rc;
+}
+
 static void answer_task(void *arg)
 {
     struct conn *c = arg;
     int rc = 0;
 
     while (rc >= 0)
-        rc = ph_list_is_empty(&c->done) ? ph_cond_wait(c->wake, PH_FOREVER) : send_done(c);
+        if (!ph_list_is_empty(&c->done))
+            rc = send_done(c);
+        else if (c->agent->stopping && !c->said_bye)
+            rc = say_bye(c);
+        else
+            rc = ph_cond_wait(c->wake, PH_FOREVER);
     if (rc != PH_CANCEL)
         ph_stream_close(c->io);    /* the reader sees it */
+}
+
+void ph_agent_stop(struct ph_agent *a)
+{
+    a->stopping = 1;
+    for (struct ph_list *n = a->conns.next; n != &a->conns; n = n->next)
+        ph_cond_signal(ph_list_of(n, struct conn, node)->wake);
 }
 
 /* ---- requests ---- */
@@ -282,12 +308,15 @@ int ph_agent_serve(struct ph_agent *a, struct ph_scope *session, struct ph_strea
     c->wake = ph_cond_new(session);
     ph_list_init(&c->done);
     ph_list_init(&c->all);
+    ph_list_init(&c->node);
     rc = greet(c, session);
+    ph_list_push(&a->conns, &c->node);
     if (rc >= 0 && (rc = ph_spawn(g, "answers", answer_task, c)) >= 0)
         while ((rc = read_request(c)) >= 0)
             ;
     if (rc == PH_PERM)
         ph_log_warn("bad request from qmgr: %s", ph_error());
+    ph_list_remove(&c->node);
     ph_group_cancel(g);
     ph_group_wait(g, PH_FOREVER);
     cancel_waiting(c);

@@ -6,6 +6,7 @@
  *   {op=deliver, number, nexthop, active (us), reuse 0|1, message (ph_message_put, with the
  *    descriptor), recipients (ph_recipient_put)}
  *                                           -> {op=outcomes, number, queue_id, outcomes...}
+ *   {op=bye} from the agent: send nothing more here; requests that cross it are still done
  * Answers come in any order.  Outcomes, one group per recipient:
  *   rcpt (number), status sent|bounced|deferred, dsn, text, and when they are not empty relay,
  *   action, diagnostic_type, diagnostic, remote_mta_type, remote_mta, dead (1: the site failed)
@@ -29,6 +30,9 @@ int ph_agent_new(struct ph_scope *s, struct ph_transport *t, struct ph_group *g,
 /* One connection of qmgr; returns when it ended: 0, PH_CANCEL.  Deliveries may
  * go on (in g).  Yields. */
 int ph_agent_serve(struct ph_agent *a, struct ph_scope *session, struct ph_stream *io) PH_YIELDS;
+/* No more requests: tells each qmgr ({op=bye}), which ends its connections when
+ * their last answers are there.  For a worker that is replaced or idle. */
+void ph_agent_stop(struct ph_agent *a);
 /* Deliveries under way and outcomes not yet told: an agent that is to end waits
  * until this is 0. */
 size_t ph_agent_busy(const struct ph_agent *a);

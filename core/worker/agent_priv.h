@@ -23,11 +23,15 @@ struct ph_agent {
     size_t running, waiting_count, orphan_count;
     struct ph_list waiting;        /* requests beyond `sessions` */
     struct ph_list orphans;        /* finished, their connection lost */
+    struct ph_list conns;
+    int stopping;                  /* 1: say bye on every connection */
     int telling;                   /* 1: orphans_task lives */
 };
 
 /* A connection of qmgr; lives as long as its session. */
 struct conn {
+    struct ph_list node;           /* in agent.conns */
+    int said_bye;
     struct ph_agent *agent;
     struct ph_stream *io;
     struct ph_cond *wake;

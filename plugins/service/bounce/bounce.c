@@ -2,9 +2,8 @@
  * of them.  It alone touches bounce/, defer/ and trace/.
  *
  * Requests, each with queue_id; the answer has `status` and `reason`:
- *   append log [fresh=1], then per record: index recipient original dsn_orcpt dsn_notify dsn action
- *          text relay diagnostic_type diagnostic remote_mta_type remote_mta; all records in one
- *          write, fresh: instead of the old ones
+ *   append log, then per record: index recipient original dsn_orcpt dsn_notify dsn action text
+ *          relay diagnostic_type diagnostic remote_mta_type remote_mta; all records in one write
  *   notify kind=bounce|delay|success + descriptor of the message, read-only; committed when answered
  *   remove [log]
  *   read log -> per record: index recipient dsn text
@@ -94,16 +93,15 @@ static size_t get_records(struct request *q, struct log_record **out)
 static int do_append(struct request *q)
 {
     struct log_record *list;
-    uint64_t fresh = 0;
     ph_str kind;
     size_t n = get_records(q, &list);
     int rc = get_kind(q, &kind);
 
     if (rc < 0)
         return rc;
-    if (!n || ph_frame_get_u64(q->f, "fresh", &fresh) == PH_PERM)
+    if (!n)
         return ph_fail(PH_PERM, "append without a record");
-    return log_append(q->b, kind, q->id, list, n, fresh != 0);
+    return log_append(q->b, kind, q->id, list, n);
 }
 
 static int do_notify(struct request *q)

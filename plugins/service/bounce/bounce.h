@@ -49,10 +49,9 @@ struct log_record {
 int log_kind_is_valid(ph_str kind);
 /* 1 when it has the syntax of a queue id. */
 int log_id_is_valid(ph_str id);
-/* Append in one write; `fresh`: instead of what is there.  0, or PH_TEMP:
- * nothing counts. */
-int log_append(struct bounce *b, ph_str kind, ph_str id, const struct log_record *list, size_t n,
-               int fresh) PH_YIELDS;
+/* Append in one write.  0, or PH_TEMP: nothing counts.  A log that grew beyond
+ * what is read begins anew: the words of the latest attempt are those that help. */
+int log_append(struct bounce *b, ph_str kind, ph_str id, const struct log_record *list, size_t n) PH_YIELDS;
 /* The last record of each recipient, in order of first appearance; no log: 0
  * records.  0, or PH_TEMP.  Damaged records are skipped. */
 int log_read(struct bounce *b, struct ph_scope *s, ph_str kind, ph_str id,

@@ -204,7 +204,7 @@ void log_parse(struct ph_scope *s, ph_str text, struct log_record **list, size_t
 /* ---- files ---- */
 
 struct job {
-    int dir_fd, flags;
+    int dir_fd;
     const char *path;
     struct ph_buf *buf;
 };
@@ -223,7 +223,7 @@ static int make_parents(int dir_fd, const char *path)
 
 static int open_for_append(const struct job *j)
 {
-    int flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | j->flags;
+    int flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
     int fd = openat(j->dir_fd, j->path, flags, 0600);
 
     if (fd < 0 && errno == ENOENT && make_parents(j->dir_fd, j->path) == 0)
@@ -244,6 +244,8 @@ static int append_job(void *arg)
         close(fd);
         return ph_fail(PH_TEMP, "%s is no regular file", j->path);
     }
+    if (st.st_size > (off_t)LOG_MAX / 2 && ftruncate(fd, 0) == 0)
+        st.st_size = 0;
     ssize_t put = write(fd, j->buf->p, j->buf->n);
     int err = put < 0 ? errno : ENOSPC;
 
@@ -253,11 +255,11 @@ static int append_job(void *arg)
     return put >= 0 && (size_t)put == j->buf->n ? 0 : ph_fail_errno(PH_TEMP, err, "write %s", j->path);
 }
 
-int log_append(struct bounce *b, ph_str kind, ph_str id, const struct log_record *list, size_t n, int fresh)
+int log_append(struct bounce *b, ph_str kind, ph_str id, const struct log_record *list, size_t n)
 {
     PH_SCOPED(s, NULL);
     struct ph_buf text;
-    struct job j = { b->service->queue_dir_fd, fresh ? O_TRUNC : 0, log_path(b, s, kind, id).p, &text };
+    struct job j = { b->service->queue_dir_fd, log_path(b, s, kind, id).p, &text };
 
     ph_buf_init(&text, s, n * RECORD_MAX);
     for (size_t i = 0; i < n; i++)
@@ -311,7 +313,7 @@ int log_read(struct bounce *b, struct ph_scope *s, ph_str kind, ph_str id,
              struct log_record **list, size_t *n)
 {
     struct ph_buf text;
-    struct job j = { b->service->queue_dir_fd, 0, log_path(b, s, kind, id).p, &text };
+    struct job j = { b->service->queue_dir_fd, log_path(b, s, kind, id).p, &text };
 
     ph_buf_init(&text, NULL, LOG_MAX);      /* grown in a pool thread: not on a scope */
     int rc = ph_disk(read_job, &j);
@@ -336,7 +338,7 @@ static int remove_job(void *arg)
 int log_remove(struct bounce *b, ph_str kind, ph_str id)
 {
     PH_SCOPED(s, NULL);
-    struct job j = { b->service->queue_dir_fd, 0, log_path(b, s, kind, id).p, NULL };
+    struct job j = { b->service->queue_dir_fd, log_path(b, s, kind, id).p, NULL };
 
     return ph_disk(remove_job, &j);
 }

@@ -1,0 +1,85 @@
+/* bouncer: requests to the bounce service.  Each may come twice without harm. */
+#include <unistd.h>
+#include <posthorn/client.h>
+#include "core/sched/qmgr_priv.h"
+
+#define RECORDS_MAX 100u           /* in one request, so that it stays below a frame's limit */
+
+static int call(struct ph_scope *s, const struct ph_frame *f)
+{
+    struct ph_frame *reply;
+    int rc = ph_service_call(s, "bounce", f, &reply);
+
+    if (rc < 0)
+        return rc;
+    if (!ph_str_eq(ph_frame_value(reply, "status"), PH_STR("ok")))
+        return ph_fail(PH_TEMP, "bounce: %.*s", PH_FMT(ph_frame_value(reply, "reason")));
+    return 0;
+}
+
+static struct ph_frame *request(struct ph_scope *s, const char *op, ph_str id)
+{
+    struct ph_frame *f = ph_frame_new(s);
+
+    ph_frame_cstr(f, "op", op);
+    ph_frame_str(f, "queue_id", id);
+    return f;
+}
+
+static void put_record(struct ph_frame *f, const struct ph_message_rcpt *r, uint32_t index, const struct ph_outcome *o)
+{
+    const struct { const char *name; ph_str value; } fields[] = {
+        { "recipient", r->address }, { "original", r->original }, { "dsn_orcpt", r->dsn_orcpt },
+        { "dsn_notify", r->dsn_notify }, { "dsn", o->dsn }, { "action", o->action }, { "text", o->text },
+        { "relay", o->relay }, { "diagnostic_type", o->diagnostic_type }, { "diagnostic", o->diagnostic },
+        { "remote_mta_type", o->remote_mta_type }, { "remote_mta", o->remote_mta },
+    };
+
+    ph_frame_u64(f, "index", index);
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (fields[i].value.n)
+            ph_frame_str(f, fields[i].name, fields[i].value);
+}
+
+int bouncer_append(struct mail *mail, const char *log, const struct ph_outcome *const *o,
+                   const uint32_t *rcpt, uint32_t n)
+{
+    int rc = 0;
+
+    for (uint32_t at = 0; rc >= 0 && at < n; at += RECORDS_MAX) {
+        PH_SCOPED(s, NULL);
+        struct ph_frame *f = request(s, "append", ph_cstr(mail->m->id));
+
+        ph_frame_cstr(f, "log", log);
+        for (uint32_t i = at; i < n && i < at + RECORDS_MAX; i++)
+            put_record(f, &mail->m->rcpt[rcpt[i]], rcpt[i], o[i]);
+        rc = call(s, f);
+    }
+    return rc;
+}
+
+int bouncer_notify(struct mail *mail, const char *kind)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_frame *f = request(s, "notify", ph_cstr(mail->m->id));
+    int fd = ph_queue_open_reader(mail->q->queue, mail->m);
+    int rc = fd;
+
+    if (fd >= 0) {
+        ph_frame_cstr(f, "kind", kind);
+        ph_frame_fd(f, fd);
+        rc = call(s, f);
+        close(fd);
+    }
+    return rc;
+}
+
+int bouncer_remove(ph_str id, const char *log)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_frame *f = request(s, "remove", id);
+
+    if (log)
+        ph_frame_cstr(f, "log", log);
+    return call(s, f);
+}

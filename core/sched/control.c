@@ -1,0 +1,496 @@
+/* control: requests of administrators' commands (postqueue, postsuper, postcat,
+ * showq).  What is being delivered is not torn from the agent: the wish is
+ * noted and carried out when the deliveries under way have ended. */
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "core/sched/qmgr_priv.h"
+
+#define RCPTS_MAX 1000u            /* in one frame of a listing */
+#define IDS_MAX   (64u << 20)      /* bytes of ids in one request for all */
+#define BUSY_TRIES 100             /* times 10 ms */
+
+struct control {
+    struct qmgr *q;
+    struct ph_stream *io;
+    struct ph_scope *s;            /* of the request */
+    struct ph_frame *f, *reply;
+    int trusted;
+};
+
+/* ---- who asks ---- */
+
+static int is_trusted(struct ph_stream *io)
+{
+    struct ucred who;
+    socklen_t n = sizeof who;
+    int fd = ph_stream_fileno(io);
+
+    if (fd < 0)
+        return 1;                  /* this very process */
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)
+        return 0;
+    return who.uid == 0 || who.uid == geteuid();
+}
+
+/* ---- which messages ---- */
+
+static const char *queue_of(struct qmgr *q, const struct ph_qmsg *m)
+{
+    if (mail_of(q, m))
+        return "active";
+    return m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place);
+}
+
+/* 1 when the request names this queue, or none. */
+static int wants_queue(struct control *c, const char *name)
+{
+    int any = 0;
+    size_t at = 0;
+
+    for (ph_str key, value; ph_frame_next(c->f, &at, &key, &value); )
+        if (ph_str_eq(key, PH_STR("queue"))) {
+            if (ph_str_eq(value, ph_cstr(name)))
+                return 1;
+            any = 1;
+        }
+    return !any && strcmp(name, "corrupt") != 0;
+}
+
+static void collect_in_memory(struct control *c, struct ph_buf *ids)
+{
+    size_t at = 0;
+
+    for (const struct ph_qmsg *m; (m = ph_queue_next(c->q->queue, &at)); )
+        if (wants_queue(c, queue_of(c->q, m)))
+            ph_buf_printf(ids, "%s\n", m->id);
+}
+
+static int collect_place(struct control *c, unsigned place, struct ph_buf *ids)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_walk *w;
+    struct ph_qmsg *m;
+    int rc;
+
+    if (!wants_queue(c, ph_place_name(place)))
+        return 0;
+    w = ph_walk_new(s, c->q->queue, place, 0);
+    while ((rc = ph_walk_next(w, &m)) == PH_FOUND) {
+        ph_buf_printf(ids, "%s\n", m->id);
+        ph_queue_forget(c->q->queue, m);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+static int collect(struct control *c, struct ph_buf *ids)
+{
+    int rc = 0;
+
+    ph_buf_init(ids, c->s, IDS_MAX);
+    collect_in_memory(c, ids);
+    for (unsigned place = PH_PLACE_INCOMING; rc >= 0 && place < PH_PLACES; place++)
+        rc = collect_place(c, place, ids);
+    return rc;
+}
+
+/* PH_FOUND with *m taken (m->holder is the qmgr) unless it is mail's; PH_NONE. */
+static int take(struct qmgr *q, ph_str id, struct ph_qmsg **m, int *in_memory)
+{
+    for (int i = 0; i < BUSY_TRIES; i++) {
+        int rc = ph_queue_find(q->queue, id, m, in_memory);
+
+        if (rc != PH_FOUND)
+            return rc == PH_PERM ? PH_NONE : rc;
+        if (!*in_memory || (*m)->holder != q) {
+            if (!*in_memory || !(*m)->holder) {
+                ph_list_remove(&(*m)->node);
+                (*m)->holder = q;
+            }
+            return PH_FOUND;
+        }
+        if ((rc = ph_sleep_until(ph_in_ms(10))) < 0)
+            return rc;
+    }
+    return ph_fail(PH_TEMP, "%.*s is busy", PH_FMT(id));
+}
+
+/* ---- list ---- */
+
+static void put_message(struct ph_frame *f, struct qmgr *q, const struct ph_qmsg *m, const char *queue)
+{
+    int64_t next = m->next_us, seconds;
+
+    ph_frame_cstr(f, "queue", queue);
+    ph_frame_cstr(f, "queue_id", m->id);
+    ph_frame_u64(f, "size", ph_message_bytes(&m->message));
+    ph_frame_i64(f, "arrival", m->message.arrival_us);
+    if (m->place == PH_PLACE_DEFERRED) {
+        if (ph_retry_find(q->retry, ph_cstr(m->id), &seconds))
+            next = seconds * 1000000;
+        ph_frame_i64(f, "next", next);
+    }
+    ph_frame_u64(f, "expired", m->expired != 0);
+    ph_frame_str(f, "sender", m->message.sender);
+}
+
+static void put_recipient(struct ph_frame *f, const struct ph_message_rcpt *r, uint32_t index)
+{
+    ph_frame_u64(f, "rcpt", index);
+    ph_frame_str(f, "address", r->address);
+    if (r->original.n)
+        ph_frame_str(f, "original", r->original);
+    ph_frame_cstr(f, "state", r->state == PH_STATE_FAILED ? "F" : "P");
+}
+
+static int is_done(const struct ph_message_rcpt *r)
+{
+    return r->state == PH_STATE_DELIVERED || r->state == PH_STATE_TOLD;
+}
+
+static int send_message(struct control *c, const struct ph_qmsg *m, const char *queue)
+{
+    uint32_t i = 0;
+    int rc = 0, part = 0;
+
+    do {
+        PH_SCOPED(s, NULL);
+        struct ph_frame *f = ph_frame_new(s);
+
+        put_message(f, c->q, m, queue);
+        if (part)
+            ph_frame_cstr(f, "part", "1");
+        for (uint32_t n = 0; i < m->rcpt_count && n < RCPTS_MAX; i++)
+            if (!is_done(&m->rcpt[i])) {
+                put_recipient(f, &m->rcpt[i], i);
+                n++;
+            }
+        part = 1;
+        /* Encoded whole before it waits; the message is not looked at after. */
+        rc = ph_frame_send(c->io, f);
+    } while (rc >= 0 && i < m->rcpt_count);
+    return rc;
+}
+
+/* Pinned while frames are sent, so that it is not freed; one that is just
+ * being finished is as good as gone. */
+static int list_active(struct control *c, struct mail *mail)
+{
+    if (mail->stage == STAGE_FINISHING)
+        return 0;
+    mail->pins++;
+    int rc = send_message(c, mail->m, "active");
+
+    mail_unpin(mail);
+    return rc;
+}
+
+static int list_one(struct control *c, ph_str id)
+{
+    struct qmgr *q = c->q;
+    struct ph_qmsg *m;
+    int in_memory, rc = take(q, id, &m, &in_memory);
+
+    if (rc != PH_FOUND)
+        return rc == PH_NONE ? 0 : rc;
+    if (in_memory && m->holder != q)
+        return list_active(c, m->holder);
+    uint32_t recovered = m->recovered;
+
+    m->recovered = 0;
+    rc = ph_queue_load(q->queue, m);
+    if (rc == PH_NONE || rc == PH_PERM)
+        return 0;                  /* freed: it went meanwhile, or to corrupt */
+    if (rc < 0) {
+        m->recovered = recovered;
+        feed_return(q, m, in_memory);
+        return rc == PH_CANCEL ? rc : 0;
+    }
+    rc = send_message(c, m, m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place));
+    m->recovered = recovered;
+    feed_return(q, m, in_memory);
+    return rc;
+}
+
+static int do_list(struct control *c)
+{
+    struct ph_buf ids;
+    int rc = collect(c, &ids);
+
+    for (ph_str all = ph_buf_view(&ids); rc >= 0 && all.n; )
+        rc = list_one(c, ph_str_cut(&all, '\n'));
+    ph_frame_cstr(c->reply, "end", "1");
+    return rc;
+}
+
+/* ---- changes ---- */
+
+static int wish_for(struct mail *mail, enum wish wish)
+{
+    struct qmgr *q = mail->q;
+
+    mail->wish = wish;
+    if (wish == WISH_EXPIRE && ph_queue_mark_expired(q->queue, mail->m) < 0)
+        ph_log_warn("%s: %s", mail->m->id, ph_error());
+    if (mail->stage == STAGE_STUCK || (mail->stage == STAGE_ACTIVE && ph_sched_withdraw(q->sched, mail->sched)))
+        finish_mail(mail);
+    pump(q);
+    return 0;
+}
+
+#define GONE 3                     /* there was no such message after all, and m is freed */
+
+/* m is ours (see take).  Each answers 0 with m gone from our hands, PH_NONE when
+ * there is nothing to do (m is still ours), GONE, or negative (still ours). */
+static int delete_idle(struct qmgr *q, struct ph_qmsg *m)
+{
+    char id[PH_ID_MAX + 1];
+    int rc;
+
+    memcpy(id, m->id, sizeof id);
+    if (bouncer_remove(ph_cstr(id), NULL) < 0)
+        ph_log_warn("%s: %s", id, ph_error());     /* bounce sweeps it up later */
+    if ((rc = ph_queue_remove(q->queue, m)) < 0)
+        return rc;
+    ph_log("%s: removed", id);
+    return 0;
+}
+
+static int hold_idle(struct qmgr *q, struct ph_qmsg *m)
+{
+    int rc = m->place == PH_PLACE_HOLD || m->place == PH_PLACE_CORRUPT ? PH_NONE : ph_queue_hold(q->queue, m);
+
+    if (rc == 0) {
+        ph_log("%s: placed on hold", m->id);
+        ph_queue_forget(q->queue, m);
+    }
+    return rc;
+}
+
+static int release_idle(struct qmgr *q, struct ph_qmsg *m)
+{
+    int rc = m->place != PH_PLACE_HOLD ? PH_NONE : ph_queue_release(q->queue, m);
+
+    if (rc == 0) {
+        ph_log("%s: released from hold", m->id);
+        ph_retry_add(q->retry, ph_cstr(m->id), wall_s());
+        ph_queue_forget(q->queue, m);
+    }
+    return rc;
+}
+
+static int requeue_idle(struct qmgr *q, struct ph_qmsg *m)
+{
+    char id[PH_ID_MAX + 1];
+    int rc;
+
+    memcpy(id, m->id, sizeof id);
+    if ((rc = ph_queue_requeue(q->queue, m)) < 0)
+        return rc;
+    ph_log("%s: requeued", id);
+    if (bouncer_remove(ph_cstr(id), NULL) < 0)
+        ph_log_warn("%s: %s", id, ph_error());
+    return 0;
+}
+
+static int expire_idle(struct qmgr *q, struct ph_qmsg *m, int in_memory)
+{
+    uint32_t recovered = m->recovered;
+    int rc;
+
+    m->recovered = 0;
+    rc = ph_queue_load(q->queue, m);
+    if (rc == PH_NONE || rc == PH_PERM)
+        return GONE;
+    if (rc < 0) {
+        m->recovered = recovered;
+        return rc;
+    }
+    if ((rc = ph_queue_mark_expired(q->queue, m)) >= 0)
+        rc = ph_queue_sync(q->queue, m);
+    m->recovered = recovered;
+    if (rc < 0)
+        return rc;
+    ph_log("%s: expired", m->id);
+    feed_return(q, m, in_memory);
+    return 0;
+}
+
+static int change_idle(struct qmgr *q, enum wish wish, struct ph_qmsg *m, int in_memory)
+{
+    switch (wish) {
+    case WISH_DELETE:
+        return delete_idle(q, m);
+    case WISH_HOLD:
+        return hold_idle(q, m);
+    case WISH_REQUEUE:
+        return requeue_idle(q, m);
+    case WISH_EXPIRE:
+        return expire_idle(q, m, in_memory);
+    default:
+        return release_idle(q, m);
+    }
+}
+
+/* 0 done, PH_NONE no such message (or nothing to do), negative. */
+static int change_one(struct control *c, ph_str id, enum wish wish)
+{
+    struct ph_qmsg *m;
+    int in_memory, rc = take(c->q, id, &m, &in_memory);
+
+    if (rc != PH_FOUND)
+        return rc;
+    if (in_memory && m->holder != c->q)
+        return wish == WISH_NONE ? PH_NONE : wish_for(m->holder, wish);
+    rc = change_idle(c->q, wish, m, in_memory);
+    if (rc == GONE)
+        return PH_NONE;
+    if (rc != 0)
+        feed_return(c->q, m, in_memory);
+    return rc;
+}
+
+static int change_all(struct control *c, enum wish wish)
+{
+    struct ph_buf ids;
+    uint64_t count = 0;
+    int rc = collect(c, &ids);
+
+    for (ph_str all = ph_buf_view(&ids); rc >= 0 && all.n; ) {
+        int one = change_one(c, ph_str_cut(&all, '\n'), wish);
+
+        if (one == PH_CANCEL)
+            rc = one;
+        else if (one < 0)
+            ph_log_warn("%s", ph_error());
+        else
+            count += one == 0 ? 1u : 0u;
+    }
+    ph_frame_u64(c->reply, "count", count);
+    feed_wake(c->q);
+    return rc;
+}
+
+static int change(struct control *c, enum wish wish)
+{
+    ph_str id = ph_frame_value(c->f, "queue_id");
+    int rc;
+
+    if (!id.n && ph_str_eq(ph_frame_value(c->f, "all"), PH_STR("1")))
+        return change_all(c, wish);
+    if ((rc = change_one(c, id, wish)) >= 0)
+        ph_frame_u64(c->reply, "count", rc == 0);
+    feed_wake(c->q);
+    return rc;
+}
+
+static int do_delete(struct control *c)  { return change(c, WISH_DELETE); }
+static int do_hold(struct control *c)    { return change(c, WISH_HOLD); }
+static int do_release(struct control *c) { return change(c, WISH_NONE); }
+static int do_requeue(struct control *c) { return change(c, WISH_REQUEUE); }
+static int do_expire(struct control *c)  { return change(c, WISH_EXPIRE); }
+
+/* ---- flush, open, exists ---- */
+
+static int do_flush(struct control *c)
+{
+    struct qmgr *q = c->q;
+    ph_str id = ph_frame_value(c->f, "queue_id");
+    int64_t when, now = wall_s();
+    int rc = 0;
+
+    if (id.n && ph_retry_find(q->retry, id, &when))
+        ph_retry_add(q->retry, id, now);
+    else if (id.n)
+        rc = PH_NONE;
+    else
+        ph_retry_flush(q->retry, now);
+    ph_sched_forget(q->sched);
+    if (!id.n)
+        feed_index(q);             /* files somebody put there */
+    q->scan_s = now;
+    feed_wake(q);
+    pump(q);
+    return rc;
+}
+
+static int do_open(struct control *c)
+{
+    struct qmgr *q = c->q;
+    struct ph_qmsg *m;
+    int in_memory, rc = take(q, ph_frame_value(c->f, "queue_id"), &m, &in_memory);
+
+    if (rc != PH_FOUND)
+        return rc;
+    int mine = !in_memory || m->holder == q;
+    int fd = ph_queue_open_reader(q->queue, m);
+
+    if (fd >= 0) {
+        ph_defer_close(c->s, fd);
+        ph_frame_fd(c->reply, fd);
+        ph_frame_cstr(c->reply, "queue", mine ? (m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place)) : "active");
+    }
+    if (mine)
+        feed_return(q, m, in_memory);
+    return fd < 0 ? fd : 0;
+}
+
+static int do_exists(struct control *c)
+{
+    struct ph_qmsg *m;
+    int in_memory, rc = ph_queue_find(c->q->queue, ph_frame_value(c->f, "queue_id"), &m, &in_memory);
+
+    if (rc < 0 && rc != PH_PERM)
+        return rc;
+    if (rc == PH_FOUND && !in_memory)
+        ph_queue_forget(c->q->queue, m);
+    ph_frame_u64(c->reply, "found", rc == PH_FOUND);
+    return 0;
+}
+
+static const struct { const char *op; int (*run)(struct control *); int anybody; } ops[] = {
+    { "flush", do_flush, 1 },     { "exists", do_exists, 1 },   { "list", do_list, 0 },
+    { "open", do_open, 0 },       { "delete", do_delete, 0 },   { "hold", do_hold, 0 },
+    { "release", do_release, 0 }, { "requeue", do_requeue, 0 }, { "expire", do_expire, 0 },
+};
+
+static int run(struct control *c)
+{
+    ph_str op = ph_frame_value(c->f, "op");
+
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (ph_str_eq(op, ph_cstr(ops[i].op))) {
+            if (!c->trusted && !ops[i].anybody)
+                return ph_fail(PH_PERM, "permission denied");
+            return ops[i].run(c);
+        }
+    return ph_fail(PH_PERM, "unknown request");
+}
+
+static int respond(struct control *c)
+{
+    int rc = run(c);
+
+    if (rc == PH_CANCEL || rc == PH_EOF)
+        return rc;
+    ph_frame_cstr(c->reply, "status", rc == PH_NONE ? "none" : rc >= 0 ? "ok" : rc == PH_PERM ? "perm" : "temp");
+    if (rc < 0)
+        ph_frame_str(c->reply, "reason", ph_str_dup(c->s, ph_cstr(ph_error())));
+    if ((rc = ph_frame_send(c->io, c->reply)) >= 0 && !ph_stream_pending(c->io))
+        rc = ph_stream_flush(c->io);
+    return rc;
+}
+
+int control_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io)
+{
+    int trusted = is_trusted(io), rc = 0;
+
+    while (rc >= 0) {
+        PH_SCOPED(s, session);
+        struct control c = { .q = q, .io = io, .s = s, .trusted = trusted, .reply = ph_frame_new(s) };
+
+        if ((rc = ph_frame_recv(io, s, 65536, &c.f)) >= 0)
+            rc = respond(&c);
+    }
+    return rc == PH_EOF ? 0 : rc;
+}

@@ -1,0 +1,196 @@
+/* finish: a round of deliveries is over: what is owed to the sender, then the
+ * message goes, or waits for its next attempt.
+ *
+ * Order: marks are on disk before the notice is committed; the bounce log goes
+ * only after the notice and the marks "told" are on disk; the message file goes
+ * last. */
+#include <string.h>
+#include <posthorn/address.h>
+#include "core/sched/qmgr_priv.h"
+
+#define AGAIN_S 60                 /* after a disk error */
+
+static void finish_job(struct job *j);
+
+void finish_mail(struct mail *mail)
+{
+    mail->sched = NULL;
+    if (mail->pins) {
+        mail->stage = STAGE_RESOLVING;             /* neither active nor finishing */
+        mail->finish_after = 1;
+        return;
+    }
+    mail->stage = STAGE_FINISHING;
+    crew_add(&mail->q->finishers, &mail->job, finish_job);
+}
+
+void mail_unpin(struct mail *mail)
+{
+    if (!--mail->pins && mail->finish_after) {
+        mail->finish_after = 0;
+        finish_mail(mail);
+    }
+}
+
+/* The disk said no: everything stays as it is, in memory, and is done again. */
+static void stuck(struct mail *mail, const char *what)
+{
+    ph_log_warn("%s: %s: %s", mail->m->id, what, ph_error());
+    mail->stage = STAGE_STUCK;
+    mail->q->parked = 1;
+    feed_park(mail->q, mail->m, wall_s() + AGAIN_S);
+}
+
+/* ---- too old ---- */
+
+static int is_too_old(struct mail *mail)
+{
+    const struct ph_qmsg *m = mail->m;
+
+    return m->expired || ph_retry_is_expired(&mail->q->p.retry, m->message.arrival_us / 1000000,
+                                             m->message.sender.n > 0, wall_s());
+}
+
+static uint32_t *pending_recipients(struct ph_scope *s, const struct ph_qmsg *m, uint32_t *n)
+{
+    uint32_t *list = ph_alloc_array(s, m->rcpt_count + 1u, sizeof *list);
+
+    *n = 0;
+    for (uint32_t i = 0; i < m->rcpt_count; i++)
+        if (m->rcpt[i].state == PH_STATE_PENDING)
+            list[(*n)++] = i;
+    return list;
+}
+
+/* Who is still pending is returned to the sender, with the words of the last
+ * deferral. */
+static void expire(struct mail *mail)
+{
+    struct ph_qmsg *m = mail->m;
+    PH_SCOPED(s, NULL);
+    uint32_t n, *list = pending_recipients(s, m, &n);
+
+    if (m->expired && m->place == PH_PLACE_SLOT)   /* never tried: no deferral has words */
+        settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, PH_STR("4.7.0"), PH_STR("message is administratively expired"));
+    ph_log("%s: from=<%.*s>, status=%s, returned to sender", m->id, PH_FMT(ph_address_external(s, m->message.sender)),
+           m->expired ? "force-expired" : "expired");
+    for (uint32_t i = 0; i < n; i++)
+        ph_queue_mark(mail->q->queue, m, list[i], PH_STATE_FAILED);
+    mail->has_log = 1;
+}
+
+/* ---- notices ---- */
+
+/* 0: nothing is owed any more; negative: it still is. */
+static int tell_sender(struct mail *mail)
+{
+    struct ph_qmsg *m = mail->m;
+    int rc;
+
+    if ((rc = ph_queue_sync(mail->q->queue, m)) < 0 || (rc = bouncer_notify(mail, "bounce")) < 0)
+        return rc;
+    for (uint32_t i = 0; i < m->rcpt_count; i++)
+        if (m->rcpt[i].state == PH_STATE_FAILED)
+            ph_queue_mark(mail->q->queue, m, i, PH_STATE_TOLD);
+    if ((rc = ph_queue_sync(mail->q->queue, m)) < 0)
+        return rc;
+    return bouncer_remove(ph_cstr(m->id), "bounce");
+}
+
+static void warn_of_delay(struct mail *mail)
+{
+    struct ph_qmsg *m = mail->m;
+    int64_t after = mail->q->p.delay_warning_time;
+
+    if (!after || m->warned || wall_s() < m->message.arrival_us / 1000000 + after)
+        return;
+    if (bouncer_notify(mail, "delay") < 0 || ph_queue_mark_warned(mail->q->queue, m) < 0)
+        ph_log_warn("%s: delay warning: %s", m->id, ph_error());
+}
+
+/* ---- where it goes ---- */
+
+static void go_deferred(struct mail *mail)
+{
+    struct qmgr *q = mail->q;
+    struct ph_qmsg *m = mail->m;
+    int64_t next = ph_retry_next(&q->p.retry, m->message.arrival_us / 1000000, wall_s());
+
+    warn_of_delay(mail);
+    if (ph_queue_defer(q->queue, m, next * 1000000) < 0) {
+        stuck(mail, "cannot be deferred");
+        return;
+    }
+    if (mail->wish != WISH_NONE) {                 /* said while we were about it */
+        finish_mail(mail);
+        return;
+    }
+    ph_retry_add(q->retry, ph_cstr(m->id), next);
+    ph_queue_forget(q->queue, m);
+    mail_free(mail);
+}
+
+static void go_away(struct mail *mail)
+{
+    char id[PH_ID_MAX + 1];
+
+    memcpy(id, mail->m->id, sizeof id);
+    /* A log that stays behind is found by bounce's own sweep. */
+    if (mail->has_log && bouncer_remove(ph_cstr(id), NULL) < 0)
+        ph_log_warn("%s: %s", id, ph_error());
+    if (ph_queue_remove(mail->q->queue, mail->m) < 0) {
+        stuck(mail, "cannot be removed");
+        return;
+    }
+    ph_log("%s: removed", id);
+    mail_free(mail);
+}
+
+static void go_on_hold(struct mail *mail)
+{
+    if (ph_queue_hold(mail->q->queue, mail->m) < 0) {
+        stuck(mail, "cannot be held");
+        return;
+    }
+    ph_log("%s: placed on hold", mail->m->id);
+    ph_queue_forget(mail->q->queue, mail->m);
+    mail_free(mail);
+}
+
+static void go_to_maildrop(struct mail *mail)
+{
+    char id[PH_ID_MAX + 1];
+
+    memcpy(id, mail->m->id, sizeof id);
+    if (ph_queue_requeue(mail->q->queue, mail->m) < 0) {
+        stuck(mail, "cannot be requeued");
+        return;
+    }
+    ph_log("%s: requeued", id);
+    if (bouncer_remove(ph_cstr(id), NULL) < 0)
+        ph_log_warn("%s: %s", id, ph_error());
+    mail_free(mail);
+}
+
+static void finish_job(struct job *j)
+{
+    struct mail *mail = ph_list_of(j, struct mail, job);
+    struct ph_qmsg *m = mail->m;
+
+    if (mail->wish == WISH_EXPIRE) {
+        m->expired = 1;
+        mail->wish = WISH_NONE;
+    }
+    if (m->pending && mail->wish == WISH_NONE && is_too_old(mail))
+        expire(mail);
+    if (m->failed && mail->wish != WISH_DELETE && tell_sender(mail) < 0)
+        ph_log_warn("%s: notice to the sender: %s", m->id, ph_error());
+    if (mail->wish == WISH_DELETE || (!m->pending && !m->failed))
+        go_away(mail);
+    else if (mail->wish == WISH_HOLD)
+        go_on_hold(mail);
+    else if (mail->wish == WISH_REQUEUE)
+        go_to_maildrop(mail);
+    else
+        go_deferred(mail);
+}
