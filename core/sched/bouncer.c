@@ -1,14 +1,13 @@
 /* bouncer: requests to the bounce service.  Each may come twice without harm. */
 #include <unistd.h>
-#include <posthorn/client.h>
 #include "core/sched/qmgr_priv.h"
 
 #define RECORDS_MAX 100u           /* in one request, so that it stays below a frame's limit */
 
-static int call(struct ph_scope *s, const struct ph_frame *f)
+static int call(struct qmgr *q, struct ph_scope *s, const struct ph_frame *f)
 {
     struct ph_frame *reply;
-    int rc = ph_service_call(s, "bounce", f, &reply);
+    int rc = q->call(s, "bounce", f, &reply);
 
     if (rc < 0)
         return rc;
@@ -53,7 +52,7 @@ int bouncer_append(struct mail *mail, const char *log, const struct ph_outcome *
         ph_frame_cstr(f, "log", log);
         for (uint32_t i = at; i < n && i < at + RECORDS_MAX; i++)
             put_record(f, &mail->m->rcpt[rcpt[i]], rcpt[i], o[i]);
-        rc = call(s, f);
+        rc = call(mail->q, s, f);
     }
     return rc;
 }
@@ -68,18 +67,18 @@ int bouncer_notify(struct mail *mail, const char *kind)
     if (fd >= 0) {
         ph_frame_cstr(f, "kind", kind);
         ph_frame_fd(f, fd);
-        rc = call(s, f);
+        rc = call(mail->q, s, f);
         close(fd);
     }
     return rc;
 }
 
-int bouncer_remove(ph_str id, const char *log)
+int bouncer_remove(struct qmgr *q, ph_str id, const char *log)
 {
     PH_SCOPED(s, NULL);
     struct ph_frame *f = request(s, "remove", id);
 
     if (log)
         ph_frame_cstr(f, "log", log);
-    return call(s, f);
+    return call(q, s, f);
 }

@@ -248,7 +248,7 @@ static int delete_idle(struct qmgr *q, struct ph_qmsg *m)
     int rc;
 
     memcpy(id, m->id, sizeof id);
-    if (bouncer_remove(ph_cstr(id), NULL) < 0)
+    if (bouncer_remove(q, ph_cstr(id), NULL) < 0)
         ph_log_warn("%s: %s", id, ph_error());     /* bounce sweeps it up later */
     if ((rc = ph_queue_remove(q->queue, m)) < 0)
         return rc;
@@ -288,7 +288,7 @@ static int requeue_idle(struct qmgr *q, struct ph_qmsg *m)
     if ((rc = ph_queue_requeue(q->queue, m)) < 0)
         return rc;
     ph_log("%s: requeued", id);
-    if (bouncer_remove(ph_cstr(id), NULL) < 0)
+    if (bouncer_remove(q, ph_cstr(id), NULL) < 0)
         ph_log_warn("%s: %s", id, ph_error());
     return 0;
 }

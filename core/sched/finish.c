@@ -94,7 +94,7 @@ static int tell_sender(struct mail *mail)
             ph_queue_mark(mail->q->queue, m, i, PH_STATE_TOLD);
     if ((rc = ph_queue_sync(mail->q->queue, m)) < 0)
         return rc;
-    return bouncer_remove(ph_cstr(m->id), "bounce");
+    return bouncer_remove(mail->q, ph_cstr(m->id), "bounce");
 }
 
 static void warn_of_delay(struct mail *mail)
@@ -136,7 +136,7 @@ static void go_away(struct mail *mail)
 
     memcpy(id, mail->m->id, sizeof id);
     /* A log that stays behind is found by bounce's own sweep. */
-    if (mail->has_log && bouncer_remove(ph_cstr(id), NULL) < 0)
+    if (mail->has_log && bouncer_remove(mail->q, ph_cstr(id), NULL) < 0)
         ph_log_warn("%s: %s", id, ph_error());
     if (ph_queue_remove(mail->q->queue, mail->m) < 0) {
         stuck(mail, "cannot be removed");
@@ -167,7 +167,7 @@ static void go_to_maildrop(struct mail *mail)
         return;
     }
     ph_log("%s: requeued", id);
-    if (bouncer_remove(ph_cstr(id), NULL) < 0)
+    if (bouncer_remove(mail->q, ph_cstr(id), NULL) < 0)
         ph_log_warn("%s: %s", id, ph_error());
     mail_free(mail);
 }

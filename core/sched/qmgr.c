@@ -2,8 +2,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <posthorn/client.h>
 #include "core/conf/conf.h"
 #include "core/sched/qmgr_priv.h"
+
+#pragma weak ph_service_call       /* tests link the core without it */
 
 #define RESOLVERS 4u
 #define SETTLERS  32u
@@ -68,6 +71,7 @@ static int qmgr_open(struct ph_service *v)
 
     ph_conf_register(qmgr_rows, qmgr_rows_count, sizeof *qmgr_rows);
     q->service = v;
+    q->call = ph_service_call;
     q->scope = v->scope;
     q->conf = v->conf;
     q->conf_scope = ph_scope_new(v->scope);

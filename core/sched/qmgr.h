@@ -14,7 +14,7 @@
  *        settle.c    outcomes: logs, marks           finish.c   end of a round: notices, expiry, removal
  *        control.c   requests of administrators      survive.c  outcomes reported by agents after a restart
  *        params.c    parameters                      bouncer.c  requests to bounce
- *        delivery_line.c  the log line of a delivery
+ *        
  *
  * First frame of a client: {op=hello, role=intake|agent|control, service, pid}.
  * intake and agent: on private/qmgr only.  There is no answer to hello.

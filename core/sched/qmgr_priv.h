@@ -65,6 +65,8 @@ struct mail {
 
 struct qmgr {
     struct ph_service *service;
+    int (*call)(struct ph_scope *s, const char *name, const struct ph_frame *request,
+                struct ph_frame **reply);          /* ph_service_call; a test's own */
     struct ph_conf *conf;
     struct ph_scope *scope;
     struct ph_scope *conf_scope;   /* of p; replaced by a reload */
@@ -143,7 +145,7 @@ void mail_unpin(struct mail *mail);
 int bouncer_append(struct mail *mail, const char *log, const struct ph_outcome *const *o,
                    const uint32_t *rcpt, uint32_t n) PH_YIELDS;
 int bouncer_notify(struct mail *mail, const char *kind) PH_YIELDS;
-int bouncer_remove(ph_str id, const char *log) PH_YIELDS;
+int bouncer_remove(struct qmgr *q, ph_str id, const char *log) PH_YIELDS;
 
 /* control.c, survive.c: clients after their hello. */
 int control_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io) PH_YIELDS;

@@ -6,7 +6,6 @@
  * domain when no table looks at addresses and the answer did not either, else
  * for the address. */
 #include <posthorn/address.h>
-#include <posthorn/client.h>
 #include <posthorn/dsn.h>
 #include "core/sched/qmgr_priv.h"
 
@@ -129,7 +128,7 @@ static int ask(struct qmgr *q, struct ph_scope *s, const struct question *what)
     ph_frame_str(f, "sender", what->sender);
     for (uint32_t i = 0; i < what->n; i++)
         ph_frame_str(f, "address", what->address[i]);
-    if ((rc = ph_service_call(s, "rewrite", f, &reply)) < 0)
+    if ((rc = q->call(s, "rewrite", f, &reply)) < 0)
         return rc;
     if (!ph_str_eq(ph_frame_value(reply, "status"), PH_STR("ok")) || !read_routes(reply, list, what->n))
         return ph_fail(PH_TEMP, "bad answer of rewrite: %.*s", PH_FMT(ph_frame_value(reply, "reason")));
