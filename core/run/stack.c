@@ -8,7 +8,7 @@
 #include "core/run/inside.h"
 
 #ifdef __has_include
-#if __has_include(<valgrind/valgrind.h>)
+#if __has_include("valgrind/valgrind.h")
 #include <valgrind/valgrind.h>
 #define WITH_VALGRIND 1
 #endif

@@ -141,7 +141,7 @@ static void task_entry(void)
     t->fn(t->arg);
     t->state = TASK_ENDED;
     ph_switch_to(&t->sw, &l->sw, 1);
-    ph_assert(!"an ended task runs");
+    ph_assert(t->state != TASK_ENDED);   /* nobody continues an ended task */
 }
 
 int ph_task_start(struct ph_loop *l, struct ph_group *g, const char *name, void (*fn)(void *), void *arg, size_t size)

@@ -62,8 +62,11 @@ struct sending {
     struct smtp_job *j;
     struct smtp_session *s;
     struct smtp_fold fold;
-    int must_fold, must_dot;
+    int must_convert, must_fold, must_dot;
+    struct smtp_mime mime;
+    struct ph_buf converted;
     struct ph_dot_encoder dot;
+    size_t piece;                  /* the buffers are made for */
     char *in, *folded, *dotted;
     char tail[2];                  /* last two bytes sent */
 };
@@ -82,7 +85,7 @@ static int send_bytes(struct sending *x, const char *p, size_t n)
     return ph_stream_write(x->s->io, p, n);
 }
 
-static int send_piece(struct sending *x, const char *p, size_t n, int last)
+static int send_folded(struct sending *x, const char *p, size_t n, int last)
 {
     if (!x->must_fold)
         return send_bytes(x, p, n);
@@ -90,16 +93,45 @@ static int send_piece(struct sending *x, const char *p, size_t n, int last)
     return send_bytes(x, x->folded, n);
 }
 
+/* What the conversion gives can be larger than what the next steps have room
+ * for, and so goes on in pieces again. */
+static int send_piece(struct sending *x, const char *p, size_t n, int last)
+{
+    int rc = 0;
+
+    if (!x->must_convert)
+        return send_folded(x, p, n, last);
+    ph_buf_reset(&x->converted);
+    smtp_mime_convert(&x->mime, p, n, last, &x->converted);
+    ph_str left = ph_buf_view(&x->converted);
+    for (size_t k; rc >= 0 && left.n; left = ph_str_from(left, k)) {
+        k = left.n < x->piece ? left.n : x->piece;
+        rc = send_folded(x, left.p, k, last && k == left.n);
+    }
+    return rc;
+}
+
+int smtp_must_downgrade(const struct smtp_job *j, const struct smtp_session *s)
+{
+    return !(s->features & SMTP_HAS_8BITMIME) && !s->agent->p.no_downgrade &&
+           (j->d->message->facts & (PH_FACT_8BIT | PH_FACT_BODY_8BIT));
+}
+
 static void prepare(struct sending *x, uint64_t bytes)
 {
     const struct ph_message *m = x->j->d->message;
     int64_t limit = x->s->agent->p.line_length_limit;
-    size_t piece = bytes < PIECE ? (size_t)bytes + 1 : PIECE;
+    size_t piece = x->piece = bytes < PIECE ? (size_t)bytes + 1 : PIECE;
 
+    x->must_convert = smtp_must_downgrade(x->j, x->s);
     x->must_fold = (m->facts & (PH_FACT_BARE_CR | PH_FACT_BARE_LF)) || (limit > 0 && m->longest_line > (uint64_t)limit);
-    x->must_dot = (m->facts & PH_FACT_LEADING_DOT) || x->must_fold;
+    x->must_dot = (m->facts & PH_FACT_LEADING_DOT) || x->must_fold || x->must_convert;
     x->fold.limit = limit > 0 ? (size_t)(limit < 4 ? 4 : limit) : 0;
     x->in = ph_alloc(x->j->scope, piece);
+    if (x->must_convert) {
+        smtp_mime_init(&x->mime, x->j->scope);
+        ph_buf_init(&x->converted, x->j->scope, 4 * PIECE + 262144);
+    }
     if (x->must_fold)
         x->folded = ph_alloc(x->j->scope, 3 * piece + 8);
     if (x->must_dot)
@@ -132,25 +164,26 @@ int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int *early, in
 {
     const struct ph_message *m = j->d->message;
     uint64_t bytes = ph_message_bytes(m), at = 0;
-    struct sending x = { .j = j, .s = s, .dot = PH_DOT_ENCODER_INIT, .tail = "\r\n" };
+    struct sending *x = ph_new(j->scope, struct sending);   /* too large for a task's stack */
     int rc;
 
-    prepare(&x, bytes);
+    *x = (struct sending){ .j = j, .s = s, .dot = PH_DOT_ENCODER_INIT, .tail = "\r\n" };
+    prepare(x, bytes);
     while (at < bytes) {
         size_t want = bytes - at < PIECE ? (size_t)(bytes - at) : PIECE;
-        int64_t got = ph_message_read(m, at, x.in, want);
+        int64_t got = ph_message_read(m, at, x->in, want);
 
         if (got <= 0) {
             *local = 1;
             return got < 0 ? (int)got : ph_fail(PH_TEMP, "queue file is cut short");
         }
-        if (interrupted(&x, early))
+        if (interrupted(x, early))
             return 1;
         at += (uint64_t)got;
-        if ((rc = send_piece(&x, x.in, (size_t)got, at == bytes)) < 0)
+        if ((rc = send_piece(x, x->in, (size_t)got, at == bytes)) < 0)
             return rc;
     }
-    if (x.fold.broke)
+    if (x->fold.broke)
         ph_log("%.*s: breaking line > %lld bytes with <CR><LF>SPACE", PH_FMT(m->queue_id), (long long)s->agent->p.line_length_limit);
-    return final_dot(&x);
+    return final_dot(x);
 }

@@ -2,7 +2,7 @@
 SMTP_SOURCES = plugins/transport/smtp/smtp.c plugins/transport/smtp/smtp.h plugins/transport/smtp/params.c \
 	plugins/transport/smtp/target.c plugins/transport/smtp/session.c plugins/transport/smtp/reply.c \
 	plugins/transport/smtp/transact.c plugins/transport/smtp/content.c plugins/transport/smtp/pool.c \
-	plugins/transport/smtp/verdict.c
+	plugins/transport/smtp/verdict.c plugins/transport/smtp/downgrade.c
 
 # The plugin's own code against scripted servers; the test stands in for DNS,
 # connections and the message.

@@ -41,5 +41,6 @@ const struct ph_param smtp_rows[] = {
     BOOL(balance, "smtp_balance_inet_protocols", "yes", "Keep addresses of both families within smtp_mx_address_limit."),
     BOOL(ignore_mx_error, "ignore_mx_lookup_error", "no", "Use the domain's own address when the MX query gets no answer."),
     BOOL(defer_no_address, "smtp_defer_if_no_mx_address_found", "no", "Defer instead of returning mail when no MX host has an address."),
+    BOOL(no_downgrade, "disable_mime_output_conversion", "no", "Send 8-bit parts as they are to servers without 8BITMIME."),
     BOOL(quote_envelope, "smtp_quote_rfc821_envelope", "yes", "Quote local parts of envelope addresses where RFC 5321 wants it."),
 };

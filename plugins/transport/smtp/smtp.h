@@ -6,6 +6,7 @@
  * reply.c     read one reply, whatever the peer sends
  * transact.c  MAIL, RCPT, DATA, in a window of unanswered commands
  * content.c   the message itself
+ * downgrade.c quoted-printable for servers without 8BITMIME
  * pool.c      sessions kept for the next delivery to the same next hop
  * verdict.c   what a failure means, in words, and for whom
  * params.c    parameters
@@ -26,9 +27,9 @@ struct smtp_params {
             data_done_timeout, rset_timeout, quit_timeout;
     int64_t cache_time_limit, reuse_time_limit, reuse_count_limit, address_limit, session_limit, line_length_limit;
     int32_t always_ehlo, never_ehlo, skip_4xx, skip_5xx, skip_quit, cache_on_demand, randomize, balance,
-            ignore_mx_error, defer_no_address, quote_envelope;
+            ignore_mx_error, defer_no_address, quote_envelope, no_downgrade;
 };
-#define SMTP_ROWS 36
+#define SMTP_ROWS 37
 extern const struct ph_param smtp_rows[SMTP_ROWS];   /* a wrong count does not compile */
 
 #define SMTP_OUR_ADDRESSES 64u     /* more interfaces are not looked at */
@@ -166,10 +167,28 @@ int smtp_transact(struct smtp_job *j, struct smtp_session *s) PH_YIELDS;
  * with *local set when the queue file could not be read.  *early: some reply
  * came before the final dot.  Yields. */
 int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int *early, int *local) PH_YIELDS;
+/* 1 when this server gets it in another encoding, so that its size is unknown. */
+int smtp_must_downgrade(const struct smtp_job *j, const struct smtp_session *s);
 /* Break lines longer than limit (0: never), make stray CR and LF blanks.
  * Incremental; out has room for 3 * n + 8. */
 struct smtp_fold { size_t column, limit; uint32_t cr, broke; };
 size_t smtp_fold(struct smtp_fold *f, const char *in, size_t n, int last, char *out);
+
+/* downgrade.c: parts labelled 8bit or binary in quoted-printable.  Appends to
+ * out, which must take 4 * n + 262144 bytes. */
+#define SMTP_MIME_DEPTH 100
+struct smtp_mime {
+    struct ph_scope *scope;
+    struct { ph_str boundary; int digest; } level[SMTP_MIME_DEPTH];
+    size_t depth, nested;
+    int in_head, digest, encode, passes, rest_of_line;
+    struct ph_buf head, line;
+    size_t column;                 /* of the quoted-printable line */
+    char blank;                    /* held back, 0: none */
+    char cr;
+};
+void smtp_mime_init(struct smtp_mime *m, struct ph_scope *s);
+void smtp_mime_convert(struct smtp_mime *m, const char *in, size_t n, int last, struct ph_buf *out);
 
 /* pool.c */
 struct smtp_session *smtp_pool_take(struct smtp *self, ph_str key);

@@ -73,7 +73,7 @@ static int send_mail(struct transaction *t)
     uint32_t has = t->s->features;
 
     ph_stream_printf(io, "MAIL FROM:<%.*s>", PH_FMT(path_of(t, m->sender)));
-    if (has & SMTP_HAS_SIZE)
+    if ((has & SMTP_HAS_SIZE) && !smtp_must_downgrade(t->j, t->s))
         ph_stream_printf(io, " SIZE=%llu", (unsigned long long)ph_message_bytes(m));
     if ((has & SMTP_HAS_8BITMIME) && (m->facts & PH_FACT_BODY_8BIT))
         ph_stream_str(io, PH_STR(" BODY=8BITMIME"));
