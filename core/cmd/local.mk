@@ -29,3 +29,7 @@ uninstall-hook: uninstall-sendmail-names
 uninstall-sendmail-names:
 	rm -f $(DESTDIR)$(bindir)/mailq $(DESTDIR)$(bindir)/newaliases
 .PHONY: install-sendmail-names uninstall-sendmail-names
+
+sbin_PROGRAMS += core/cmd/postlog
+core_cmd_postlog_SOURCES = $(COMMON) core/cmd/postlog.c
+core_cmd_postlog_LDADD = $(SMALL_LIBS)

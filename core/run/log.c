@@ -210,7 +210,7 @@ static void put_line(const char *service, int priority, const char *severity, ch
         put_stamp(&sink.out);
         ph_buf_printf(&sink.out, " %s ", sink.host);
     }
-    ph_buf_printf(&sink.out, "%s/%s[%d]: ", sink.name, service, (int)getpid());
+    ph_buf_printf(&sink.out, "%s%s%s[%d]: ", sink.name, service[0] ? "/" : "", service, (int)getpid());
     put_text(&sink.out, severity, text, n);
     ph_buf_putc(&sink.out, sink.is_syslog ? 0 : '\n');
     if (sink.out.full) {
