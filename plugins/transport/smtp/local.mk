@@ -10,3 +10,4 @@ check_PROGRAMS += t/plugin/smtp.t
 t_plugin_smtp_t_SOURCES = t/plugin/smtp.c $(SMTP_SOURCES)
 t_plugin_smtp_t_CFLAGS = $(AM_CFLAGS)
 t_plugin_smtp_t_LDADD = core/libposthorn.la
+dist_man_MANS += plugins/transport/smtp/smtp.8
