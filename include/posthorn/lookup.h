@@ -24,6 +24,9 @@ int ph_maps_is_empty(const struct ph_maps *m);
 /* The first table that has the key: PH_FOUND with *val on out, PH_NONE,
  * negative.  *type_name, when not NULL, says which table answered. */
 int ph_maps_find(struct ph_maps *m, ph_str key, struct ph_scope *out, ph_str *val) PH_YIELDS;
+/* The same for a part of a key (a parent domain): pattern tables are not asked,
+ * they see whole keys only. */
+int ph_maps_find_part(struct ph_maps *m, ph_str key, struct ph_scope *out, ph_str *val) PH_YIELDS;
 /* Address look-up in the order of the field: user+ext@domain, user@domain,
  * user+ext, user (the last two only if the domain is local: `local` != 0),
  * @domain; pattern tables see only the whole address.  *ext: the unmatched

@@ -194,7 +194,7 @@ static int find_transport(struct rewriter *w, struct ph_scope *s, ph_str recipie
     int rc = ph_maps_find_address(w->transport_maps, recipient, w->p.delimiter, 0, s, val, &ext);
 
     for (ph_str key = ph_str_lower(s, domain); rc == PH_NONE && key.n; ) {
-        rc = ph_maps_find(w->transport_maps, key, s, val);
+        rc = ph_maps_find_part(w->transport_maps, key, s, val);
         if (key.p[0] == '[')
             break;                 /* a literal has no parents */
         ptrdiff_t dot = ph_str_find(ph_str_from(key, 1), '.');
@@ -202,7 +202,7 @@ static int find_transport(struct rewriter *w, struct ph_scope *s, ph_str recipie
             break;
         key = ph_str_from(key, (size_t)dot + (w->parents_directly ? 2 : 1));
     }
-    return rc == PH_NONE ? ph_maps_find(w->transport_maps, PH_STR("*"), s, val) : rc;
+    return rc == PH_NONE ? ph_maps_find_part(w->transport_maps, PH_STR("*"), s, val) : rc;
 }
 
 /* transport:nexthop; both empty: no change; empty next hop: the recipient's

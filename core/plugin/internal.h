@@ -1,0 +1,32 @@
+/* internal: between the files of core/plugin. */
+#ifndef CORE_PLUGIN_INTERNAL_H
+#define CORE_PLUGIN_INTERNAL_H
+
+#include <posthorn/plugin.h>
+
+struct manifest {
+    uint32_t kind;
+    int32_t masked;
+    ph_str name, object, package;
+    ph_str *provides;              /* restriction names of a policy */
+    size_t provides_count;
+    const char *file;
+};
+
+/* 0 and *m on s; PH_CONF with file:line:column. */
+int ph_manifest_parse(struct ph_scope *s, const char *file, ph_str text, struct manifest *m);
+
+/* Every component of an absolute path: owned by root or by us, writable by no
+ * one else; the last one a regular file.  0, or PH_CONF naming the component. */
+int ph_path_check(const char *path);
+
+/* Load an object and take its descriptor.  object NULL: preloaded only.  0; PH_CONF
+ * with the cause as the dynamic loader says it. */
+int ph_object_load(const char *stem, const char *object, const struct ph_plugin **raw);
+/* 0; PH_CONF when the object needs a symbol of the private node or is no ELF file. */
+int ph_elf_check(const char *path);
+/* Check a raw descriptor and copy it: 0 and *desc; PH_CONF. */
+int ph_plugin_negotiate(const char *file, uint32_t kind, ph_str name, const struct ph_plugin *raw,
+                        const struct ph_plugin **desc);
+
+#endif

@@ -1,0 +1,65 @@
+/* manifest: NAME.yaml beside an object: what it holds, without loading it. */
+#include <posthorn/error.h>
+#include "core/conf/yaml.h"
+#include "core/plugin/internal.h"
+#include "core/plugin/registry.h"
+
+static const char *const keys[] = {
+    "format", "kind", "name", "object", "package", "summary", "abi", "revision", "exec", "provides", "parameters", "masked", "is",
+};
+
+static int text_of(const struct ph_yaml *root, const char *key, ph_str *value)
+{
+    const struct ph_yaml *n = ph_yaml_member(root, key);
+
+    return n ? ph_yaml_text(n, value) : 0;
+}
+
+/* A name goes into a symbol and a file name. */
+static int is_word(ph_str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!ph_is_alnum(s.p[i]) && s.p[i] != '_' && s.p[i] != '-')
+            return 0;
+    return s.n >= 1 && s.n <= 64;
+}
+
+static int read_provides(struct ph_scope *s, const struct ph_yaml *root, struct manifest *m)
+{
+    const struct ph_yaml *n = ph_yaml_member(root, "provides");
+    const ph_str *list;
+
+    if (!n)
+        return 0;
+    int rc = ph_yaml_texts(s, n, &list, &m->provides_count);
+    m->provides = (ph_str *)(uintptr_t)list;
+    return rc;
+}
+
+int ph_manifest_parse(struct ph_scope *s, const char *file, ph_str text, struct manifest *m)
+{
+    struct ph_yaml *root;
+    ph_str kind = PH_STR("");
+    int rc = ph_yaml_parse(s, file, text, &root);
+
+    *m = (struct manifest){ .file = file };
+    if (rc < 0)
+        return rc;
+    if (!root || root->kind != PH_YAML_MAPPING)
+        return ph_fail(PH_CONF, "%s: a manifest is a mapping", file);
+    for (const struct ph_yaml *n = root->first; n; n = n->next)
+        if ((rc = ph_yaml_unknown_key(n, keys, sizeof keys / sizeof *keys)) < 0)
+            return rc;
+    const struct ph_yaml *masked = ph_yaml_member(root, "masked");
+    if ((masked && (rc = ph_yaml_bool(masked, &m->masked)) < 0) || m->masked)
+        return rc;
+    if ((rc = text_of(root, "kind", &kind)) < 0 || (rc = text_of(root, "name", &m->name)) < 0 ||
+        (rc = text_of(root, "object", &m->object)) < 0 || (rc = text_of(root, "package", &m->package)) < 0 ||
+        (rc = read_provides(s, root, m)) < 0)
+        return rc;
+    if (!(m->kind = ph_kind_by_name(kind)))
+        return ph_yaml_fail(root->place, "kind \"%.*s\" is none of service, table, transport, filter, policy, screen, sasl", PH_FMT(kind));
+    if (!is_word(m->name) || m->object.n == 0)
+        return ph_yaml_fail(root->place, "a manifest needs name (letters, digits, _ and -) and object");
+    return 0;
+}

@@ -1,0 +1,215 @@
+/* match: lists that are matched: mynetworks, relay_domains ...  See posthorn/lookup.h.
+ * The first item that matches decides; an item with "!" in front decides "no". */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+#include <posthorn/error.h>
+#include <posthorn/lookup.h>
+#include <posthorn/net.h>
+#include "core/plugin/tables.h"
+
+#define FILE_MAX_BYTES (1u << 20)
+#define DEPTH_MAX 10
+
+enum item_kind { ITEM_TEXT, ITEM_NET, ITEM_TABLE };
+
+struct item {
+    struct item *next;
+    enum item_kind kind;
+    int negative;
+    ph_str text;
+    struct ph_ip net;
+    unsigned bits;
+    struct ph_table *table;
+};
+
+struct ph_match {
+    struct ph_scope *scope;
+    struct ph_conf *conf;
+    const char *what;
+    uint32_t how;
+    struct item *first, **last;
+};
+
+static int add_list(struct ph_match *m, ph_str list, int negative, int depth);
+
+/* "/file": its lines are further items; # starts a comment line. */
+static int add_file(struct ph_match *m, ph_str path, int negative, int depth)
+{
+    char *mem = ph_alloc(m->scope, FILE_MAX_BYTES + 1);
+    int fd = open(ph_cstr_dup(m->scope, path), O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return ph_fail_errno(PH_CONF, errno, "%s: %.*s", m->what, PH_FMT(path));
+    size_t n = 0;
+    ssize_t got;
+    while (n <= FILE_MAX_BYTES && (got = read(fd, mem + n, FILE_MAX_BYTES + 1 - n)) > 0)
+        n += (size_t)got;
+    close(fd);
+    if (n > FILE_MAX_BYTES)
+        return ph_fail(PH_CONF, "%s: %.*s is larger than %u bytes", m->what, PH_FMT(path), FILE_MAX_BYTES);
+    ph_str rest = { mem, n };
+    while (rest.n) {
+        ph_str line = ph_str_trim(ph_str_cut(&rest, '\n'));
+
+        if (line.n == 0 || line.p[0] == '#')
+            continue;
+        int rc = add_list(m, line, negative, depth + 1);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int add_net(struct ph_match *m, struct item *it)
+{
+    if (!(m->how & PH_MATCH_ADDRESS))
+        return 0;
+    /* What does not start like an address is a name (a list may hold both). */
+    ph_str t = it->text;
+    if (!(ph_is_digit(t.p[0]) || t.p[0] == '[' || ph_str_find(t, ':') >= 0))
+        return 0;
+    if (!ph_net_parse(t, &it->net, &it->bits)) {
+        if (it->net.family)
+            return ph_fail(PH_CONF, "%s: \"%.*s\" has host bits set behind the network part", m->what, PH_FMT(t));
+        if (m->how & (PH_MATCH_DOMAIN | PH_MATCH_STRING))
+            return 0;
+        return ph_fail(PH_CONF, "%s: \"%.*s\" is no network address", m->what, PH_FMT(t));
+    }
+    it->kind = ITEM_NET;
+    return 0;
+}
+
+static int is_table(ph_str t)
+{
+    ptrdiff_t colon = ph_str_find(t, ':');
+
+    if (colon <= 0 || t.p[0] == '[')
+        return 0;
+    for (ptrdiff_t i = 0; i < colon; i++)
+        if (!ph_is_alnum(t.p[i]) && t.p[i] != '_' && t.p[i] != '-')
+            return 0;
+    struct ph_ip ip;
+    unsigned bits;
+    return !ph_net_parse(t, &ip, &bits) && !ip.family;
+}
+
+static int add_item(struct ph_match *m, ph_str text, int negative, int depth)
+{
+    while (text.n && text.p[0] == '!') {
+        negative = !negative;
+        text = ph_str_from(text, 1);
+    }
+    if (text.n == 0)
+        return ph_fail(PH_CONF, "%s: nothing behind \"!\"", m->what);
+    if (text.p[0] == '/')
+        return add_file(m, text, negative, depth);
+    struct item *it = ph_new(m->scope, struct item);
+    it->negative = negative;
+    it->text = ph_str_dup(m->scope, text);
+    int rc;
+    if (is_table(it->text)) {
+        it->kind = ITEM_TABLE;
+        rc = ph_table_open(m->conf, m->scope, it->text, PH_TABLE_FOLD, &it->table);
+    } else {
+        rc = add_net(m, it);
+    }
+    if (rc < 0)
+        return ph_wrap(rc, "%s", m->what);
+    *m->last = it;
+    m->last = &it->next;
+    return 0;
+}
+
+static int add_list(struct ph_match *m, ph_str list, int negative, int depth)
+{
+    int rc = 0;
+
+    if (depth > DEPTH_MAX)
+        return ph_fail(PH_CONF, "%s: files name each other more than %d deep", m->what, DEPTH_MAX);
+    for (ph_str word; rc == 0 && (word = ph_str_list(&list)).n; )
+        rc = add_item(m, word, negative, depth);
+    return rc;
+}
+
+int ph_match_open(struct ph_conf *c, struct ph_scope *s, const char *what, ph_str list, uint32_t how, struct ph_match **out)
+{
+    struct ph_match *m = ph_new(s, struct ph_match);
+
+    *m = (struct ph_match){ .scope = s, .conf = c, .what = what, .how = how };
+    m->last = &m->first;
+    int rc = add_list(m, list, 0, 0);
+    if (rc < 0)
+        return rc;
+    *out = m;
+    return 0;
+}
+
+/* A name against a pattern: 1 or 0. */
+static int name_matches(const struct ph_match *m, ph_str pattern, ph_str name)
+{
+    if (ph_str_eq_nocase(pattern, name))
+        return 1;
+    if (!(m->how & PH_MATCH_DOMAIN) || name.n <= pattern.n)
+        return 0;
+    if (pattern.p[0] == '.')
+        return ph_str_ends_nocase(name, pattern);
+    return m->how & PH_MATCH_PARENT && name.p[name.n - pattern.n - 1] == '.' && ph_str_ends_nocase(name, pattern);
+}
+
+/* The name, then its parents (with their dot, or without when PARENT). */
+static int table_has_name(const struct ph_match *m, struct ph_table *t, ph_str name, struct ph_scope *s)
+{
+    ph_str val, key = name;
+    int rc = ph_table_lookup(t, key, s, &val);
+
+    while (rc == PH_NONE && m->how & PH_MATCH_DOMAIN && !ph_table_is_pattern(t) && key.n > 1) {
+        ptrdiff_t dot = ph_str_find(ph_str_from(key, 1), '.');
+
+        if (dot < 0)
+            break;
+        key = ph_str_from(key, (size_t)dot + (m->how & PH_MATCH_PARENT ? 2 : 1));
+        rc = ph_table_lookup(t, key, s, &val);
+    }
+    return rc;
+}
+
+static int item_matches(const struct ph_match *m, const struct item *it, ph_str name, ph_str address, const struct ph_ip *ip, struct ph_scope *s)
+{
+    ph_str val;
+    int rc = PH_NONE;
+
+    switch (it->kind) {
+    case ITEM_NET:
+        return ip->family && ph_ip_in_net(ip, &it->net, it->bits) ? PH_FOUND : PH_NONE;
+    case ITEM_TEXT:
+        return (name.n && name_matches(m, it->text, name)) || (address.n && ph_str_eq_nocase(it->text, address)) ? PH_FOUND : PH_NONE;
+    case ITEM_TABLE:
+        if (name.n)
+            rc = table_has_name(m, it->table, name, s);
+        if (rc == PH_NONE && address.n)
+            rc = ph_table_lookup(it->table, address, s, &val);
+        return rc;
+    }
+    return PH_NONE;
+}
+
+int ph_match(struct ph_match *m, ph_str name, ph_str address)
+{
+    struct ph_ip ip = { 0 };
+
+    if (!m->first)
+        return PH_NONE;
+    if (address.n)
+        ph_ip_parse(address, &ip);
+    PH_SCOPED(s, NULL);
+    for (const struct item *it = m->first; it; it = it->next) {
+        int rc = item_matches(m, it, name, address, &ip, s);
+
+        if (rc < 0)
+            return ph_wrap(rc, "%s", m->what);
+        if (rc == PH_FOUND)
+            return it->negative ? PH_NONE : PH_FOUND;
+    }
+    return PH_NONE;
+}
