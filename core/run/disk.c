@@ -82,8 +82,8 @@ int ph_disk(int (*fn)(void *), void *arg)
     pthread_mutex_lock(&p->lock);
     *p->last = &j;
     p->last = &j.next;
-    pthread_cond_signal(&p->work);
     pthread_mutex_unlock(&p->lock);
+    pthread_cond_signal(&p->work); /* after the unlock, or the woken one would wait again at once */
     ph_task_block_fully(t, "disk");
     if (j.error) {
         ph_errtext_set(j.error);

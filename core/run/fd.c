@@ -159,7 +159,7 @@ void ph_fd_forget(int fd)
     s->gen++;
 }
 
-int ph_watch_start(struct ph_watch *w, int fd, int what)
+static int watch_start(struct ph_watch *w, int fd, int what, uint32_t flags)
 {
     struct ph_loop *l = ph_loop_current;
     int rc;
@@ -167,12 +167,22 @@ int ph_watch_start(struct ph_watch *w, int fd, int what)
     ph_assert(l && what);
     if (w->what && w->fd != fd)
         ph_watch_stop(w);
-    if ((rc = ask(l, fd, what, 0)) < 0)
+    if ((rc = ask(l, fd, what, flags)) < 0)
         return rc;
     w->fd = fd;
     w->what = what;
     slot(l, fd)->watch = w;
     return 0;
+}
+
+int ph_watch_start(struct ph_watch *w, int fd, int what)
+{
+    return watch_start(w, fd, what, 0);
+}
+
+int ph_watch_start_edge(struct ph_watch *w, int fd)
+{
+    return watch_start(w, fd, PH_READ, EPOLLET);
 }
 
 void ph_watch_stop(struct ph_watch *w)

@@ -101,6 +101,8 @@ int ph_timers_sleep_ms(const struct ph_loop *l);
 /* fd.c */
 void ph_fds_poll(struct ph_loop *l, int timeout_ms);
 void ph_fds_fini(struct ph_loop *l);
+/* As ph_watch_start for reading, but told of each change only once. */
+int ph_watch_start_edge(struct ph_watch *w, int fd);
 /* signal.c */
 void ph_signals_fini(struct ph_loop *l);
 /* disk.c */

@@ -56,13 +56,9 @@ static void run_posts(struct ph_loop *l)
     }
 }
 
-/* The counter is emptied first: a post that comes later writes it again. */
-static void on_wake(struct ph_watch *w, int ready PH_UNUSED)
+/* Edge triggered: each write is an edge, so the counter is never read. */
+static void on_wake(struct ph_watch *w PH_UNUSED, int ready PH_UNUSED)
 {
-    uint64_t n;
-
-    if (read(w->fd, &n, sizeof n) < 0 && errno != EAGAIN)
-        ph_die("eventfd: %s", strerror(errno));
     run_posts(ph_loop_current);
 }
 
@@ -133,7 +129,7 @@ static int loop_init(struct ph_loop *l)
     }
     ph_loop_current = l;
     l->wake_watch.fn = on_wake;
-    return ph_watch_start(&l->wake_watch, l->wake_fd, PH_READ);
+    return ph_watch_start_edge(&l->wake_watch, l->wake_fd);
 }
 
 static void loop_fini(struct ph_loop *l)
