@@ -1,1 +1,8 @@
-# Make fragment of plugins/table (included by Makefile.am; paths are from the top).
+# One folder per table type; hash and btree share one, regexp and pcre too.
+include plugins/table/static/local.mk
+include plugins/table/inline/local.mk
+include plugins/table/texthash/local.mk
+include plugins/table/cidr/local.mk
+include plugins/table/fail/local.mk
+include plugins/table/pattern/local.mk
+include plugins/table/hash/local.mk

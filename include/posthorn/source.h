@@ -1,0 +1,32 @@
+/* posthorn/source.h: source files of tables: logical lines with their numbers.
+ *
+ * A line that starts with a blank continues the one before; empty lines and
+ * lines whose first non-blank is # are passed over, also between continuations. */
+#ifndef POSTHORN_SOURCE_H
+#define POSTHORN_SOURCE_H
+
+#include <posthorn/scope.h>
+
+PH_BEGIN
+
+#define PH_SOURCE_MAX (1u << 30)   /* bytes of a file */
+
+struct ph_source {
+    ph_str text, rest;
+    uint32_t line;                 /* of rest's first line, from 1 */
+    uint32_t pad;
+    struct ph_scope *scope;
+    const char *path;
+};
+
+/* Read the whole file: 0, or PH_TEMP with path and cause.  Blocking I/O. */
+int ph_source_open(struct ph_scope *s, const char *path, struct ph_source *src);
+/* Next logical line, without its line ends: 1 with *line (on the source's
+ * scope when it was continued) and its first line's number; 0 at the end. */
+int ph_source_next(struct ph_source *src, ph_str *line, uint32_t *number);
+/* key and value of such a line: split at the first blanks; trailing blanks of
+ * value are dropped.  1, or 0 when there is no value. */
+int ph_source_pair(ph_str line, ph_str *key, ph_str *value);
+
+PH_END
+#endif

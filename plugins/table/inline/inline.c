@@ -1,0 +1,48 @@
+/* table/inline: contents in the name: `inline:{ key=value, { key = text with
+ * blanks } }`.  Reference: man/inline_table.5. */
+#include <posthorn/map.h>
+#include <posthorn/table.h>
+
+static ph_str braces_off(ph_str s)
+{
+    if (s.n >= 2 && s.p[0] == '{' && s.p[s.n - 1] == '}')
+        s = ph_str_first(ph_str_from(s, 1), s.n - 2);
+    return ph_str_trim(s);
+}
+
+static int32_t inline_open(struct ph_table *t, ph_str spec)
+{
+    struct ph_map *m = ph_map_new(t->scope);
+    ph_str all = ph_str_trim(spec);
+
+    if (all.n < 2 || all.p[0] != '{' || all.p[all.n - 1] != '}')
+        return ph_fail(PH_CONF, "contents are written { key=value, ... }");
+    all = braces_off(all);
+    for (ph_str item; (item = ph_str_list(&all)).n; ) {
+        ph_str value = braces_off(item), key = ph_str_trim(ph_str_cut(&value, '='));
+        ph_str *v = ph_new(t->scope, ph_str);
+
+        value = ph_str_trim(value);
+        if (key.n == 0 || value.n == 0)
+            return ph_fail(PH_CONF, "\"%.*s\" is not key=value", PH_FMT(item));
+        *v = ph_str_dup(t->scope, value);
+        if (ph_map_set(m, t->flags & PH_TABLE_FOLD ? ph_str_lower(t->scope, key) : key, v))
+            ph_log_warn("inline: duplicate entry \"%.*s\"", PH_FMT(key));
+    }
+    t->self = m;
+    return 0;
+}
+
+static int32_t inline_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
+{
+    const ph_str *v = ph_map_get(t->self, key);
+
+    if (!v)
+        return PH_NONE;
+    *val = ph_str_dup(out, *v);
+    return PH_FOUND;
+}
+
+PH_PLUGIN_TABLE(inline, PH_IS(.summary = "contents given in the name", .exec = PH_PURE, .concurrency = PH_MANY_CALLS),
+    .open = inline_open,
+    .lookup = inline_lookup);

@@ -1,0 +1,105 @@
+/* table/pcre: Perl-compatible regular expressions (PCRE2).  Patterns are
+ * compiled, and where the system allows it translated to machine code, when
+ * the table is opened: before the seal.  Reference: man/pcre_table.5. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include "pattern.h"
+
+struct prog {
+    pcre2_code *code;
+    pcre2_match_data *data;
+    pcre2_match_context *context;
+};
+
+static void free_prog(void *arg)
+{
+    struct prog *p = arg;
+
+    pcre2_match_data_free(p->data);
+    pcre2_match_context_free(p->context);
+    pcre2_code_free(p->code);
+}
+
+/* Flags toggle; i (caseless) and s (dot matches all) are on at first. */
+static int read_flags(ph_str flags, uint32_t *options)
+{
+    static const struct { char letter; uint32_t option; } known[] = {
+        { 'i', PCRE2_CASELESS }, { 'm', PCRE2_MULTILINE }, { 's', PCRE2_DOTALL }, { 'x', PCRE2_EXTENDED },
+        { 'A', PCRE2_ANCHORED }, { 'E', PCRE2_DOLLAR_ENDONLY }, { 'U', PCRE2_UNGREEDY }, { 'X', 0 },
+    };
+
+    *options = PCRE2_CASELESS | PCRE2_DOTALL;
+    for (size_t i = 0; i < flags.n; i++) {
+        size_t k = 0;
+
+        while (k < sizeof known / sizeof *known && known[k].letter != flags.p[i])
+            k++;
+        if (k == sizeof known / sizeof *known)
+            return ph_fail(PH_CONF, "unknown flag \"%c\"; known are i m s x A E U X", flags.p[i]);
+        *options ^= known[k].option;
+    }
+    return 0;
+}
+
+static int compile(struct ph_scope *s, ph_str pattern, ph_str flags, void **out, unsigned *groups)
+{
+    struct prog *p = ph_new(s, struct prog);
+    PCRE2_UCHAR why[256];
+    PCRE2_SIZE where;
+    uint32_t options, count;
+    int code, rc = read_flags(flags, &options);
+
+    if (rc < 0)
+        return rc;
+    p->code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, options, &code, &where, NULL);
+    if (!p->code) {
+        pcre2_get_error_message(code, why, sizeof why);
+        return ph_fail(PH_CONF, "bad pattern: %s at byte %zu", (const char *)why, (size_t)where);
+    }
+    p->data = pcre2_match_data_create_from_pattern(p->code, NULL);
+    p->context = pcre2_match_context_create(NULL);
+    ph_defer(s, free_prog, p);
+    if (!p->data || !p->context)
+        ph_die("out of memory");
+    pcre2_set_match_limit(p->context, 1000000);
+    /* Without memory that may be executed the interpreter serves, only slower. */
+    pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE);
+    pcre2_pattern_info(p->code, PCRE2_INFO_CAPTURECOUNT, &count);
+    *out = p;
+    *groups = count;
+    return 0;
+}
+
+static int match(void *arg, ph_str subject, struct pattern_span *span, unsigned count)
+{
+    struct prog *p = arg;
+    int rc = pcre2_match(p->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.n, 0, 0, p->data, p->context);
+
+    if (rc == PCRE2_ERROR_NOMATCH)
+        return PH_NONE;
+    if (rc < 0)
+        return ph_fail(PH_TEMP, "the match went over its limit (PCRE2 error %d)", rc);
+    const PCRE2_SIZE *v = pcre2_get_ovector_pointer(p->data);
+    uint32_t pairs = pcre2_get_ovector_count(p->data);
+    for (unsigned i = 0; i < count; i++)
+        span[i] = i < pairs && i < (unsigned)rc && v[2 * i] != PCRE2_UNSET
+                      ? (struct pattern_span){ (ptrdiff_t)v[2 * i], (ptrdiff_t)v[2 * i + 1] } : (struct pattern_span){ -1, -1 };
+    return PH_FOUND;
+}
+
+static const struct pattern_engine engine = { compile, match };
+
+static int32_t pcre_open(struct ph_table *t, ph_str spec)
+{
+    return pattern_open(t, spec, &engine);
+}
+
+static int32_t pcre_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
+{
+    return pattern_lookup(t, key, out, val);
+}
+
+PH_PLUGIN_TABLE(pcre, PH_IS(.summary = "Perl-compatible regular expressions", .exec = PH_PURE, .concurrency = PH_ONE_CALL),
+    .is = PH_TABLE_PATTERN,
+    .open = pcre_open,
+    .lookup = pcre_lookup);

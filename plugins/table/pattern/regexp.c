@@ -1,0 +1,72 @@
+/* table/regexp: POSIX regular expressions.  Reference: man/regexp_table.5. */
+#include <regex.h>
+#include "pattern.h"
+
+static void free_prog(void *arg)
+{
+    regfree(arg);
+}
+
+/* Flags toggle: i case (off at first), x extended (on), m multi-line (off). */
+static int read_flags(ph_str flags, int *cflags)
+{
+    *cflags = REG_EXTENDED | REG_ICASE;
+    for (size_t i = 0; i < flags.n; i++)
+        switch (flags.p[i]) {
+        case 'i': *cflags ^= REG_ICASE; break;
+        case 'x': *cflags ^= REG_EXTENDED; break;
+        case 'm': *cflags ^= REG_NEWLINE; break;
+        default: return ph_fail(PH_CONF, "unknown flag \"%c\"; known are i, m and x", flags.p[i]);
+        }
+    return 0;
+}
+
+static int compile(struct ph_scope *s, ph_str pattern, ph_str flags, void **prog, unsigned *groups)
+{
+    regex_t *re = ph_new(s, regex_t);
+    char why[256];
+    int cflags, rc = read_flags(flags, &cflags);
+
+    if (rc < 0)
+        return rc;
+    if ((rc = regcomp(re, ph_cstr_dup(s, pattern), cflags)) != 0) {
+        regerror(rc, re, why, sizeof why);
+        return ph_fail(PH_CONF, "bad pattern: %s", why);
+    }
+    ph_defer(s, free_prog, re);
+    *prog = re;
+    *groups = (unsigned)re->re_nsub;
+    return 0;
+}
+
+static int match(void *prog, ph_str subject, struct pattern_span *span, unsigned count)
+{
+    regmatch_t m[PATTERN_GROUPS];
+
+    m[0] = (regmatch_t){ .rm_so = 0, .rm_eo = (regoff_t)subject.n };
+    int rc = regexec(prog, subject.p ? subject.p : "", count, m, REG_STARTEND);
+    if (rc == REG_NOMATCH)
+        return PH_NONE;
+    if (rc != 0)
+        return ph_fail(PH_TEMP, "the match ran out of memory");
+    for (unsigned i = 0; i < count; i++)
+        span[i] = (struct pattern_span){ m[i].rm_so, m[i].rm_eo };
+    return PH_FOUND;
+}
+
+static const struct pattern_engine engine = { compile, match };
+
+static int32_t regexp_open(struct ph_table *t, ph_str spec)
+{
+    return pattern_open(t, spec, &engine);
+}
+
+static int32_t regexp_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
+{
+    return pattern_lookup(t, key, out, val);
+}
+
+PH_PLUGIN_TABLE(regexp, PH_IS(.summary = "POSIX regular expressions", .exec = PH_PURE, .concurrency = PH_MANY_CALLS),
+    .is = PH_TABLE_PATTERN,
+    .open = regexp_open,
+    .lookup = regexp_lookup);

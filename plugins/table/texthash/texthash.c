@@ -1,0 +1,64 @@
+/* table/texthash: a text file read into memory, `texthash:/etc/postfix/x`.
+ * Reference: man/texthash_table.5. */
+#include <sys/stat.h>
+#include <posthorn/map.h>
+#include <posthorn/source.h>
+#include <posthorn/table.h>
+
+struct texthash {
+    struct ph_map *map;
+    struct stat st;                /* of the file when it was read */
+    const char *path;
+};
+
+static int32_t texthash_open(struct ph_table *t, ph_str spec)
+{
+    struct texthash *self = ph_new(t->scope, struct texthash);
+    struct ph_source src;
+    ph_str line, key, value;
+    uint32_t number;
+
+    self->path = ph_cstr_dup(t->scope, spec);
+    self->map = ph_map_new(t->scope);
+    if (stat(self->path, &self->st) < 0)
+        return ph_fail(PH_TEMP, "open %s: cannot find it", self->path);
+    int rc = ph_source_open(t->scope, self->path, &src);
+    if (rc < 0)
+        return rc;
+    while (ph_source_next(&src, &line, &number)) {
+        if (!ph_source_pair(line, &key, &value)) {
+            ph_log_warn("%s, line %u: expected format: key whitespace value", self->path, number);
+            continue;
+        }
+        ph_str *v = ph_new(t->scope, ph_str);
+        *v = value;
+        if (ph_map_set(self->map, t->flags & PH_TABLE_FOLD ? ph_str_lower(t->scope, key) : key, v))
+            ph_log_warn("%s, line %u: duplicate entry: \"%.*s\"", self->path, number, PH_FMT(key));
+    }
+    t->self = self;
+    return 0;
+}
+
+static int32_t texthash_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
+{
+    struct texthash *self = t->self;
+    const ph_str *v = ph_map_get(self->map, key);
+
+    if (!v)
+        return PH_NONE;
+    *val = ph_str_dup(out, *v);
+    return PH_FOUND;
+}
+
+static int32_t texthash_changed(struct ph_table *t)
+{
+    struct texthash *self = t->self;
+    struct stat now;
+
+    return stat(self->path, &now) < 0 || now.st_mtime != self->st.st_mtime || now.st_ino != self->st.st_ino ? PH_FOUND : PH_NONE;
+}
+
+PH_PLUGIN_TABLE(texthash, PH_IS(.summary = "a text file read into memory", .exec = PH_PURE, .concurrency = PH_MANY_CALLS),
+    .open = texthash_open,
+    .lookup = texthash_lookup,
+    .changed = texthash_changed);
