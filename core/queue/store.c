@@ -374,7 +374,7 @@ int ph_queue_release(struct ph_queue *q, struct ph_qmsg *m)
 }
 
 /* pickup takes it from maildrop, reads it (message.h) and submits it anew.  The
- * name there is the id; pickup may read it, and nobody else. */
+ * name there is the id, and its mode is that of a file that is whole. */
 int ph_queue_requeue(struct ph_queue *q, struct ph_qmsg *m)
 {
     char from[PH_PATH], to[PH_PATH];
@@ -384,6 +384,8 @@ int ph_queue_requeue(struct ph_queue *q, struct ph_qmsg *m)
         return rc;
     ph_qmsg_path(from, m);
     snprintf(to, sizeof to, "maildrop/%s", m->id);
+    if (fchmodat(q->dir_fd, from, 0700, 0) < 0)
+        return ph_fail_errno(PH_TEMP, errno, "%s: mode of message file", m->id);
     if ((rc = ph_dirs_move(q, from, to, ph_wall_us())) != 0)
         return rc < 0 ? rc : ph_fail(PH_TEMP, "%s: the message file is gone", m->id);
     if (m->slot)
