@@ -40,7 +40,7 @@ static void put_record(struct ph_frame *f, const struct ph_message_rcpt *r, uint
             ph_frame_str(f, fields[i].name, fields[i].value);
 }
 
-int bouncer_append(struct mail *mail, const char *log, const struct ph_outcome *const *o,
+int ph_bouncer_append(struct mail *mail, const char *log, const struct ph_outcome *const *o,
                    const uint32_t *rcpt, uint32_t n)
 {
     int rc = 0;
@@ -57,7 +57,7 @@ int bouncer_append(struct mail *mail, const char *log, const struct ph_outcome *
     return rc;
 }
 
-int bouncer_notify(struct mail *mail, const char *kind)
+int ph_bouncer_notify(struct mail *mail, const char *kind)
 {
     PH_SCOPED(s, NULL);
     struct ph_frame *f = request(s, "notify", ph_cstr(mail->m->id));
@@ -73,7 +73,7 @@ int bouncer_notify(struct mail *mail, const char *kind)
     return rc;
 }
 
-int bouncer_remove(struct qmgr *q, ph_str id, const char *log)
+int ph_bouncer_remove(struct qmgr *q, ph_str id, const char *log)
 {
     PH_SCOPED(s, NULL);
     struct ph_frame *f = request(s, "remove", id);

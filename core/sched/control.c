@@ -37,7 +37,7 @@ static int is_trusted(struct ph_stream *io)
 
 static const char *queue_of(struct qmgr *q, const struct ph_qmsg *m)
 {
-    if (mail_of(q, m))
+    if (ph_mail_of(q, m))
         return "active";
     return m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place);
 }
@@ -181,7 +181,7 @@ static int list_active(struct control *c, struct mail *mail)
     mail->pins++;
     int rc = send_message(c, mail->m, "active");
 
-    mail_unpin(mail);
+    ph_mail_unpin(mail);
     return rc;
 }
 
@@ -203,12 +203,12 @@ static int list_one(struct control *c, ph_str id)
         return 0;                  /* freed: it went meanwhile, or to corrupt */
     if (rc < 0) {
         m->recovered = recovered;
-        feed_return(q, m, in_memory);
+        ph_feed_return(q, m, in_memory);
         return rc == PH_CANCEL ? rc : 0;
     }
     rc = send_message(c, m, m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place));
     m->recovered = recovered;
-    feed_return(q, m, in_memory);
+    ph_feed_return(q, m, in_memory);
     return rc;
 }
 
@@ -233,8 +233,8 @@ static int wish_for(struct mail *mail, enum wish wish)
     if (wish == WISH_EXPIRE && ph_queue_mark_expired(q->queue, mail->m) < 0)
         ph_log_warn("%s: %s", mail->m->id, ph_error());
     if (mail->stage == STAGE_STUCK || (mail->stage == STAGE_ACTIVE && ph_sched_withdraw(q->sched, mail->sched)))
-        finish_mail(mail);
-    pump(q);
+        ph_finish_mail(mail);
+    ph_pump(q);
     return 0;
 }
 
@@ -248,7 +248,7 @@ static int delete_idle(struct qmgr *q, struct ph_qmsg *m)
     int rc;
 
     memcpy(id, m->id, sizeof id);
-    if (bouncer_remove(q, ph_cstr(id), NULL) < 0)
+    if (ph_bouncer_remove(q, ph_cstr(id), NULL) < 0)
         ph_log_warn("%s: %s", id, ph_error());     /* bounce sweeps it up later */
     if ((rc = ph_queue_remove(q->queue, m)) < 0)
         return rc;
@@ -273,7 +273,7 @@ static int release_idle(struct qmgr *q, struct ph_qmsg *m)
 
     if (rc == 0) {
         ph_log("%s: released from hold", m->id);
-        ph_retry_add(q->retry, ph_cstr(m->id), wall_s());
+        ph_retry_add(q->retry, ph_cstr(m->id), ph_wall_s());
         ph_queue_forget(q->queue, m);
     }
     return rc;
@@ -288,7 +288,7 @@ static int requeue_idle(struct qmgr *q, struct ph_qmsg *m)
     if ((rc = ph_queue_requeue(q->queue, m)) < 0)
         return rc;
     ph_log("%s: requeued", id);
-    if (bouncer_remove(q, ph_cstr(id), NULL) < 0)
+    if (ph_bouncer_remove(q, ph_cstr(id), NULL) < 0)
         ph_log_warn("%s: %s", id, ph_error());
     return 0;
 }
@@ -312,7 +312,7 @@ static int expire_idle(struct qmgr *q, struct ph_qmsg *m, int in_memory)
     if (rc < 0)
         return rc;
     ph_log("%s: expired", m->id);
-    feed_return(q, m, in_memory);
+    ph_feed_return(q, m, in_memory);
     return 0;
 }
 
@@ -346,7 +346,7 @@ static int change_one(struct control *c, ph_str id, enum wish wish)
     if (rc == GONE)
         return PH_NONE;
     if (rc != 0)
-        feed_return(c->q, m, in_memory);
+        ph_feed_return(c->q, m, in_memory);
     return rc;
 }
 
@@ -367,7 +367,7 @@ static int change_all(struct control *c, enum wish wish)
             count += one == 0 ? 1u : 0u;
     }
     ph_frame_u64(c->reply, "count", count);
-    feed_wake(c->q);
+    ph_feed_wake(c->q);
     return rc;
 }
 
@@ -380,7 +380,7 @@ static int change(struct control *c, enum wish wish)
         return change_all(c, wish);
     if ((rc = change_one(c, id, wish)) >= 0)
         ph_frame_u64(c->reply, "count", rc == 0);
-    feed_wake(c->q);
+    ph_feed_wake(c->q);
     return rc;
 }
 
@@ -396,7 +396,7 @@ static int do_flush(struct control *c)
 {
     struct qmgr *q = c->q;
     ph_str id = ph_frame_value(c->f, "queue_id");
-    int64_t when, now = wall_s();
+    int64_t when, now = ph_wall_s();
     int rc = 0;
 
     if (id.n && ph_retry_find(q->retry, id, &when))
@@ -407,10 +407,10 @@ static int do_flush(struct control *c)
         ph_retry_flush(q->retry, now);
     ph_sched_forget(q->sched);
     if (!id.n)
-        feed_index(q);             /* files somebody put there */
+        ph_feed_index(q);             /* files somebody put there */
     q->scan_s = now;
-    feed_wake(q);
-    pump(q);
+    ph_feed_wake(q);
+    ph_pump(q);
     return rc;
 }
 
@@ -431,7 +431,7 @@ static int do_open(struct control *c)
         ph_frame_cstr(c->reply, "queue", mine ? (m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place)) : "active");
     }
     if (mine)
-        feed_return(q, m, in_memory);
+        ph_feed_return(q, m, in_memory);
     return fd < 0 ? fd : 0;
 }
 
@@ -481,7 +481,7 @@ static int respond(struct control *c)
     return rc;
 }
 
-int control_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io)
+int ph_control_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io)
 {
     int trusted = is_trusted(io), rc = 0;
 

@@ -58,19 +58,19 @@ static void peer_place(void *item, size_t index)
     ((struct peer *)item)->heap_index = index;
 }
 
-int timed_cmp(const void *a, const void *b)
+int ph_sched_timed_cmp(const void *a, const void *b)
 {
     const struct timed *x = a, *y = b;
 
     return x->until < y->until ? -1 : x->until > y->until;
 }
 
-void timed_place(void *item, size_t index)
+void ph_sched_timed_place(void *item, size_t index)
 {
     ((struct timed *)item)->index = index;
 }
 
-struct transport *transport_get(struct ph_sched *s, ph_str name)
+struct transport *ph_sched_transport_get(struct ph_sched *s, ph_str name)
 {
     struct transport *t = ph_map_get(s->transports, name);
 
@@ -91,7 +91,7 @@ struct transport *transport_get(struct ph_sched *s, ph_str name)
     return t;
 }
 
-struct dest *dest_get(struct transport *t, ph_str nexthop, ph_str key)
+struct dest *ph_sched_dest_get(struct transport *t, ph_str nexthop, ph_str key)
 {
     struct dest *d = ph_map_get(t->dests, key);
 
@@ -131,7 +131,7 @@ static void place_in(struct ph_list *list, struct ph_list *node, int in)
         ph_list_push(list, node);
 }
 
-void transport_settle(struct transport *t)
+void ph_sched_transport_settle(struct transport *t)
 {
     struct ph_sched *s = t->sched;
     int has_room = !t->limits.in_flight || t->in_flight < t->limits.in_flight;
@@ -141,7 +141,7 @@ void transport_settle(struct transport *t)
     place_in(&s->doomed_transports, &t->doomed, waits && t->down.index != 0);
 }
 
-void dest_settle(struct dest *d)
+void ph_sched_dest_settle(struct dest *d)
 {
     struct transport *t = d->t;
     int waits = d->peers.n > 0;
@@ -155,7 +155,7 @@ void dest_settle(struct dest *d)
         ph_heap_push(&t->ready, d);
     place_in(&t->waiting, &d->waiting, waits);
     place_in(&t->sched->doomed_dests, &d->doomed, waits && d->dead.index != 0);
-    transport_settle(t);
+    ph_sched_transport_settle(t);
     if (!waits && !d->busy && !d->dead.index)
         dest_free(d);
 }
@@ -173,7 +173,7 @@ static void timed_begin(struct ph_sched *s, struct timed *t, ph_str dsn, ph_str 
         ph_heap_push(&s->timers, t);
 }
 
-void dest_doom(struct dest *d, ph_str dsn, ph_str reason, int64_t until)
+void ph_sched_dest_doom(struct dest *d, ph_str dsn, ph_str reason, int64_t until)
 {
     struct ph_sched *s = d->t->sched;
 
@@ -186,27 +186,27 @@ void dest_doom(struct dest *d, ph_str dsn, ph_str reason, int64_t until)
 
 void ph_sched_throttle(struct ph_sched *s, ph_str transport, ph_str dsn, ph_str reason, int64_t until)
 {
-    struct transport *t = transport_get(s, transport);
+    struct transport *t = ph_sched_transport_get(s, transport);
 
     timed_begin(s, &t->down, dsn, reason, until);
-    transport_settle(t);
+    ph_sched_transport_settle(t);
 }
 
 static void timed_over(struct ph_sched *s, struct timed *x)
 {
     ph_heap_remove(&s->timers, x->index);
     if (x->is_transport) {
-        transport_settle(ph_list_of(x, struct transport, down));
+        ph_sched_transport_settle(ph_list_of(x, struct transport, down));
         return;
     }
     struct dest *d = ph_list_of(x, struct dest, dead);
 
     s->stats.dead--;
     ph_window_init(&d->window, &d->t->limits);    /* it begins anew */
-    dest_settle(d);
+    ph_sched_dest_settle(d);
 }
 
-void timers_run(struct ph_sched *s, int64_t now, int all)
+void ph_sched_timers_run(struct ph_sched *s, int64_t now, int all)
 {
     for (struct timed *x; (x = ph_heap_top(&s->timers)) && (all || x->until <= now); )
         timed_over(s, x);
@@ -214,7 +214,7 @@ void timers_run(struct ph_sched *s, int64_t now, int all)
 
 void ph_sched_forget(struct ph_sched *s)
 {
-    timers_run(s, 0, 1);
+    ph_sched_timers_run(s, 0, 1);
 }
 
 int64_t ph_sched_wake(const struct ph_sched *s)
@@ -234,7 +234,7 @@ void ph_sched_reconfigure(struct ph_sched *s)
         struct transport *t = v;
 
         s->limits(s->limits_arg, t->name, &t->limits);
-        transport_settle(t);
+        ph_sched_transport_settle(t);
     }
 }
 
@@ -254,7 +254,7 @@ static void transport_free(struct transport *t)
     free(t);
 }
 
-void sched_end(void *arg)
+void ph_sched_end(void *arg)
 {
     struct ph_sched *s = arg;
     size_t at = 0;

@@ -14,23 +14,23 @@ static int has_room(const struct qmgr *q)
     return q->active < (size_t)q->p.active_limit;
 }
 
-int feed_has_room(void *arg)
+int ph_feed_has_room(void *arg)
 {
     return has_room(arg);
 }
 
-void feed_wake(struct qmgr *q)
+void ph_feed_wake(struct qmgr *q)
 {
     if (q->feed_wake)
         ph_cond_signal(q->feed_wake);
 }
 
-void feed_park(struct qmgr *q, struct ph_qmsg *m, int64_t when_s)
+void ph_feed_park(struct qmgr *q, struct ph_qmsg *m, int64_t when_s)
 {
     ph_retry_add(q->retry, ph_cstr(m->id), when_s);
 }
 
-struct mail *mail_of(struct qmgr *q, const struct ph_qmsg *m)
+struct mail *ph_mail_of(struct qmgr *q, const struct ph_qmsg *m)
 {
     return m->holder == q ? NULL : m->holder;
 }
@@ -61,21 +61,21 @@ static void activate(struct qmgr *q, struct ph_qmsg *m)
     m->recovered = 0;
     log_active(m);
     if (m->pending && !m->expired)
-        resolve_mail(mail);
+        ph_resolve_mail(mail);
     else
-        finish_mail(mail);
+        ph_finish_mail(mail);
 }
 
-void mail_free(struct mail *mail)
+void ph_mail_free(struct mail *mail)
 {
     struct qmgr *q = mail->q;
 
     free(mail);
     q->active--;
-    feed_wake(q);
+    ph_feed_wake(q);
 }
 
-void feed_arrived(void *arg, struct ph_qmsg *m)
+void ph_feed_arrived(void *arg, struct ph_qmsg *m)
 {
     struct qmgr *q = arg;
 
@@ -88,10 +88,10 @@ void feed_arrived(void *arg, struct ph_qmsg *m)
     }
     ph_queue_unload(m);
     ph_list_push(&q->unread, &m->node);
-    feed_wake(q);
+    ph_feed_wake(q);
 }
 
-void feed_return(struct qmgr *q, struct ph_qmsg *m, int in_memory)
+void ph_feed_return(struct qmgr *q, struct ph_qmsg *m, int in_memory)
 {
     m->holder = NULL;
     if (m->loaded && !m->pending && m->place != PH_PLACE_HOLD && m->place != PH_PLACE_CORRUPT) {
@@ -102,7 +102,7 @@ void feed_return(struct qmgr *q, struct ph_qmsg *m, int in_memory)
     } else {
         ph_queue_unload(m);
         ph_list_push(&q->unread, &m->node);
-        feed_wake(q);
+        ph_feed_wake(q);
     }
 }
 
@@ -135,9 +135,9 @@ static struct ph_qmsg *next_deferred(struct qmgr *q)
         } else if (rc == PH_FOUND && m->holder == q) {
             ph_retry_add(q->retry, id, q->scan_s + 1); /* somebody looks at it just now */
             q->parked = 1;
-        } else if (rc == PH_FOUND && mail_of(q, m)) {
-            if (mail_of(q, m)->stage == STAGE_STUCK)
-                finish_mail(mail_of(q, m));
+        } else if (rc == PH_FOUND && ph_mail_of(q, m)) {
+            if (ph_mail_of(q, m)->stage == STAGE_STUCK)
+                ph_finish_mail(ph_mail_of(q, m));
         } else if (rc < 0 && rc != PH_PERM) {
             ph_retry_add(q->retry, id, q->scan_s + AGAIN_S);
             return NULL;
@@ -163,7 +163,7 @@ static void later(struct qmgr *q, struct ph_qmsg *m)
 {
     m->holder = NULL;
     q->parked = 1;
-    feed_park(q, m, wall_s() + AGAIN_S);
+    ph_feed_park(q, m, ph_wall_s() + AGAIN_S);
     if (m->place == PH_PLACE_DEFERRED)
         ph_queue_forget(q->queue, m);
     else
@@ -215,11 +215,11 @@ static void feed_task(void *arg)
     }
 }
 
-void feed_start(struct qmgr *q)
+void ph_feed_start(struct qmgr *q)
 {
     for (int i = 0; i < FEEDERS; i++)
         ph_spawn(q->group, "feed", feed_task, q);
-    feed_index(q);
+    ph_feed_index(q);
 }
 
 /* ---- the index of deferred mail ---- */
@@ -236,7 +236,7 @@ static int index_once(struct qmgr *q)
         if (!ph_retry_find(q->retry, ph_cstr(m->id), &when))
             ph_retry_add(q->retry, ph_cstr(m->id), m->next_us / 1000000);
         ph_queue_forget(q->queue, m);
-        feed_wake(q);
+        ph_feed_wake(q);
     }
     return rc;
 }
@@ -254,7 +254,7 @@ static void index_task(void *arg)
     q->indexing = 0;
 }
 
-void feed_index(struct qmgr *q)
+void ph_feed_index(struct qmgr *q)
 {
     q->reindex = 1;
     if (!q->indexing)
@@ -262,7 +262,7 @@ void feed_index(struct qmgr *q)
 }
 
 /* Every queue_run_delay what is due meanwhile may enter. */
-void clock_task(void *arg)
+void ph_clock_task(void *arg)
 {
     struct qmgr *q = arg;
 
@@ -273,8 +273,8 @@ void clock_task(void *arg)
         if (rc == PH_CANCEL)
             return;
         q->parked = 0;
-        q->scan_s = wall_s();
-        pump(q);
-        feed_wake(q);
+        q->scan_s = ph_wall_s();
+        ph_pump(q);
+        ph_feed_wake(q);
     }
 }

@@ -12,7 +12,7 @@
 
 static void finish_job(struct job *j);
 
-void finish_mail(struct mail *mail)
+void ph_finish_mail(struct mail *mail)
 {
     mail->sched = NULL;
     if (mail->pins) {
@@ -21,14 +21,14 @@ void finish_mail(struct mail *mail)
         return;
     }
     mail->stage = STAGE_FINISHING;
-    crew_add(&mail->q->finishers, &mail->job, finish_job);
+    ph_crew_add(&mail->q->finishers, &mail->job, finish_job);
 }
 
-void mail_unpin(struct mail *mail)
+void ph_mail_unpin(struct mail *mail)
 {
     if (!--mail->pins && mail->finish_after) {
         mail->finish_after = 0;
-        finish_mail(mail);
+        ph_finish_mail(mail);
     }
 }
 
@@ -38,7 +38,7 @@ static void stuck(struct mail *mail, const char *what)
     ph_log_warn("%s: %s: %s", mail->m->id, what, ph_error());
     mail->stage = STAGE_STUCK;
     mail->q->parked = 1;
-    feed_park(mail->q, mail->m, wall_s() + AGAIN_S);
+    ph_feed_park(mail->q, mail->m, ph_wall_s() + AGAIN_S);
 }
 
 /* ---- too old ---- */
@@ -48,7 +48,7 @@ static int is_too_old(struct mail *mail)
     const struct ph_qmsg *m = mail->m;
 
     return m->expired || ph_retry_is_expired(&mail->q->p.retry, m->message.arrival_us / 1000000,
-                                             m->message.sender.n > 0, wall_s());
+                                             m->message.sender.n > 0, ph_wall_s());
 }
 
 static uint32_t *pending_recipients(struct ph_scope *s, const struct ph_qmsg *m, uint32_t *n)
@@ -71,7 +71,7 @@ static void expire(struct mail *mail)
     uint32_t n, *list = pending_recipients(s, m, &n);
 
     if (m->expired && m->place == PH_PLACE_SLOT)   /* never tried: no deferral has words */
-        settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, PH_STR("4.7.0"), PH_STR("message is administratively expired"));
+        ph_settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, PH_STR("4.7.0"), PH_STR("message is administratively expired"));
     ph_log("%s: from=<%.*s>, status=%s, returned to sender", m->id, PH_FMT(ph_address_external(s, m->message.sender)),
            m->expired ? "force-expired" : "expired");
     for (uint32_t i = 0; i < n; i++)
@@ -87,14 +87,14 @@ static int tell_sender(struct mail *mail)
     struct ph_qmsg *m = mail->m;
     int rc;
 
-    if ((rc = ph_queue_sync(mail->q->queue, m)) < 0 || (rc = bouncer_notify(mail, "bounce")) < 0)
+    if ((rc = ph_queue_sync(mail->q->queue, m)) < 0 || (rc = ph_bouncer_notify(mail, "bounce")) < 0)
         return rc;
     for (uint32_t i = 0; i < m->rcpt_count; i++)
         if (m->rcpt[i].state == PH_STATE_FAILED)
             ph_queue_mark(mail->q->queue, m, i, PH_STATE_TOLD);
     if ((rc = ph_queue_sync(mail->q->queue, m)) < 0)
         return rc;
-    return bouncer_remove(mail->q, ph_cstr(m->id), "bounce");
+    return ph_bouncer_remove(mail->q, ph_cstr(m->id), "bounce");
 }
 
 static void warn_of_delay(struct mail *mail)
@@ -102,9 +102,9 @@ static void warn_of_delay(struct mail *mail)
     struct ph_qmsg *m = mail->m;
     int64_t after = mail->q->p.delay_warning_time;
 
-    if (!after || m->warned || wall_s() < m->message.arrival_us / 1000000 + after)
+    if (!after || m->warned || ph_wall_s() < m->message.arrival_us / 1000000 + after)
         return;
-    if (bouncer_notify(mail, "delay") < 0 || ph_queue_mark_warned(mail->q->queue, m) < 0)
+    if (ph_bouncer_notify(mail, "delay") < 0 || ph_queue_mark_warned(mail->q->queue, m) < 0)
         ph_log_warn("%s: delay warning: %s", m->id, ph_error());
 }
 
@@ -114,7 +114,7 @@ static void go_deferred(struct mail *mail)
 {
     struct qmgr *q = mail->q;
     struct ph_qmsg *m = mail->m;
-    int64_t next = ph_retry_next(&q->p.retry, m->message.arrival_us / 1000000, wall_s());
+    int64_t next = ph_retry_next(&q->p.retry, m->message.arrival_us / 1000000, ph_wall_s());
 
     warn_of_delay(mail);
     if (ph_queue_defer(q->queue, m, next * 1000000) < 0) {
@@ -122,12 +122,12 @@ static void go_deferred(struct mail *mail)
         return;
     }
     if (mail->wish != WISH_NONE) {                 /* said while we were about it */
-        finish_mail(mail);
+        ph_finish_mail(mail);
         return;
     }
     ph_retry_add(q->retry, ph_cstr(m->id), next);
     ph_queue_forget(q->queue, m);
-    mail_free(mail);
+    ph_mail_free(mail);
 }
 
 static void go_away(struct mail *mail)
@@ -136,14 +136,14 @@ static void go_away(struct mail *mail)
 
     memcpy(id, mail->m->id, sizeof id);
     /* A log that stays behind is found by bounce's own sweep. */
-    if (mail->has_log && bouncer_remove(mail->q, ph_cstr(id), NULL) < 0)
+    if (mail->has_log && ph_bouncer_remove(mail->q, ph_cstr(id), NULL) < 0)
         ph_log_warn("%s: %s", id, ph_error());
     if (ph_queue_remove(mail->q->queue, mail->m) < 0) {
         stuck(mail, "cannot be removed");
         return;
     }
     ph_log("%s: removed", id);
-    mail_free(mail);
+    ph_mail_free(mail);
 }
 
 static void go_on_hold(struct mail *mail)
@@ -154,7 +154,7 @@ static void go_on_hold(struct mail *mail)
     }
     ph_log("%s: placed on hold", mail->m->id);
     ph_queue_forget(mail->q->queue, mail->m);
-    mail_free(mail);
+    ph_mail_free(mail);
 }
 
 static void go_to_maildrop(struct mail *mail)
@@ -167,9 +167,9 @@ static void go_to_maildrop(struct mail *mail)
         return;
     }
     ph_log("%s: requeued", id);
-    if (bouncer_remove(mail->q, ph_cstr(id), NULL) < 0)
+    if (ph_bouncer_remove(mail->q, ph_cstr(id), NULL) < 0)
         ph_log_warn("%s: %s", id, ph_error());
-    mail_free(mail);
+    ph_mail_free(mail);
 }
 
 static void finish_job(struct job *j)

@@ -73,7 +73,7 @@ static void shipment_over(struct shipment *sh, enum ph_sched_outcome how, ph_str
     ph_scope_free(sh->scope);
     free(sh);
     if (last)
-        finish_mail(mail);
+        ph_finish_mail(mail);
 }
 
 /* The agent's answers; one that blames the site counts for the destination. */
@@ -81,7 +81,7 @@ static void apply(struct shipment *sh)
 {
     const struct ph_outcome *dead = NULL;
 
-    settle(sh->mail, sh->o, sh->rcpt, sh->n);
+    ph_settle(sh->mail, sh->o, sh->rcpt, sh->n);
     for (uint32_t i = 0; i < sh->n && !dead; i++)
         dead = sh->o[i].dead_site ? &sh->o[i] : NULL;
     if (dead)
@@ -96,15 +96,15 @@ static void apply_job(struct job *j)
     struct qmgr *q = sh->mail->q;
 
     apply(sh);
-    pump(q);
+    ph_pump(q);
 }
 
 static void arrived_answer(struct shipment *sh)
 {
-    if (settle_is_quick(sh->o, sh->n))
+    if (ph_settle_is_quick(sh->o, sh->n))
         apply(sh);
     else
-        crew_add(&sh->mail->q->settlers, &sh->job, apply_job);
+        ph_crew_add(&sh->mail->q->settlers, &sh->job, apply_job);
 }
 
 /* Nobody tried: said by us. */
@@ -123,15 +123,15 @@ static void doomed_job(struct job *j)
         text = ph_str_printf(s, "delivery temporarily suspended: %.*s", PH_FMT(e->reason));
     }
     if (sh->mail->wish == WISH_NONE)
-        settle_ourselves(sh->mail, e->rcpt, e->n, PH_RCPT_DEFERRED, dsn, text);
+        ph_settle_ourselves(sh->mail, e->rcpt, e->n, PH_RCPT_DEFERRED, dsn, text);
     shipment_over(sh, PH_SCHED_NEUTRAL, PH_STR(""), PH_STR(""));
-    pump(q);
+    ph_pump(q);
 }
 
 static void doom(struct shipment *sh, const char *text)
 {
     sh->text = text;
-    crew_add(&sh->mail->q->settlers, &sh->job, doomed_job);
+    ph_crew_add(&sh->mail->q->settlers, &sh->job, doomed_job);
 }
 
 /* ---- the transport cannot be reached ---- */
@@ -146,7 +146,7 @@ static void lane_down(struct lane *l)
         l->queued--;
         doom(ph_list_of(n, struct shipment, node), "mail transport unavailable");
     }
-    pump(q);
+    ph_pump(q);
 }
 
 /* ---- requests ---- */
@@ -277,7 +277,7 @@ static void read_answers(struct lane_conn *c)
         /* Answers that are there already are applied before the next requests
          * are sent, so that both go in batches. */
         if ((rc = read_answer(c)) >= 0 && !ph_stream_pending(c->io)) {
-            pump(c->lane->q);
+            ph_pump(c->lane->q);
             ph_cond_signal(c->wake);
         }
     }
@@ -400,7 +400,7 @@ static void lane_refill(struct lane *l)
     l->conn_count++;
 }
 
-void pump(struct qmgr *q)
+void ph_pump(struct qmgr *q)
 {
     for (struct ph_sched_entry *e; (e = ph_sched_next(q->sched, ph_now_ms())); ) {
         struct shipment *sh = calloc(1, sizeof *sh);

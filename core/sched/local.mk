@@ -9,3 +9,6 @@ core_sched_libsched_la_LIBADD = -lm
 check_PROGRAMS += t/unit/sched.t
 t_unit_sched_t_SOURCES = t/unit/sched.c
 t_unit_sched_t_LDADD = core/libposthorn.la
+check_PROGRAMS += t/unit/qmgr.t
+t_unit_qmgr_t_SOURCES = t/unit/qmgr.c
+t_unit_qmgr_t_LDADD = core/libposthorn.la

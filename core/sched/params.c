@@ -2,9 +2,11 @@
 #include "core/conf/conf.h"
 #include "core/sched/qmgr_priv.h"
 
+#define REQUEST_MAX 1000u          /* recipients of one request: it must fit a frame */
+
 #define P struct qmgr_params
 
-const struct ph_param qmgr_rows[] = {
+const struct ph_param ph_qmgr_rows[] = {
     PH_P_INT(P, active_limit, "qmgr_message_active_limit", "20000", 1, 0,
              "Messages in the active queue; more wait on disk."),
     PH_P_INT(P, recipient_limit, "qmgr_message_recipient_limit", "20000", 1, 0,
@@ -25,7 +27,7 @@ const struct ph_param qmgr_rows[] = {
               "Age at which the sender is warned of the delay; 0: never."),
     PH_P_STR(P, defer_transports, "defer_transports", "", "Transports whose mail is held back."),
 };
-const size_t qmgr_rows_count = sizeof qmgr_rows / sizeof *qmgr_rows;
+const size_t ph_qmgr_rows_count = sizeof ph_qmgr_rows / sizeof *ph_qmgr_rows;
 
 #undef P
 
@@ -53,10 +55,10 @@ static void load_dependence(struct ph_conf *c, struct qmgr_params *p)
     p->address_counts = any_is_set(c, address);
 }
 
-int qmgr_params_load(struct ph_conf *c, struct ph_scope *s, struct qmgr_params *p)
+int ph_qmgr_params_load(struct ph_conf *c, struct ph_scope *s, struct qmgr_params *p)
 {
     struct qmgr_params out = { .active_limit = 0 };
-    int rc = ph_params_load(c, s, qmgr_rows, qmgr_rows_count, sizeof *qmgr_rows, &out);
+    int rc = ph_params_load(c, s, ph_qmgr_rows, ph_qmgr_rows_count, sizeof *ph_qmgr_rows, &out);
 
     if (rc < 0)
         return rc;
@@ -108,7 +110,7 @@ static struct ph_feedback get_feedback(struct ph_conf *c, struct ph_scope *s, ph
     return f;
 }
 
-void qmgr_limits(void *arg, ph_str transport, struct ph_sched_limits *out)
+void ph_qmgr_limits(void *arg, ph_str transport, struct ph_sched_limits *out)
 {
     struct qmgr *q = arg;
     struct ph_conf *c = q->conf;
@@ -127,6 +129,8 @@ void qmgr_limits(void *arg, ph_str transport, struct ph_sched_limits *out)
         .negative = get_feedback(c, s, transport, "destination_concurrency_negative_feedback"),
         .dead_ms = q->p.retry.minimal_backoff * 1000,
     };
+    if (!out->recipients || out->recipients > REQUEST_MAX)
+        out->recipients = REQUEST_MAX;
     if (!out->initial)
         out->initial = get_number(c, s, PH_STR("initial"), "initial", "destination_concurrency", 1, 5);
 }

@@ -101,17 +101,17 @@ struct ph_sched {
 };
 
 /* dest.c */
-struct transport *transport_get(struct ph_sched *s, ph_str name);
-struct dest *dest_get(struct transport *t, ph_str nexthop, ph_str key);
+struct transport *ph_sched_transport_get(struct ph_sched *s, ph_str name);
+struct dest *ph_sched_dest_get(struct transport *t, ph_str nexthop, ph_str key);
 /* Put the destination (and its transport) where its state belongs; frees it
  * when nothing is left to remember.  After it d may be void. */
-void dest_settle(struct dest *d);
-void transport_settle(struct transport *t);
-void dest_doom(struct dest *d, ph_str dsn, ph_str reason, int64_t until);
+void ph_sched_dest_settle(struct dest *d);
+void ph_sched_transport_settle(struct transport *t);
+void ph_sched_dest_doom(struct dest *d, ph_str dsn, ph_str reason, int64_t until);
 /* End timed states that are over at `now` (all: whatever their time). */
-void timers_run(struct ph_sched *s, int64_t now, int all);
-void sched_end(void *arg);
-int timed_cmp(const void *a, const void *b);
-void timed_place(void *item, size_t index);
+void ph_sched_timers_run(struct ph_sched *s, int64_t now, int all);
+void ph_sched_end(void *arg);
+int ph_sched_timed_cmp(const void *a, const void *b);
+void ph_sched_timed_place(void *item, size_t index);
 
 #endif

@@ -12,14 +12,14 @@
 #define SETTLERS  32u
 #define FINISHERS 32u
 
-int64_t wall_s(void)
+int64_t ph_wall_s(void)
 {
     return ph_wall_us() / 1000000;
 }
 
 /* ---- crews ---- */
 
-void crew_init(struct crew *c, struct ph_scope *s, struct ph_group *g, const char *name, unsigned max)
+void ph_crew_init(struct crew *c, struct ph_scope *s, struct ph_group *g, const char *name, unsigned max)
 {
     c->name = name;
     c->wake = ph_cond_new(s);
@@ -49,7 +49,7 @@ static void crew_task(void *arg)
     }
 }
 
-void crew_add(struct crew *c, struct job *j, void (*run)(struct job *))
+void ph_crew_add(struct crew *c, struct job *j, void (*run)(struct job *))
 {
     j->run = run;
     ph_list_init(&j->node);
@@ -62,28 +62,28 @@ void crew_add(struct crew *c, struct job *j, void (*run)(struct job *))
 
 /* ---- start ---- */
 
-static const struct ph_queue_events events = { .arrived = feed_arrived, .has_room = feed_has_room };
+static const struct ph_queue_events events = { .arrived = ph_feed_arrived, .has_room = ph_feed_has_room };
 
 static int qmgr_open(struct ph_service *v)
 {
     struct qmgr *q = ph_new(v->scope, struct qmgr);
     int rc;
 
-    ph_conf_register(qmgr_rows, qmgr_rows_count, sizeof *qmgr_rows);
+    ph_conf_register(ph_qmgr_rows, ph_qmgr_rows_count, sizeof *ph_qmgr_rows);
     q->service = v;
     q->call = ph_service_call;
     q->scope = v->scope;
     q->conf = v->conf;
     q->conf_scope = ph_scope_new(v->scope);
     v->self = q;
-    if ((rc = qmgr_params_load(v->conf, q->conf_scope, &q->p)) < 0)
+    if ((rc = ph_qmgr_params_load(v->conf, q->conf_scope, &q->p)) < 0)
         return rc;
     ph_list_init(&q->unread);
-    q->sched = ph_sched_new(q->scope, qmgr_limits, q);
+    q->sched = ph_sched_new(q->scope, ph_qmgr_limits, q);
     ph_sched_dead_max(q->sched, (size_t)q->p.recipient_limit);
     q->retry = ph_retry_new(q->scope);
     q->lanes = ph_map_new(q->scope);
-    resolve_forget(q);
+    ph_resolve_forget(q);
     return 0;
 }
 
@@ -95,15 +95,15 @@ int ph_qmgr_start(struct ph_service *v, struct ph_group *g)
     q->group = g;
     q->feed_wake = ph_cond_new(q->scope);
     q->clock_wake = ph_cond_new(q->scope);
-    crew_init(&q->resolvers, q->scope, g, "resolve", RESOLVERS);
-    crew_init(&q->settlers, q->scope, g, "settle", SETTLERS);
-    crew_init(&q->finishers, q->scope, g, "finish", FINISHERS);
-    q->scan_s = wall_s();
+    ph_crew_init(&q->resolvers, q->scope, g, "resolve", RESOLVERS);
+    ph_crew_init(&q->settlers, q->scope, g, "settle", SETTLERS);
+    ph_crew_init(&q->finishers, q->scope, g, "finish", FINISHERS);
+    q->scan_s = ph_wall_s();
     if ((rc = ph_queue_open(q->scope, q->conf, &events, q, &q->queue)) < 0 ||
         (rc = ph_queue_recover(q->queue)) < 0 || (rc = ph_queue_start(q->queue, g)) < 0)
         return rc;
-    feed_start(q);
-    return ph_spawn(g, "clock", clock_task, q);
+    ph_feed_start(q);
+    return ph_spawn(g, "clock", ph_clock_task, q);
 }
 
 int ph_qmgr_reload(struct ph_service *v, struct ph_conf *conf)
@@ -111,7 +111,7 @@ int ph_qmgr_reload(struct ph_service *v, struct ph_conf *conf)
     struct qmgr *q = v->self;
     struct ph_scope *s = ph_scope_new(q->scope);
     struct qmgr_params p;
-    int rc = qmgr_params_load(conf, s, &p);
+    int rc = ph_qmgr_params_load(conf, s, &p);
 
     if (rc < 0 || (rc = ph_queue_reload(q->queue, conf)) < 0) {
         ph_scope_free(s);
@@ -121,12 +121,12 @@ int ph_qmgr_reload(struct ph_service *v, struct ph_conf *conf)
     q->conf_scope = s;
     q->conf = conf;
     q->p = p;
-    resolve_forget(q);
+    ph_resolve_forget(q);
     ph_sched_dead_max(q->sched, (size_t)p.recipient_limit);
     ph_sched_reconfigure(q->sched);
     ph_sched_forget(q->sched);
-    pump(q);
-    feed_wake(q);
+    ph_pump(q);
+    ph_feed_wake(q);
     ph_cond_signal(q->clock_wake);
     return 0;
 }
@@ -170,19 +170,19 @@ static int qmgr_serve(struct ph_service *v, struct ph_scope *session, struct ph_
     if (rc < 0)
         return rc;
     if (ph_str_eq(role, PH_STR("control")))
-        return control_serve(q, session, io);
+        return ph_control_serve(q, session, io);
     if (ph_str_eq(role, PH_STR("intake")) && is_private(io))
         return ph_queue_serve_intake(q->queue, session, io, hello);
     if (ph_str_eq(role, PH_STR("agent")) && is_private(io))
-        return survive_serve(q, session, io);
+        return ph_survive_serve(q, session, io);
     return ph_fail(PH_PERM, "client with bad role \"%.*s\"", PH_FMT(ph_str_first(role, 32)));
 }
 
 /* The master's wake-up, and `postkick`: look what has come. */
 static int qmgr_wakeup(struct ph_service *v)
 {
-    feed_wake(v->self);
-    pump(v->self);
+    ph_feed_wake(v->self);
+    ph_pump(v->self);
     return 0;
 }
 

@@ -91,64 +91,64 @@ struct qmgr {
 };
 
 /* params.c */
-int qmgr_params_load(struct ph_conf *c, struct ph_scope *s, struct qmgr_params *p);
-void qmgr_limits(void *q, ph_str transport, struct ph_sched_limits *out);
-extern const struct ph_param qmgr_rows[];
-extern const size_t qmgr_rows_count;
+int ph_qmgr_params_load(struct ph_conf *c, struct ph_scope *s, struct qmgr_params *p);
+void ph_qmgr_limits(void *q, ph_str transport, struct ph_sched_limits *out);
+extern const struct ph_param ph_qmgr_rows[];
+extern const size_t ph_qmgr_rows_count;
 
 /* qmgr.c */
-int64_t wall_s(void);
-void crew_init(struct crew *c, struct ph_scope *s, struct ph_group *g, const char *name, unsigned max);
-void crew_add(struct crew *c, struct job *j, void (*run)(struct job *));
+int64_t ph_wall_s(void);
+void ph_crew_init(struct crew *c, struct ph_scope *s, struct ph_group *g, const char *name, unsigned max);
+void ph_crew_add(struct crew *c, struct job *j, void (*run)(struct job *));
 
 /* feed.c: who enters the active queue next. */
-void feed_start(struct qmgr *q);
-void feed_arrived(void *q, struct ph_qmsg *m);
-int feed_has_room(void *q);
+void ph_feed_start(struct qmgr *q);
+void ph_feed_arrived(void *q, struct ph_qmsg *m);
+int ph_feed_has_room(void *q);
 /* Something may be able to enter. */
-void feed_wake(struct qmgr *q);
+void ph_feed_wake(struct qmgr *q);
 /* The mail that holds m; NULL: nobody does, or it is being read just now (then
  * m->holder is the qmgr itself). */
-struct mail *mail_of(struct qmgr *q, const struct ph_qmsg *m);
+struct mail *ph_mail_of(struct qmgr *q, const struct ph_qmsg *m);
 /* Try it again at that time (seconds); it stays with the store. */
-void feed_park(struct qmgr *q, struct ph_qmsg *m, int64_t when_s);
+void ph_feed_park(struct qmgr *q, struct ph_qmsg *m, int64_t when_s);
 /* A message that was taken out (m->holder was set to the qmgr) goes back to
  * where it came from; one with nothing pending is finished. */
-void feed_return(struct qmgr *q, struct ph_qmsg *m, int in_memory);
+void ph_feed_return(struct qmgr *q, struct ph_qmsg *m, int in_memory);
 /* The mail is no longer active; its ph_qmsg is gone or somebody else's. */
-void mail_free(struct mail *mail);
+void ph_mail_free(struct mail *mail);
 /* Read the deferred directory into the index (at start, on flush). */
-void feed_index(struct qmgr *q);
-void clock_task(void *q);
+void ph_feed_index(struct qmgr *q);
+void ph_clock_task(void *q);
 
 /* resolve.c */
-void resolve_mail(struct mail *mail);
-void resolve_forget(struct qmgr *q);
+void ph_resolve_mail(struct mail *mail);
+void ph_resolve_forget(struct qmgr *q);
 
 /* lane.c: send what the scheduler selects. */
-void pump(struct qmgr *q);
+void ph_pump(struct qmgr *q);
 
 /* settle.c */
 /* Outcomes of recipients (by index): logs, then marks.  What cannot be logged
  * stays pending.  Does not yield when settle_is_quick. */
-void settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n) PH_YIELDS;
-int settle_is_quick(const struct ph_outcome *o, uint32_t n);
+void ph_settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n) PH_YIELDS;
+int ph_settle_is_quick(const struct ph_outcome *o, uint32_t n);
 /* The same outcome for these recipients, said by us: writes their log lines. */
-void settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, uint32_t status,
+void ph_settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, uint32_t status,
                       ph_str dsn, ph_str text) PH_YIELDS;
 
 /* finish.c: the round is over (nothing in flight). */
-void finish_mail(struct mail *mail);
-void mail_unpin(struct mail *mail);
+void ph_finish_mail(struct mail *mail);
+void ph_mail_unpin(struct mail *mail);
 
 /* bouncer.c: requests to bounce: 0, or negative with text. */
-int bouncer_append(struct mail *mail, const char *log, const struct ph_outcome *const *o,
+int ph_bouncer_append(struct mail *mail, const char *log, const struct ph_outcome *const *o,
                    const uint32_t *rcpt, uint32_t n) PH_YIELDS;
-int bouncer_notify(struct mail *mail, const char *kind) PH_YIELDS;
-int bouncer_remove(struct qmgr *q, ph_str id, const char *log) PH_YIELDS;
+int ph_bouncer_notify(struct mail *mail, const char *kind) PH_YIELDS;
+int ph_bouncer_remove(struct qmgr *q, ph_str id, const char *log) PH_YIELDS;
 
 /* control.c, survive.c: clients after their hello. */
-int control_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io) PH_YIELDS;
-int survive_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io) PH_YIELDS;
+int ph_control_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io) PH_YIELDS;
+int ph_survive_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io) PH_YIELDS;
 
 #endif

@@ -22,7 +22,7 @@ struct route {
 
 /* ---- what is known ---- */
 
-void resolve_forget(struct qmgr *q)
+void ph_resolve_forget(struct qmgr *q)
 {
     ph_scope_free(q->routes_scope);
     q->routes_scope = ph_scope_new(q->scope);
@@ -65,7 +65,7 @@ static void keep(struct qmgr *q, struct ph_scope *s, ph_str sender, ph_str addre
     ph_str key = r->address.n || r->error.n ? (ph_str){ NULL, 0 } : domain_key(q, s, sender, address);
 
     if (ph_map_count(q->routes) >= KEEP_MAX)
-        resolve_forget(q);
+        ph_resolve_forget(q);
     struct route *copy = ph_new(q->routes_scope, struct route);
 
     *copy = (struct route){
@@ -181,7 +181,7 @@ static void settle_all(struct mail *mail, struct ph_scope *s, const struct route
         if (mail->m->rcpt[i].state == PH_STATE_PENDING && hindrance(mail->q, routes[i]) == what)
             list[n++] = i;
     if (n)
-        settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, ph_cstr(dsn), ph_cstr(text));
+        ph_settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, ph_cstr(dsn), ph_cstr(text));
 }
 
 static void settle_refused(struct mail *mail, const struct route **routes)
@@ -193,7 +193,7 @@ static void settle_refused(struct mail *mail, const struct route **routes)
             continue;
         if (!ph_dsn_parse(routes[i]->error, &dsn, &text))
             text = routes[i]->error;
-        settle_ourselves(mail, &i, 1, PH_RCPT_BOUNCED, dsn, text);
+        ph_settle_ourselves(mail, &i, 1, PH_RCPT_BOUNCED, dsn, text);
     }
 }
 
@@ -211,7 +211,7 @@ static void schedule(struct mail *mail, struct ph_scope *s, const struct route *
     struct ph_qmsg *m = mail->m;
 
     if (mail->wish != WISH_NONE) {
-        finish_mail(mail);
+        ph_finish_mail(mail);
         return;
     }
     mail->stage = STAGE_ACTIVE;
@@ -227,7 +227,7 @@ static void schedule(struct mail *mail, struct ph_scope *s, const struct route *
     }
     if (ph_sched_close(mail->sched)) {
         mail->sched = NULL;
-        finish_mail(mail);
+        ph_finish_mail(mail);
     }
 }
 
@@ -299,11 +299,11 @@ static void resolve_job(struct job *j)
         ph_log_warn("%s: resolving recipients: %s", mail->m->id, ph_error());
     settle_routeless(mail, s, routes);
     schedule(mail, s, routes);
-    pump(q);
+    ph_pump(q);
 }
 
 /* A message whose routes are all known need not wait for a task. */
-void resolve_mail(struct mail *mail)
+void ph_resolve_mail(struct mail *mail)
 {
     struct qmgr *q = mail->q;
     PH_SCOPED(s, NULL);
@@ -316,9 +316,9 @@ void resolve_mail(struct mail *mail)
     for (uint32_t i = 0; plain && i < mail->m->rcpt_count; i++)
         plain = mail->m->rcpt[i].state != PH_STATE_PENDING || hindrance(q, routes[i]) == NONE;
     if (!plain) {
-        crew_add(&q->resolvers, &mail->job, resolve_job);
+        ph_crew_add(&q->resolvers, &mail->job, resolve_job);
         return;
     }
     schedule(mail, s, routes);
-    pump(q);
+    ph_pump(q);
 }

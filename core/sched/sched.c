@@ -12,11 +12,11 @@ struct ph_sched *ph_sched_new(struct ph_scope *scope,
     s->limits_arg = arg;
     s->dead_max = 20000;
     s->transports = ph_map_new(NULL);
-    s->timers = (struct ph_heap)PH_HEAP_INIT(timed_cmp, timed_place);
+    s->timers = (struct ph_heap)PH_HEAP_INIT(ph_sched_timed_cmp, ph_sched_timed_place);
     ph_list_init(&s->turns);
     ph_list_init(&s->doomed_transports);
     ph_list_init(&s->doomed_dests);
-    ph_defer(scope, sched_end, s);
+    ph_defer(scope, ph_sched_end, s);
     return s;
 }
 
@@ -113,8 +113,8 @@ static struct entry *entry_newest(struct peer *p, uint32_t max)
 void ph_sched_add(struct ph_sched_msg *m, ph_str transport, ph_str nexthop, ph_str key, uint32_t rcpt)
 {
     ph_assert(m->sched->open == m);
-    struct transport *t = transport_get(m->sched, transport);
-    struct dest *d = dest_get(t, nexthop, t->limits.recipients == 1 ? key : nexthop);
+    struct transport *t = ph_sched_transport_get(m->sched, transport);
+    struct dest *d = ph_sched_dest_get(t, nexthop, t->limits.recipients == 1 ? key : nexthop);
     struct peer *p = peer_get(job_get(m, t), d);
     struct entry *e = entry_newest(p, t->limits.recipients);
 
@@ -134,7 +134,7 @@ int ph_sched_close(struct ph_sched_msg *m)
 
             p->d->newest = NULL;
             ph_heap_push(&p->d->peers, p);
-            dest_settle(p->d);
+            ph_sched_dest_settle(p->d);
         }
     }
     if (m->todo)
@@ -171,7 +171,7 @@ static struct ph_sched_entry *take_doomed(struct dest *d, enum ph_sched_kind kin
     e->pub.kind = kind;
     e->pub.dsn = ph_str_dup(e->pub.msg->scope, why->dsn);
     e->pub.reason = ph_str_dup(e->pub.msg->scope, why->reason);
-    dest_settle(d);
+    ph_sched_dest_settle(d);
     return &e->pub;
 }
 
@@ -192,7 +192,7 @@ static struct ph_sched_entry *next_doomed(struct ph_sched *s)
 
 struct ph_sched_entry *ph_sched_next(struct ph_sched *s, int64_t now)
 {
-    timers_run(s, now, 0);
+    ph_sched_timers_run(s, now, 0);
     struct ph_sched_entry *doomed = next_doomed(s);
 
     if (doomed || ph_list_is_empty(&s->turns))
@@ -204,7 +204,7 @@ struct ph_sched_entry *ph_sched_next(struct ph_sched *s, int64_t now)
     e->pub.kind = PH_SCHED_DELIVER;
     e->pub.reuse = d->peers.n > 0;
     t->in_flight++;
-    dest_settle(d);                /* busy > 0: it stays */
+    ph_sched_dest_settle(d);                /* busy > 0: it stays */
     return &e->pub;
 }
 
@@ -219,7 +219,7 @@ static void learn(struct dest *d, enum ph_sched_outcome how, ph_str dsn, ph_str 
     if (how == PH_SCHED_ALIVE)
         ph_window_success(&d->window, d->busy, l);
     else if (how == PH_SCHED_SITE_FAILED && ph_window_failure(&d->window, l)) {
-        dest_doom(d, dsn, reason, now + l->dead_ms);
+        ph_sched_dest_doom(d, dsn, reason, now + l->dead_ms);
         if (!d->dead.index)
             ph_window_init(&d->window, l);
     }
@@ -248,7 +248,7 @@ int ph_sched_done(struct ph_sched *s, struct ph_sched_entry *pub, enum ph_sched_
     d->busy--;
     s->stats.in_flight--;
     m->in_flight--;
-    dest_settle(d);
+    ph_sched_dest_settle(d);
     return msg_is_over(s, m);
 }
 
@@ -262,8 +262,8 @@ static void peer_withdraw(struct ph_sched *s, struct peer *p)
     }
     ph_heap_remove(&p->d->peers, p->heap_index);
     /* The ready heap compares by the first peer: take the destination out
-     * before the order is looked at again, dest_settle puts it back. */
-    dest_settle(p->d);
+     * before the order is looked at again, ph_sched_dest_settle puts it back. */
+    ph_sched_dest_settle(p->d);
 }
 
 int ph_sched_withdraw(struct ph_sched *s, struct ph_sched_msg *m)

@@ -6,7 +6,7 @@
 
 /* DSN reports of success (NOTIFY=SUCCESS, RFC 3461) are not made yet: what was
  * sent needs its mark only. */
-int settle_is_quick(const struct ph_outcome *o, uint32_t n)
+int ph_settle_is_quick(const struct ph_outcome *o, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
         if (o[i].status != PH_RCPT_SENT)
@@ -38,18 +38,18 @@ static uint32_t log_those(struct mail *mail, struct ph_scope *s, uint32_t status
     if (!count)
         return 0;
     mail->has_log = 1;
-    if (bouncer_append(mail, status == PH_RCPT_BOUNCED ? "bounce" : "defer", said, which, count) >= 0)
+    if (ph_bouncer_append(mail, status == PH_RCPT_BOUNCED ? "bounce" : "defer", said, which, count) >= 0)
         return count;
     ph_log_warn("%s: %s", mail->m->id, ph_error());
     return 0;
 }
 
-void settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n)
+void ph_settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
         if (o[i].status == PH_RCPT_SENT)
             mark(mail, rcpt[i], PH_STATE_DELIVERED);
-    if (settle_is_quick(o, n))
+    if (ph_settle_is_quick(o, n))
         return;
     PH_SCOPED(s, NULL);
     uint32_t *which = ph_alloc_array(s, n, sizeof *which);
@@ -77,7 +77,7 @@ static void write_line(struct mail *mail, struct ph_scope *s, uint32_t rcpt, con
     ph_log("%s", line.p);
 }
 
-void settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, uint32_t status, ph_str dsn, ph_str text)
+void ph_settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, uint32_t status, ph_str dsn, ph_str text)
 {
     PH_SCOPED(s, NULL);
     struct ph_outcome *list = ph_alloc_array(s, n, sizeof *list);
@@ -90,5 +90,5 @@ void settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, uint3
         write_line(mail, line, rcpt[i], &list[i]);
     }
     ph_log_service(service);
-    settle(mail, list, rcpt, n);
+    ph_settle(mail, list, rcpt, n);
 }

@@ -18,7 +18,7 @@ static int settle_checked(struct mail *mail, const struct ph_outcome *o, const u
 {
     if (!indices_fit(mail->m, rcpt, n))
         return ph_fail(PH_PERM, "outcome of a recipient that does not exist");
-    settle(mail, o, rcpt, n);
+    ph_settle(mail, o, rcpt, n);
     return 0;
 }
 
@@ -36,7 +36,7 @@ static int apply_to_idle(struct qmgr *q, struct ph_qmsg *m, int in_memory, const
         return rc == PH_NONE || rc == PH_PERM ? 0 : PH_TEMP;
     rc = settle_checked(&visit, o, rcpt, n);
     m->recovered = 1;
-    feed_return(q, m, in_memory);
+    ph_feed_return(q, m, in_memory);
     return rc;
 }
 
@@ -69,7 +69,7 @@ static int answer(struct ph_stream *io, struct ph_scope *s, int rc)
     return rc;
 }
 
-int survive_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io)
+int ph_survive_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io)
 {
     int rc = 0;
 
