@@ -6,3 +6,4 @@ PICKUP_SOURCES = plugins/service/pickup/pickup.c plugins/service/pickup/pickup.h
 check_PROGRAMS += t/unit/pickup.t
 t_unit_pickup_t_SOURCES = t/unit/pickup.c $(PICKUP_SOURCES)
 t_unit_pickup_t_LDADD = core/libposthorn.la
+dist_man_MANS += plugins/service/pickup/pickup.8

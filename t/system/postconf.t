@@ -1,0 +1,103 @@
+# postconf, against a configuration of its own: no running system.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use File::Temp ();
+use Posthorn;
+use Test::More;
+
+my $dir = File::Temp->newdir('posthorn-postconf-XXXXXX', TMPDIR => 1);
+my $self = bless { tmp => "$dir" }, 'Posthorn';
+delete $ENV{MAIL_CONFIG};
+
+Posthorn::spew("$dir/main.cf", <<'CF');
+# a comment
+myhostname = a.example.org
+mydestination = $myhostname,
+   # in between
+   localhost.$mydomain, localhost
+mydestinatoin = x
+foo = bar
+home = $foo
+relay_domains = $home
+empty =
+mynetworks = $empty 127.0.0.0/8
+CF
+Posthorn::spew("$dir/master.yaml", <<'YAML');
+format: 1
+services:
+  - {name: smtp, plugin: smtpd, listen: "inet::25"}
+  - {name: qmgr, builtin: qmgr, listen: unix, private: no, processes: 1, wakeup: 300s}
+  - {name: foo, plugin: other, listen: unix, unprivileged: n, chroot: n, sessions: unlimited,
+     settings: {always_bcc: bar, a: $process_name, b: $service_name}}
+  - {name: off, plugin: other, listen: unix, enabled: false}
+YAML
+
+# Standard output alone; what was said on stderr is in $said.
+my $said;
+sub postconf {
+    my @args = @_;
+    my $out = $self->run('/bin/sh', '-c', 'exec "$@" 2>"$0"', "$dir/stderr", Posthorn->sbin('postconf'), '-c', "$dir", @args);
+    $said = Posthorn::slurp("$dir/stderr");
+    return $out;
+}
+
+is(postconf('myhostname'), "myhostname = a.example.org\n", 'one parameter');
+is(postconf('-h', 'myhostname', 'empty'), "a.example.org\n\n", '-h');
+is(postconf('-H', 'myhostname'), "myhostname\n", '-H');
+is(postconf('mydestination'), "mydestination = \$myhostname, localhost.\$mydomain, localhost\n", 'white space becomes one blank');
+is(postconf('-x', 'mydestination'), "mydestination = a.example.org, localhost.example.org, localhost\n", '-x');
+is(postconf('empty'), "empty =\n", 'an empty value has no trailing blank');
+is(postconf('-o', 'myhostname=b.example.net', '-x', 'mydomain'), "mydomain = example.net\n", '-o');
+is(postconf('nosuch'), '', 'an unknown name prints nothing');
+is($?, 0, 'and is no failure');
+like($said, qr/^postconf: warning: nosuch: unknown parameter$/m, 'but said');
+like($said, qr/unused parameter: mydestinatoin=x \(did you mean mydestination\?\)/, 'a misspelling is said');
+
+is(postconf('-n', '-q'), <<"OUT", '-n: what is set, sorted');
+config_directory = $dir
+empty =
+foo = bar
+home = \$foo
+mydestination = \$myhostname, localhost.\$mydomain, localhost
+myhostname = a.example.org
+mynetworks = \$empty 127.0.0.0/8
+relay_domains = \$home
+OUT
+my @all = split /\n/, postconf('-q');
+ok(@all > 900, 'all parameters');
+is_deeply([map { /^([^ ]+)/ } @all], [sort map { /^([^ ]+)/ } @all], 'in byte order');
+ok(!grep(/^mydestinatoin/, @all), 'without the unused');
+like(postconf('-d', 'mail_version'), qr/^mail_version = \d/, '-d mail_version');
+is(postconf('-d', 'myorigin'), "myorigin = \$myhostname\n", '-d ignores main.cf');
+is(postconf('-C', 'user', '-q'), "empty =\nfoo = bar\nhome = \$foo\n", '-C user');
+is(postconf('-j', 'foo'), qq({"foo": "bar"}\n), '-j');
+
+is(postconf('-M'), <<'OUT', '-M');
+smtp       inet  -       -       -       -       -       smtpd
+qmgr       unix  n       -       -       300     1       qmgr
+foo        unix  -       n       n       -       0       other -o always_bcc=bar -o a=$process_name -o b=$service_name
+OUT
+is(postconf('-Mf', 'foo/unix'), <<'OUT', '-Mf');
+foo        unix  -       n       n       -       0       other
+    -o always_bcc=bar
+    -o a=$process_name
+    -o b=$service_name
+OUT
+is(postconf('-P', 'foo/unix/always_bcc'), "foo/unix/always_bcc = bar\n", '-P');
+is(postconf('-x', '-P', 'foo'), "foo/unix/a = other\nfoo/unix/always_bcc = bar\nfoo/unix/b = foo\n", '-xP');
+is(postconf('-F', 'qmgr/unix/wakeup'), "qmgr/unix/wakeup = 300\n", '-F');
+is(postconf('-Mj', 'smtp'), qq({"smtp/inet": "smtp inet - - - - - smtpd"}\n), '-Mj');
+postconf('-M', 'nosuch');
+like($said, qr/unmatched request: "nosuch"/, 'an unmatched service');
+
+postconf('-hH', 'foo');
+isnt($?, 0, '-h with -H fails');
+like($said, qr/^postconf: fatal: with option -h, do not specify -H$/m, 'and says why');
+postconf('-e', 'foo=bar');
+like($said, qr/fatal: .*not in this release/, 'editing says that it is not there');
+Posthorn::spew("$dir/main.cf", "a = 1\nbroken\n");
+postconf('a');
+like($said, qr{^postconf: fatal: \Q$dir\E/main.cf:2:7: missing '='}m, 'a syntax error and its place');
+done_testing;
