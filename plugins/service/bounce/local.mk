@@ -1,1 +1,10 @@
 # Make fragment of plugins/service/bounce (included by Makefile.am; paths are from the top).
+BOUNCE_SOURCES = plugins/service/bounce/bounce.h plugins/service/bounce/bounce.c plugins/service/bounce/log.c \
+	plugins/service/bounce/notice.c plugins/service/bounce/report.c plugins/service/bounce/submit.c \
+	plugins/service/bounce/sweep.c
+
+# The plugin's own code; the test stands in for cleanup and for the message file.
+check_PROGRAMS += t/plugin/bounce.t
+t_plugin_bounce_t_SOURCES = t/plugin/bounce.c $(BOUNCE_SOURCES)
+t_plugin_bounce_t_CFLAGS = $(AM_CFLAGS)
+t_plugin_bounce_t_LDADD = core/libposthorn.la
