@@ -5,3 +5,6 @@ check_PROGRAMS += t/unit/frame.t
 t_unit_frame_t_SOURCES = t/unit/frame.c
 t_unit_frame_t_LDADD = core/libposthorn.la
 core_ipc_libipc_la_SOURCES += core/ipc/message.h core/ipc/message.c core/ipc/delivery_line.h core/ipc/delivery_line.c
+check_PROGRAMS += t/unit/outcome.t
+t_unit_outcome_t_SOURCES = t/unit/outcome.c
+t_unit_outcome_t_LDADD = core/libposthorn.la

@@ -261,6 +261,8 @@ void ph_sched_end(void *arg)
     ph_str name;
     void *v;
 
+    for (struct ph_list *n; (n = ph_list_shift(&s->messages)); )
+        ph_scope_free(ph_list_of(n, struct ph_sched_msg, node)->scope);
     while (ph_map_next(s->transports, &at, &name, &v))
         transport_free(v);
     ph_map_free(s->transports);

@@ -80,6 +80,7 @@ struct entry {
 };
 
 struct ph_sched_msg {
+    struct ph_list node;           /* in sched.messages */
     struct ph_sched *sched;
     struct ph_scope *scope;        /* jobs, peers, entries */
     void *user;
@@ -91,6 +92,7 @@ struct ph_sched {
     void (*limits)(void *, ph_str, struct ph_sched_limits *);
     void *limits_arg;
     struct ph_map *transports;
+    struct ph_list messages;
     struct ph_list turns;          /* transports, the next to be served first */
     struct ph_list doomed_transports, doomed_dests;   /* entries come out at once */
     struct ph_heap timers;

@@ -13,6 +13,7 @@ struct ph_sched *ph_sched_new(struct ph_scope *scope,
     s->dead_max = 20000;
     s->transports = ph_map_new(NULL);
     s->timers = (struct ph_heap)PH_HEAP_INIT(ph_sched_timed_cmp, ph_sched_timed_place);
+    ph_list_init(&s->messages);
     ph_list_init(&s->turns);
     ph_list_init(&s->doomed_transports);
     ph_list_init(&s->doomed_dests);
@@ -38,6 +39,7 @@ struct ph_sched_msg *ph_sched_open(struct ph_sched *s, void *user)
     m->scope = scope;
     m->user = user;
     ph_list_init(&m->jobs);
+    ph_list_push(&s->messages, &m->node);
     s->stats.messages++;
     return m;
 }
@@ -121,6 +123,13 @@ void ph_sched_add(struct ph_sched_msg *m, ph_str transport, ph_str nexthop, ph_s
     entry_put(e ? e : entry_new(p), rcpt);
 }
 
+static void msg_free(struct ph_sched_msg *m)
+{
+    m->sched->stats.messages--;
+    ph_list_remove(&m->node);
+    ph_scope_free(m->scope);
+}
+
 int ph_sched_close(struct ph_sched_msg *m)
 {
     ph_assert(m->sched->open == m);
@@ -139,8 +148,7 @@ int ph_sched_close(struct ph_sched_msg *m)
     }
     if (m->todo)
         return 0;
-    m->sched->stats.messages--;
-    ph_scope_free(m->scope);
+    msg_free(m);
     return 1;
 }
 
@@ -225,12 +233,11 @@ static void learn(struct dest *d, enum ph_sched_outcome how, ph_str dsn, ph_str 
     }
 }
 
-static int msg_is_over(struct ph_sched *s, struct ph_sched_msg *m)
+static int msg_is_over(struct ph_sched_msg *m)
 {
     if (m->todo || m->in_flight)
         return 0;
-    s->stats.messages--;
-    ph_scope_free(m->scope);
+    msg_free(m);
     return 1;
 }
 
@@ -249,7 +256,7 @@ int ph_sched_done(struct ph_sched *s, struct ph_sched_entry *pub, enum ph_sched_
     s->stats.in_flight--;
     m->in_flight--;
     ph_sched_dest_settle(d);
-    return msg_is_over(s, m);
+    return msg_is_over(m);
 }
 
 static void peer_withdraw(struct ph_sched *s, struct peer *p)
@@ -274,7 +281,7 @@ int ph_sched_withdraw(struct ph_sched *s, struct ph_sched_msg *m)
         for (struct ph_list *k = j->peers.next; k != &j->peers; k = k->next)
             peer_withdraw(s, ph_list_of(k, struct peer, node));
     }
-    return msg_is_over(s, m);
+    return msg_is_over(m);
 }
 
 void ph_sched_stats(const struct ph_sched *s, struct ph_sched_stats *out)

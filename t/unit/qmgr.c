@@ -578,6 +578,8 @@ static int run(void *arg PH_UNUSED)
     test_control();
     test_survivor(&smtp);
     test_bye(&smtp);
+    ph_group_cancel(qm.sessions);
+    ph_group_wait(qm.sessions, PH_FOREVER);
     ph_group_cancel(group);
     ph_group_wait(group, PH_FOREVER);
     return 0;

@@ -310,7 +310,7 @@ static void test_dead_forget(void)
     is_int(s->stats.dead + s->stats.destinations, 0, "a flush forgets it");
     ph_sched_dead_max(s, 2);
     for (int i = 0; i < 5; i++) {
-        char site[8];
+        char site[16];
 
         snprintf(site, sizeof site, "d%d", i);
         put(s, "D", "smtp", site, 1);
