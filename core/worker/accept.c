@@ -1,0 +1,188 @@
+/* accept: clients become sessions, one task and one scope each. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <posthorn/error.h>
+#include <posthorn/log.h>
+#include "core/net/sockaddr.h"
+#include "core/sched/qmgr.h"
+#include "core/worker/channel.h"
+#include "core/worker/worker.h"
+
+#define STREAM_BYTES 16384u
+#define STOP_MS 3000               /* sessions have this long to end by themselves on a stop */
+
+struct listener {
+    struct ph_worker *w;
+    int fd;
+};
+
+struct session {
+    struct ph_worker *w;
+    struct ph_scope *scope;
+    struct ph_stream *io;
+    struct ph_peer peer;
+};
+
+static ph_str port_text(struct ph_scope *s, unsigned port)
+{
+    return ph_str_printf(s, "%u", port);
+}
+
+static void describe(struct session *x, int fd)
+{
+    struct sockaddr_storage sa;
+    socklen_t n = sizeof sa;
+    struct ph_ip ip;
+    unsigned port;
+
+    x->peer.size = sizeof x->peer;
+    x->peer.address = PH_STR("unix");
+    if (getpeername(fd, (struct sockaddr *)&sa, &n) == 0 && ph_sockaddr_to_ip((const struct sockaddr *)&sa, &ip, &port)) {
+        x->peer.address = ph_ip_format(x->scope, &ip);
+        x->peer.port = port_text(x->scope, port);
+    }
+    n = sizeof sa;
+    if (getsockname(fd, (struct sockaddr *)&sa, &n) == 0 && ph_sockaddr_to_ip((const struct sockaddr *)&sa, &ip, &port)) {
+        x->peer.server_address = ph_ip_format(x->scope, &ip);
+        x->peer.server_port = port_text(x->scope, port);
+    }
+}
+
+static void session_task(void *arg)
+{
+    struct session *x = arg;
+    struct ph_worker *w = x->w;
+    int rc = w->is_transport ? ph_agent_serve(w->agent, x->scope, x->io)
+                             : w->service.ops->serve(&w->service, x->scope, x->io, &x->peer);
+
+    if (rc == PH_PERM || rc == PH_CONF)
+        ph_log_warn("session with %.*s ended: %s", PH_FMT(x->peer.address), ph_error());
+    ph_scope_free(x->scope);       /* holds x */
+    if (w->session_count-- == w->session_max)
+        ph_worker_tell(w, PH_WORKER_FREE);
+    w->idle_since = ph_now_ms();
+    ph_cond_broadcast(w->changed);
+}
+
+static void start_session(struct ph_worker *w, int fd)
+{
+    struct ph_scope *s = ph_scope_new(NULL);
+    struct session *x = ph_new(s, struct session);
+    int one = 1;
+
+    *x = (struct session){ .w = w, .scope = s };
+    describe(x, fd);
+    if (x->peer.port.n)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    x->io = ph_stream_fd(s, fd, STREAM_BYTES);
+    if (ph_spawn(w->sessions, w->name, session_task, x) < 0) {
+        ph_log_warn("session with %.*s not started: %s", PH_FMT(x->peer.address), ph_error());
+        ph_scope_free(s);
+        return;
+    }
+    if (++w->session_count == w->session_max)
+        ph_worker_tell(w, PH_WORKER_BUSY);
+}
+
+/* 0, or when none came: PH_NONE; PH_TEMP when descriptors or memory ended. */
+static int accept_one(struct listener *l)
+{
+    int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd >= 0) {
+        start_session(l->w, fd);
+        return 0;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return PH_NONE;
+    if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO)
+        return 0;
+    return ph_fail_errno(PH_TEMP, errno, "accept a client");
+}
+
+static void listen_task(void *arg)
+{
+    struct listener *l = arg;
+    struct ph_worker *w = l->w;
+
+    while (!w->draining) {
+        while (w->session_count >= w->session_max && !w->draining)
+            if (ph_cond_wait(w->changed, PH_FOREVER) < 0)
+                return;
+        if (w->draining)
+            return;
+        int rc = accept_one(l);
+        if (rc < 0) {
+            /* Clients wait in the backlog meanwhile; who has a session is served. */
+            ph_log_warn("%s", ph_error());
+            if (ph_sleep_until(ph_in_ms(200)) < 0)
+                return;
+        } else if (rc == PH_NONE) {
+            rc = ph_fd_wait(l->fd, PH_READ, PH_FOREVER);
+            if (rc < 0)
+                return;
+        }
+    }
+}
+
+int ph_worker_accept(struct ph_worker *w)
+{
+    int rc = 0;
+
+    for (int i = 0; rc == 0 && i < w->listen_count; i++) {
+        struct listener *l = ph_new(w->scope, struct listener);
+
+        *l = (struct listener){ w, PH_WORKER_LISTEN_FD + i };
+        rc = ph_spawn(w->tasks, "listen", listen_task, l);
+    }
+    return rc;
+}
+
+static int is_busy(const struct ph_worker *w)
+{
+    return w->session_count > 0 || w->waking || (w->agent && ph_agent_busy(w->agent) > 0);
+}
+
+/* Wait for the end of what is under way; on a stop not for ever. */
+static void drain(struct ph_worker *w)
+{
+    int64_t deadline = PH_FOREVER;
+
+    while (is_busy(w)) {
+        if (w->stopping && deadline == PH_FOREVER)
+            deadline = ph_in_ms(STOP_MS);
+        /* qmgr's own connections do not end by themselves. */
+        int last = w->stopping && (ph_now_ms() >= deadline || (w->is_builtin && !ph_qmgr_is_busy(&w->service)) ||
+                                   (w->is_transport && ph_agent_busy(w->agent) == 0));
+        if (last)
+            break;
+        int64_t until = ph_in_ms(200);
+        if (ph_cond_wait(w->changed, until < deadline ? until : deadline) == PH_CANCEL)
+            break;
+    }
+    ph_group_cancel(w->sessions);
+    ph_group_wait(w->sessions, ph_in_ms(2000));
+}
+
+int ph_worker_wait(struct ph_worker *w)
+{
+    while (!w->draining) {
+        int idle = w->max_idle_ms > 0 && !is_busy(w);
+        int64_t until = idle ? w->idle_since + w->max_idle_ms : ph_in_ms(1000);
+        int rc = ph_cond_wait(w->changed, until);
+
+        if (rc == PH_CANCEL)
+            return rc;
+        if (idle && !is_busy(w) && ph_now_ms() >= w->idle_since + w->max_idle_ms) {
+            w->draining = 1;
+            ph_worker_tell(w, PH_WORKER_DONE);
+        }
+    }
+    ph_cond_broadcast(w->changed);
+    drain(w);
+    return 0;
+}

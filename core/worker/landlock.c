@@ -1,0 +1,127 @@
+/* landlock: which files this process may still touch.  See seal.c. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <posthorn/error.h>
+#include <posthorn/log.h>
+#include "core/worker/worker.h"
+
+#ifndef LANDLOCK_ACCESS_FS_REFER
+#define LANDLOCK_ACCESS_FS_REFER (1ULL << 13)
+#endif
+#ifndef LANDLOCK_ACCESS_FS_TRUNCATE
+#define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
+#endif
+#define NET_BIND_TCP    (1ULL << 0)
+#define NET_CONNECT_TCP (1ULL << 1)
+
+/* The kernel's headers may be older than the kernel. */
+struct ruleset_attr { uint64_t fs, net; };
+
+#define READS  (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define WRITES (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE | \
+                LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG)
+#define ALL_V1 ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
+#define FILE_ONLY (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE)
+
+struct rules {
+    int fd;
+    uint64_t handled;
+};
+
+static int allow(struct rules *r, const char *path, uint64_t access)
+{
+    struct landlock_path_beneath_attr rule = { .allowed_access = access & r->handled };
+    struct stat st;
+    int rc = 0, fd = open(path, O_PATH | O_CLOEXEC);
+
+    if (fd < 0)
+        return 0;                  /* what is not there needs no rule */
+    rule.parent_fd = fd;
+    if (fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode))
+        rule.allowed_access &= FILE_ONLY;
+    if (rule.allowed_access && syscall(SYS_landlock_add_rule, r->fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
+        rc = ph_fail_errno(PH_CONF, errno, "landlock: %s", path);
+    close(fd);
+    return rc;
+}
+
+static int allow_below(struct rules *r, ph_str base, const char *sub, uint64_t access)
+{
+    char path[4096];
+
+    snprintf(path, sizeof path, "%.*s/%s", PH_FMT(base), sub);
+    return allow(r, path, access);
+}
+
+/* What every service may read: libraries, zone and host data, configuration. */
+static int allow_common(struct rules *r, const struct ph_seal *s)
+{
+    static const char *const reads[] = { "/usr", "/lib", "/lib64", "/etc", "/run/systemd/resolve", "/dev/null", "/dev/urandom", "/dev/random", "/proc/self", "/proc/sys", PH_PLUGIN_DIR, PH_DATA_DIR };
+    char path[4096];
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < sizeof reads / sizeof *reads; i++)
+        rc = allow(r, reads[i], READS);
+    if (rc == 0)
+        rc = allow(r, "/dev/null", READS | LANDLOCK_ACCESS_FS_WRITE_FILE);
+    snprintf(path, sizeof path, "%.*s", PH_FMT(s->config_directory));
+    if (rc == 0)
+        rc = allow(r, path, READS);
+    for (size_t i = 0; rc == 0 && i < s->extra_read_count; i++) {
+        snprintf(path, sizeof path, "%.*s", PH_FMT(s->extra_read[i]));
+        rc = allow(r, path, READS);
+    }
+    return rc;
+}
+
+static int allow_needs(struct rules *r, const struct ph_seal *s)
+{
+    const uint64_t all = READS | WRITES | LANDLOCK_ACCESS_FS_REFER | LANDLOCK_ACCESS_FS_TRUNCATE;
+    int rc = 0;
+
+    if (ph_needs(s->needs, "queue-owner"))
+        rc = allow_below(r, s->queue_directory, "", all);
+    if (rc == 0 && ph_needs(s->needs, "bounce") && (rc = allow_below(r, s->queue_directory, "bounce", all)) == 0 &&
+        (rc = allow_below(r, s->queue_directory, "defer", all)) == 0)
+        rc = allow_below(r, s->queue_directory, "trace", all);
+    if (rc == 0 && ph_needs(s->needs, "maildrop") && (rc = allow_below(r, s->queue_directory, "maildrop", all)) == 0)
+        rc = allow_below(r, s->queue_directory, "corrupt", all);
+    if (rc == 0 && ph_needs(s->needs, "mailbox") && s->mailbox_base.n)
+        rc = allow_below(r, s->mailbox_base, "", all);
+    return rc;
+}
+
+int ph_landlock(const struct ph_seal *s)
+{
+    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    struct ruleset_attr attr = { .fs = ALL_V1 };
+
+    if (abi < 1) {
+        ph_log_warn("Landlock is not available on this kernel: files are guarded by their owners only");
+        return 0;
+    }
+    if (abi >= 2)
+        attr.fs |= LANDLOCK_ACCESS_FS_REFER;
+    if (abi >= 3)
+        attr.fs |= LANDLOCK_ACCESS_FS_TRUNCATE;
+    if (abi >= 4)
+        attr.net = NET_BIND_TCP | (ph_needs(s->needs, "network") ? 0 : NET_CONNECT_TCP);
+    struct rules r = { .handled = attr.fs };
+    r.fd = (int)syscall(SYS_landlock_create_ruleset, &attr, abi >= 4 ? sizeof attr : sizeof attr.fs, 0);
+    if (r.fd < 0)
+        return ph_fail_errno(PH_CONF, errno, "landlock");
+    int rc = allow_common(&r, s);
+    if (rc == 0)
+        rc = allow_needs(&r, s);
+    if (rc == 0 && syscall(SYS_landlock_restrict_self, r.fd, 0) < 0)
+        rc = ph_fail_errno(PH_CONF, errno, "landlock");
+    close(r.fd);
+    return rc;
+}

@@ -1,0 +1,102 @@
+/* seal: the last step before clients: no new rights, only the files a service
+ * needs, only the system calls that any service needs.  An unlisted call
+ * answers ENOSYS, so that an update of libc finds its fallback. */
+#include <dirent.h>
+#include <errno.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <posthorn/error.h>
+#include <posthorn/log.h>
+#include "config.h"
+#include "core/worker/worker.h"
+
+int ph_needs(const char *needs, const char *word)
+{
+    ph_str list = ph_cstr(needs), w;
+
+    while ((w = ph_str_word(&list)).n)
+        if (ph_str_eq(w, ph_cstr(word)))
+            return 1;
+    return 0;
+}
+
+/* Threads are born with their creator's seal; one that is already there would
+ * stay outside. */
+static int count_threads(void)
+{
+    DIR *d = opendir("/proc/self/task");
+    int n = 0;
+
+    if (!d)
+        return 1;
+    for (struct dirent *e; (e = readdir(d)); )
+        n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
+
+static const char *const calls[] = {
+    "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "recvfrom", "recvmsg", "recvmmsg",
+    "sendto", "sendmsg", "sendmmsg", "socket", "connect", "accept", "accept4", "getsockname", "getpeername", "setsockopt", "getsockopt", "bind",
+    "listen", "shutdown", "socketpair", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "signalfd4",
+    "timerfd_create", "timerfd_settime", "poll", "ppoll", "select", "pselect6", "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep",
+    "gettimeofday", "time", "open", "openat", "openat2", "close", "close_range", "stat", "lstat", "fstat", "newfstatat", "statx", "lseek", "fcntl",
+    "flock", "dup", "dup2", "dup3", "pipe2", "fsync", "fdatasync", "sync_file_range", "ftruncate", "truncate", "fallocate", "fadvise64", "rename",
+    "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "chmod", "fchmod", "fchmodat", "fchown", "utimensat",
+    "utime", "utimes", "futimesat", "getdents64", "getcwd", "statfs", "fstatfs", "mmap", "munmap", "mprotect", "mremap", "madvise", "brk", "futex",
+    "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "rt_sigtimedwait", "sigaltstack", "set_robust_list", "set_tid_address", "rseq",
+    "exit", "exit_group", "getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getgroups", "getrandom", "uname", "sysinfo",
+    "getrlimit", "prlimit64", "getrusage", "times", "sched_yield", "sched_getaffinity", "tgkill", "restart_syscall", "membarrier", "access",
+    "faccessat", "faccessat2", "readlink", "readlinkat", "umask", "ioctl", "arch_prctl", "prctl",
+};
+
+static int add_calls(scmp_filter_ctx c)
+{
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        int nr = seccomp_syscall_resolve_name(calls[i]);
+
+        if (nr == __NR_SCMP_ERROR)
+            continue;              /* this machine has no such call */
+        int rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, nr, 0);
+        if (rc < 0 && rc != -EDOM)
+            return ph_fail_errno(PH_CONF, -rc, "seccomp: %s", calls[i]);
+    }
+    /* Threads, not processes. */
+    int rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+    return rc < 0 ? ph_fail_errno(PH_CONF, -rc, "seccomp: clone") : 0;
+}
+
+static int filter(void)
+{
+    scmp_filter_ctx c = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
+
+    if (!c)
+        return ph_fail(PH_CONF, "seccomp: out of memory");
+    int rc = add_calls(c);
+    if (rc == 0) {
+        int err = seccomp_load(c);
+
+        if (err < 0)
+            rc = ph_fail_errno(PH_CONF, -err, "seccomp");
+    }
+    seccomp_release(c);
+    return rc;
+}
+
+int ph_seal(const struct ph_seal *s)
+{
+    int threads = count_threads();
+
+    if (threads != 1)
+        return ph_fail(PH_CONF, "%d threads run before the seal: a plugin must not start any in open or warmup", threads);
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return ph_fail_errno(PH_CONF, errno, "no_new_privs");
+#ifdef PH_SANITIZERS
+    return 0;                      /* the sanitizers' own calls would be refused */
+#else
+    int rc = ph_landlock(s);
+    return rc < 0 ? rc : filter();
+#endif
+}

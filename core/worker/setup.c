@@ -1,0 +1,170 @@
+/* setup: configuration, the plugin and the services it runs inline. */
+#include <fcntl.h>
+#include <string.h>
+#include <posthorn/error.h>
+#include <posthorn/log.h>
+#include "core/ipc/client.h"
+#include "core/plugin/registry.h"
+#include "core/sched/qmgr.h"
+#include "core/worker/worker.h"
+
+#define SESSIONS_DEFAULT 500
+#define INLINE_DEPTH 5
+
+static const struct ph_service_def *find_def(const struct ph_worker *w)
+{
+    for (size_t i = 0; i < w->master->services_count; i++) {
+        const struct ph_service_def *d = &w->master->services[i];
+
+        if (d->enabled && ph_str_eq(d->name, ph_cstr(w->name)) && strcmp(ph_service_def_type(d), w->type) == 0)
+            return d;
+    }
+    return NULL;
+}
+
+int ph_worker_configure(struct ph_worker *w)
+{
+    int rc;
+
+    if ((rc = ph_conf_open(w->scope, w->config_dir, &w->base)) < 0 ||
+        (rc = ph_master_open(w->scope, w->base, w->config_dir, &w->master)) < 0)
+        return rc;
+    if (!(w->def = find_def(w)))
+        return ph_fail(PH_CONF, "%s: no enabled %s service \"%s\"", w->master->file, w->type, w->name);
+    if ((rc = ph_conf_service(w->scope, w->base, w->def->settings, w->def->settings_count, &w->conf)) < 0)
+        return rc;
+    ph_conf_identity(w->conf, ph_cstr_dup(w->scope, w->def->code), w->name);
+    w->is_builtin = w->def->kind == PH_DEF_BUILTIN;
+    w->session_max = w->def->sessions > 0 ? (uint32_t)w->def->sessions : SESSIONS_DEFAULT;
+    /* What wakes up by itself or serves the network stays. */
+    int stays = w->is_builtin || w->def->wakeup_s > 0 || strcmp(w->type, "inet") == 0;
+    int64_t idle_s = 100;
+    if (ph_conf_get_time(w->conf, "max_idle", 's', &idle_s) < 0)
+        return PH_CONF;
+    w->max_idle_ms = 1000 * (w->def->max_idle_s > 0 ? w->def->max_idle_s : stays ? 0 : idle_s);
+    return 0;
+}
+
+static const char *const *arguments(struct ph_worker *w)
+{
+    const char **v = ph_alloc_array(w->scope, w->def->args_count + 1, sizeof *v);
+
+    for (size_t i = 0; i < w->def->args_count; i++)
+        v[i] = w->def->args[i].p;
+    return v;
+}
+
+static int open_queue_dir(struct ph_worker *w, struct ph_conf *conf)
+{
+    PH_SCOPED(s, w->scope);
+    ph_str dir;
+
+    if (ph_conf_get(conf, s, "queue_directory", &dir) != PH_FOUND)
+        return -1;
+    int fd = open(ph_cstr_dup(s, dir), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        ph_defer_close(w->scope, fd);
+    return fd;
+}
+
+/* Open one service in this process: 0, or negative. */
+static int open_service(struct ph_worker *w, struct ph_service *v, struct ph_conf *conf, const char *name,
+                        const struct ph_service_plugin *ops)
+{
+    int rc;
+
+    *v = (struct ph_service){ .scope = w->scope, .ops = ops, .conf = conf, .name = name, .args = arguments(w),
+                              .queue_dir_fd = open_queue_dir(w, conf) };
+    if (!ops->serve)
+        return ph_fail(PH_CONF, "service %s has no serve", name);
+    if (ops->open && (rc = ops->open(v)) < 0)
+        return rc;
+    return ops->warmup ? ops->warmup(v) : 0;
+}
+
+static int serve_inline(void *arg, struct ph_scope *session, struct ph_stream *io)
+{
+    struct ph_service *v = arg;
+    struct ph_peer peer = { .size = sizeof peer, .inline_ = 1, .address = PH_STR("unix") };
+
+    return v->ops->serve(v, session, io, &peer);
+}
+
+static int open_uses(struct ph_worker *w, const char *uses, int depth);
+
+/* A service that master.yaml places inline, opened here with its own settings. */
+static int open_inline(struct ph_worker *w, const struct ph_service_def *d, int depth)
+{
+    const struct ph_plugin *desc;
+    struct ph_service *v = ph_new(w->scope, struct ph_service);
+    struct ph_conf *conf;
+    const char *name = ph_cstr_dup(w->scope, d->name), *old;
+    int rc;
+
+    if ((rc = ph_plugin_find(PH_KIND_SERVICE, d->code, &desc)) < 0 ||
+        (rc = ph_conf_service(w->scope, w->base, d->settings, d->settings_count, &conf)) < 0)
+        return rc;
+    ph_conf_identity(conf, ph_cstr_dup(w->scope, d->code), name);
+    const struct ph_service_plugin *ops = (const struct ph_service_plugin *)(const void *)desc;
+    old = ph_log_service(name);
+    rc = open_service(w, v, conf, name, ops);
+    ph_log_service(old);
+    if (rc < 0)
+        return ph_wrap(rc, "service %s", name);
+    ph_client_inline(name, w->tasks, serve_inline, v);
+    return open_uses(w, ops->uses, depth + 1);
+}
+
+static int open_uses(struct ph_worker *w, const char *uses, int depth)
+{
+    ph_str list = ph_cstr(uses), word;
+
+    if (depth > INLINE_DEPTH)
+        return ph_fail(PH_CONF, "services use each other more than %d deep", INLINE_DEPTH);
+    while ((word = ph_str_word(&list)).n) {
+        const struct ph_service_def *d = ph_master_find_unix(w->master, word);
+
+        if (!d)
+            return ph_fail(PH_CONF, "%s: service \"%.*s\" is needed by %s and not declared", w->master->file, PH_FMT(word), w->name);
+        if (d->place != PH_PLACE_INLINE || d == w->def || d->kind != PH_DEF_PLUGIN)
+            continue;
+        int rc = open_inline(w, d, depth);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int load_transport(struct ph_worker *w, const struct ph_plugin *desc)
+{
+    struct ph_transport *t = &w->transport;
+    int rc;
+
+    *t = (struct ph_transport){ .scope = w->scope, .ops = (const struct ph_transport_plugin *)(const void *)desc, .conf = w->conf,
+                                .service = w->name, .args = arguments(w) };
+    w->is_transport = 1;
+    if (t->ops->open && (rc = t->ops->open(t)) < 0)
+        return rc;
+    return ph_agent_new(w->scope, t, w->tasks, w->session_max, &w->agent);
+}
+
+int ph_worker_load(struct ph_worker *w)
+{
+    const struct ph_plugin *desc;
+    int rc;
+
+    if (w->is_builtin) {
+        if (!ph_str_eq(w->def->code, PH_STR("qmgr")))
+            return ph_fail(PH_CONF, "%s: there is no builtin \"%.*s\"", w->master->file, PH_FMT(w->def->code));
+        return open_service(w, &w->service, w->conf, w->name, &ph_qmgr_service);
+    }
+    int transport = w->def->kind == PH_DEF_TRANSPORT ||
+                    (ph_plugin_exists(PH_KIND_SERVICE, w->def->code) != PH_FOUND && ph_plugin_exists(PH_KIND_TRANSPORT, w->def->code) == PH_FOUND);
+    if ((rc = ph_plugin_find(transport ? PH_KIND_TRANSPORT : PH_KIND_SERVICE, w->def->code, &desc)) < 0)
+        return rc;
+    if (transport)
+        return load_transport(w, desc);
+    const struct ph_service_plugin *ops = (const struct ph_service_plugin *)(const void *)desc;
+    rc = open_service(w, &w->service, w->conf, w->name, ops);
+    return rc < 0 ? rc : open_uses(w, ops->uses, 0);
+}

@@ -1,0 +1,69 @@
+/* worker: the one process that runs any service or transport.
+ *
+ * main.c     options, life and end          setup.c    configuration, plugin, inline services
+ * accept.c   listeners, sessions            channel.c  words from the master
+ * drop.c     identity                       seal.c, landlock.c  no new rights, no other files or calls
+ * agent.c    transports (agent.h)
+ * The contract with the master: README.md. */
+#ifndef CORE_WORKER_WORKER_H
+#define CORE_WORKER_WORKER_H
+
+#include <posthorn/service.h>
+#include <posthorn/transport.h>
+#include "core/conf/conf.h"
+#include "core/conf/master.h"
+#include "core/worker/agent.h"
+
+struct ph_worker {
+    struct ph_scope *scope;        /* as long as the process */
+    const char *config_dir, *name, *type;
+    int listen_count;
+    int verbose;
+    struct ph_conf *base, *conf;   /* main.cf; with the settings of this service */
+    const struct ph_master_def *master;
+    const struct ph_service_def *def;
+    struct ph_service service;     /* a service or the builtin */
+    struct ph_transport transport; /* or a transport */
+    struct ph_agent *agent;
+    int is_transport, is_builtin;
+    struct ph_group *tasks;        /* the service's own, inline services, agents */
+    struct ph_group *sessions;
+    struct ph_cond *changed;       /* a session ended, or the state changed */
+    uint32_t session_max, session_count;
+    int64_t max_idle_ms, idle_since;
+    int draining, stopping;        /* no more clients; and soon no more sessions */
+    int wake_pending, waking;
+    int channel;
+};
+
+/* What `worker` does: returns the exit status. */
+int ph_worker_main(int argc, char **argv);
+
+/* setup.c: 0 or negative with text. */
+int ph_worker_configure(struct ph_worker *w);
+int ph_worker_load(struct ph_worker *w) PH_YIELDS;
+/* accept.c: tasks that accept; the worker's main task waits in ph_worker_wait. */
+int ph_worker_accept(struct ph_worker *w);
+int ph_worker_wait(struct ph_worker *w) PH_YIELDS;
+/* channel.c */
+void ph_worker_tell(struct ph_worker *w, char word);
+int ph_worker_listen_to_master(struct ph_worker *w);
+
+/* drop.c: become mail_owner when root.  0, or PH_CONF. */
+int ph_worker_drop(struct ph_worker *w);
+
+/* seal.c: no_new_privs, Landlock, seccomp, as `needs` says.  0; PH_CONF when it
+ * cannot be applied (what this kernel lacks is a warning).  The process must
+ * have one thread. */
+struct ph_seal {
+    const char *needs;             /* words of service.h, transport.h */
+    ph_str queue_directory, config_directory, mailbox_base;
+    const ph_str *extra_read;      /* further paths that may be read */
+    size_t extra_read_count;
+};
+int ph_seal(const struct ph_seal *s);
+int ph_landlock(const struct ph_seal *s);
+/* 1 when the list of words has this one. */
+int ph_needs(const char *needs, const char *word);
+
+#endif
