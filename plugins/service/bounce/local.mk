@@ -8,3 +8,8 @@ check_PROGRAMS += t/plugin/bounce.t
 t_plugin_bounce_t_SOURCES = t/plugin/bounce.c $(BOUNCE_SOURCES)
 t_plugin_bounce_t_CFLAGS = $(AM_CFLAGS)
 t_plugin_bounce_t_LDADD = core/libposthorn.la
+
+plugin_LTLIBRARIES += plugins/service/bounce/service_bounce.la
+plugins_service_bounce_service_bounce_la_SOURCES = $(BOUNCE_SOURCES)
+plugins_service_bounce_service_bounce_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+plugins_service_bounce_service_bounce_la_LIBADD = $(PLUGIN_LIBADD)

@@ -1,1 +1,6 @@
 # Make fragment of plugins/service/cleanup (included by Makefile.am; paths are from the top).
+
+plugin_LTLIBRARIES += plugins/service/cleanup/service_cleanup.la
+plugins_service_cleanup_service_cleanup_la_SOURCES = plugins/service/cleanup/cleanup.h plugins/service/cleanup/content.c plugins/service/cleanup/envelope.c plugins/service/cleanup/headers.c plugins/service/cleanup/service.c 
+plugins_service_cleanup_service_cleanup_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+plugins_service_cleanup_service_cleanup_la_LIBADD = $(PLUGIN_LIBADD)
