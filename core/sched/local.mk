@@ -12,3 +12,4 @@ t_unit_sched_t_LDADD = core/libposthorn.la
 check_PROGRAMS += t/unit/qmgr.t
 t_unit_qmgr_t_SOURCES = t/unit/qmgr.c
 t_unit_qmgr_t_LDADD = core/libposthorn.la
+dist_man_MANS += core/sched/qmgr.8

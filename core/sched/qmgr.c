@@ -6,8 +6,6 @@
 #include "core/conf/conf.h"
 #include "core/sched/qmgr_priv.h"
 
-#pragma weak ph_service_call       /* tests link the core without it */
-
 #define RESOLVERS 4u
 #define SETTLERS  32u
 #define FINISHERS 32u
@@ -41,10 +39,8 @@ static void crew_task(void *arg)
             j->run(j);
             continue;
         }
-        c->idle++;
-        int rc = ph_cond_wait(c->wake, PH_FOREVER);
-        c->idle--;
-        if (rc < 0)
+        c->idle++;                 /* who wakes us takes it back */
+        if (ph_cond_wait(c->wake, PH_FOREVER) < 0)
             return;
     }
 }
@@ -54,10 +50,12 @@ void ph_crew_add(struct crew *c, struct job *j, void (*run)(struct job *))
     j->run = run;
     ph_list_init(&j->node);
     ph_list_push(&c->jobs, &j->node);
-    if (!c->idle && c->count < c->max && ph_spawn(c->group, c->name, crew_task, c) >= 0)
-        c->count++;
-    else
+    if (c->idle) {
+        c->idle--;
         ph_cond_signal(c->wake);
+    } else if (c->count < c->max && ph_spawn(c->group, c->name, crew_task, c) >= 0) {
+        c->count++;
+    }
 }
 
 /* ---- start ---- */

@@ -152,6 +152,8 @@ static void drain(struct ph_worker *w)
 {
     int64_t deadline = PH_FOREVER;
 
+    if (w->agent)
+        ph_agent_stop(w->agent);   /* qmgr ends its connections when their answers are there */
     while (is_busy(w)) {
         if (w->stopping && deadline == PH_FOREVER)
             deadline = ph_in_ms(STOP_MS);
