@@ -11,7 +11,8 @@ core_cmd_postconf_LDADD = core/libposthorn.la
 SMALL_LIBS = core/mail/libmail.la core/conf/libmaincf.la core/ipc/libipc.la core/run/librun.la core/base/libbase.la
 
 sbin_PROGRAMS += core/cmd/postdrop
-core_cmd_postdrop_SOURCES = $(COMMON) core/cmd/postdrop.c core/cmd/postdrop.h core/cmd/postdrop_file.c
+core_cmd_postdrop_SOURCES = $(COMMON) core/cmd/postdrop.c core/cmd/postdrop.h core/cmd/postdrop_file.c \
+	core/cmd/setgid.c core/cmd/setgid.h
 core_cmd_postdrop_LDADD = $(SMALL_LIBS)
 
 sbin_PROGRAMS += core/cmd/sendmail
@@ -34,3 +35,15 @@ sbin_PROGRAMS += core/cmd/postlog
 core_cmd_postlog_SOURCES = $(COMMON) core/cmd/postlog.c
 core_cmd_postlog_LDADD = $(SMALL_LIBS)
 dist_man_MANS += man/postconf.1 man/master.yaml.5 man/sendmail.1 man/postdrop.1 man/postlog.1
+
+sbin_PROGRAMS += core/cmd/postqueue
+core_cmd_postqueue_SOURCES = $(COMMON) core/cmd/postqueue.c core/cmd/listing.c core/cmd/listing.h \
+	core/cmd/queue_client.c core/cmd/queue_client.h core/cmd/setgid.c core/cmd/setgid.h
+core_cmd_postqueue_LDADD = core/queue/libqueue.la $(SMALL_LIBS)
+
+sbin_PROGRAMS += core/cmd/postcat core/cmd/postsuper
+core_cmd_postcat_SOURCES = $(COMMON) core/cmd/postcat.c core/cmd/queue_client.c core/cmd/queue_client.h
+core_cmd_postcat_LDADD = core/libposthorn.la
+core_cmd_postsuper_SOURCES = $(COMMON) core/cmd/postsuper.c core/cmd/postsuper.h core/cmd/postsuper_store.c \
+	core/cmd/queue_client.c core/cmd/queue_client.h
+core_cmd_postsuper_LDADD = core/libposthorn.la

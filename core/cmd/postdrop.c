@@ -8,7 +8,6 @@
  *
  * postdrop.c who may, what comes in; postdrop_file.c the file. */
 #include <errno.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,6 +20,7 @@
 #include <posthorn/maildrop.h>
 #include "core/cmd/cmd.h"
 #include "core/cmd/postdrop.h"
+#include "core/cmd/setgid.h"
 
 #define DRAIN_MAX (1u << 30)           /* of input that is not wanted, so that the writer reads our answer */
 
@@ -70,78 +70,14 @@ static void drain(void)
     }
 }
 
-/* A set-gid program believes the environment of its caller as little as it can. */
-static void clean_environment(void)
-{
-    const char *keep = getenv("MAIL_CONFIG");
-    char *dir = keep ? strdup(keep) : NULL;
-
-    if (clearenv() != 0 || (keep && (!dir || setenv("MAIL_CONFIG", dir, 1) != 0)))
-        ph_die("out of memory");
-    free(dir);
-}
-
-static int list_has(ph_str list, ph_str word)
-{
-    ph_str item;
-
-    while ((item = ph_str_token(&list, ", \t\r\n")).n)
-        if (ph_str_eq(item, word))
-            return 1;
-    return 0;
-}
-
-/* Another configuration than the built-in one must be named by the built-in
- * one, or a user could have his queue directory written with our group. */
-static void check_config_dir(const char *dir)
-{
-    static const char *const lists[] = { "alternate_config_directories", "multi_instance_directories" };
-    struct ph_scope *s = ph_scope_new(NULL);
-    struct ph_conf *c;
-    int fine = strcmp(dir, PH_CONF_DIR) == 0;
-
-    if (!fine && ph_conf_open(s, PH_CONF_DIR, &c) < 0)
-        refuse(EX_NOPERM, "%s", ph_error());
-    for (size_t i = 0; !fine && i < sizeof lists / sizeof *lists; i++) {
-        ph_str value;
-
-        fine = ph_conf_raw_set(c, ph_cstr(lists[i]), &value, NULL) == PH_FOUND && list_has(value, ph_cstr(dir));
-    }
-    if (!fine)
-        refuse(EX_NOPERM, "unauthorized configuration directory name: %s", dir);
-    ph_scope_free(s);
-}
-
-/* authorized_submit_users: user names, !name, and static:, first match wins.
- * Other tables need plugins, and a set-gid program loads none. */
-static int may_submit(struct ph_conf *c, struct ph_scope *s, uid_t uid)
-{
-    const struct passwd *pw = getpwuid(uid);
-    ph_str list = ph_conf_value(c, s, "authorized_submit_users"), item;
-    ph_str login = ph_cstr(pw ? pw->pw_name : "unknown");
-
-    if (uid == 0)
-        return 1;
-    while ((item = ph_str_list(&list)).n) {
-        int wanted = 1;
-
-        while (item.n && item.p[0] == '!') {
-            wanted = !wanted;
-            item = ph_str_from(item, 1);
-        }
-        if (ph_str_starts(item, PH_STR("static:")) || ph_str_eq(item, login))
-            return wanted;
-        if (ph_str_find(item, ':') >= 0 || ph_str_find(item, '/') >= 0)
-            refuse(EX_TEMPFAIL, "authorized_submit_users: %.*s: only user names and static: can be used here", PH_FMT(item));
-    }
-    return 0;
-}
-
 static void check_user(struct ph_conf *c, struct ph_scope *s)
 {
     uid_t uid = getuid();
+    int rc = ph_setgid_user_listed(ph_conf_value(c, s, "authorized_submit_users"), uid);
 
-    if (!may_submit(c, s, uid))
+    if (rc < 0)
+        refuse(EX_TEMPFAIL, "authorized_submit_users: %s", ph_error());
+    if (!rc)
         refuse(EX_NOPERM, "User with userid %ld is not allowed to submit mail", (long)uid);
     if (!ph_str_eq(ph_conf_value(c, s, "local_login_sender_maps"), PH_STR("static:*")))
         refuse(EX_TEMPFAIL, "local_login_sender_maps: only the default static:* can be used in this release");
@@ -213,10 +149,10 @@ int main(int argc, char **argv)
     ph_cmd_start(argv[0]);
     signal(SIGPIPE, SIG_IGN);
     if (getauxval(AT_SECURE))
-        clean_environment();
+        ph_setgid_clean_environment();
     dir = take_options(argc, argv);
-    if (getuid() != 0 && (getgid() != getegid() || getuid() != geteuid()))
-        check_config_dir(dir);
+    if (getuid() != 0 && (getgid() != getegid() || getuid() != geteuid()) && ph_setgid_check_config_dir(dir) < 0)
+        refuse(EX_NOPERM, "%s", ph_error());
     if (ph_conf_open(scope, dir, &conf) < 0)
         refuse(EX_TEMPFAIL, "%s", ph_error());
     ph_cmd_log_open(conf);

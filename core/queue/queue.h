@@ -86,7 +86,8 @@ struct ph_queue_events {
  * still held are freed, their files stay). */
 int ph_queue_open(struct ph_scope *s, struct ph_conf *c, const struct ph_queue_events *ev,
                   void *arg, struct ph_queue **q) PH_YIELDS;
-/* The same for a program that only looks: no lock, nothing is changed. */
+/* The same for a program that only looks: no lock, nothing is changed (so load
+ * answers PH_PERM for what is damaged and leaves it where it is). */
 int ph_queue_open_read(struct ph_scope *s, struct ph_conf *c, struct ph_queue **q) PH_YIELDS;
 /* Once after open: pool, incoming, active.  Complete messages go to arrived
  * (unless on hold), finished ones are removed, damaged ones go to corrupt with a
@@ -154,9 +155,9 @@ size_t ph_queue_count(const struct ph_queue *q);      /* messages in memory */
  * the one just returned may be removed during a walk. */
 struct ph_qmsg *ph_queue_next(const struct ph_queue *q, size_t *at);
 
-/* Walk the files of one directory (deferred, hold, corrupt, incoming, active),
- * some hundred names at a time, so that a million cost no memory.  What is in
- * memory is skipped.  With due_us > 0 only files whose time has come; the
+/* Walk the files of one directory (deferred, hold, corrupt, incoming, active; with
+ * ph_queue_open_read the pool too: slots that hold a record, finished or not), some hundred names at a time, so that a million cost no memory.  What is in memory
+ * is skipped.  With due_us > 0 only files whose time has come; the
  * earliest later time is kept.  Ends with the scope. */
 struct ph_walk;
 struct ph_walk *ph_walk_new(struct ph_scope *s, struct ph_queue *q, unsigned place, int64_t due_us);

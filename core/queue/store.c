@@ -113,11 +113,24 @@ void ph_qmsg_loaded(struct ph_qmsg *m, struct ph_scope *s, const struct ph_messa
         ph_log_warn("%s: %u unknown records in the message file skipped", m->id, l->skipped);
 }
 
+/* The file is gone, or was finished before: nothing is left to do. */
+static int load_nothing(struct ph_queue *q, struct ph_qmsg *m)
+{
+    if (m->slot)
+        ph_slot_free(q, m->slot);
+    qmsg_free(m);
+    return PH_NONE;
+}
+
 int ph_queue_corrupt(struct ph_queue *q, struct ph_qmsg *m, const char *why)
 {
     char from[PH_PATH], to[PH_PATH];
     int rc;
 
+    if (q->read_only) {            /* a program that only looks: its caller says it */
+        load_nothing(q, m);
+        return 0;
+    }
     ph_qmsg_path(from, m);
     ph_queue_path(to, PH_PLACE_CORRUPT, m->id);
     ph_log_warn("%s: %s: damaged message file moved to corrupt: %s", m->id, from, why);
@@ -127,15 +140,6 @@ int ph_queue_corrupt(struct ph_queue *q, struct ph_qmsg *m, const char *why)
         ph_slot_free(q, m->slot);
     qmsg_free(m);
     return 0;
-}
-
-/* The file is gone, or was finished before: nothing is left to do. */
-static int load_nothing(struct ph_queue *q, struct ph_qmsg *m)
-{
-    if (m->slot)
-        ph_slot_free(q, m->slot);
-    qmsg_free(m);
-    return PH_NONE;
 }
 
 static int load_failed(struct ph_queue *q, struct ph_qmsg *m, int rc)
@@ -412,6 +416,23 @@ struct ph_qmsg *ph_queue_next(const struct ph_queue *q, size_t *at)
     return ph_map_next(q->by_id, at, &key, &value) ? value : NULL;
 }
 
+/* For programs that only look: the owner has the pool's messages in memory. */
+static int find_in_pool(struct ph_queue *q, ph_str id, struct ph_qmsg **out, int *in_memory)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_walk *w = ph_walk_new(s, q, PH_PLACE_SLOT, 0);
+    int rc;
+
+    while ((rc = ph_walk_next(w, out)) == PH_FOUND) {
+        if (ph_str_eq(ph_cstr((*out)->id), id)) {
+            *in_memory = 0;
+            return PH_FOUND;
+        }
+        load_nothing(q, *out);
+    }
+    return rc;
+}
+
 int ph_queue_find(struct ph_queue *q, ph_str id, struct ph_qmsg **out, int *in_memory)
 {
     static const unsigned char order[] = { PH_PLACE_DEFERRED, PH_PLACE_HOLD, PH_PLACE_INCOMING,
@@ -439,5 +460,5 @@ int ph_queue_find(struct ph_queue *q, ph_str id, struct ph_qmsg **out, int *in_m
         *out = m;
         return PH_FOUND;
     }
-    return PH_NONE;
+    return q->read_only ? find_in_pool(q, id, out, in_memory) : PH_NONE;
 }

@@ -19,7 +19,7 @@ struct ph_walk {
     int64_t due_us, earliest_us;
     DIR *dir;
     unsigned count, at;                /* names read, and given */
-    struct { char name[PH_ID_MAX + 1]; int64_t mtime_us; } found[CHUNK];
+    struct { char name[PH_ID_MAX + 1], slot[PH_SLOT_NAME]; uint64_t inode; int64_t mtime_us; } found[CHUNK];
 };
 
 static void walk_close(void *arg)
@@ -46,8 +46,8 @@ struct ph_walk *ph_walk_new(struct ph_scope *s, struct ph_queue *q, unsigned pla
 /* 1: a directory is open; 0: there are no more; PH_TEMP. */
 static int open_next(struct ph_walk *w)
 {
-    static const char hex[] = "0123456789ABCDEF";
-    unsigned dirs = w->place == PH_PLACE_DEFERRED ? 16 : 1;
+    const char *hex = w->place == PH_PLACE_SLOT ? "0123456789abcdef" : "0123456789ABCDEF";
+    unsigned dirs = w->place == PH_PLACE_DEFERRED || w->place == PH_PLACE_SLOT ? 16 : 1;
     char path[PH_PATH];
     int fd;
 
@@ -65,6 +65,27 @@ static int open_next(struct ph_walk *w)
         return ph_fail_errno(PH_TEMP, errno, "open directory %s", path);
     }
     return 1;
+}
+
+/* A slot's name is not that of its message: only its record says it. */
+static void look_at_slot(struct ph_walk *w, const char *name)
+{
+    unsigned char head[PH_RECORD_BYTES];
+    struct ph_record r;
+    struct stat st;
+    int fd = openat(dirfd(w->dir), name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+    if (fd < 0)
+        return;
+    if (strlen(name) + 3 < PH_SLOT_NAME && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+        pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head &&
+        ph_record_decode(head, sizeof head, (uint64_t)st.st_size, &r) == 0) {
+        memcpy(w->found[w->count].name, r.id, sizeof r.id);
+        snprintf(w->found[w->count].slot, PH_SLOT_NAME, "%x/%s", w->next_dir - 1, name);
+        w->found[w->count].inode = st.st_ino;
+        w->found[w->count++].mtime_us = r.arrival_us;
+    }
+    close(fd);
 }
 
 static void look_at(struct ph_walk *w, const char *name)
@@ -99,7 +120,10 @@ static int read_chunk(void *arg)
             return rc;
         errno = 0;
         if ((e = readdir(w->dir)) != NULL) {
-            look_at(w, e->d_name);
+            if (w->place != PH_PLACE_SLOT)
+                look_at(w, e->d_name);
+            else if (e->d_name[0] != '.')
+                look_at_slot(w, e->d_name);
             continue;
         }
         rc = errno;
@@ -116,15 +140,17 @@ int ph_walk_next(struct ph_walk *w, struct ph_qmsg **out)
 
     for (;;) {
         while (w->at < w->count) {
-            const char *name = w->found[w->at].name;
-            int64_t us = w->found[w->at++].mtime_us;
+            unsigned i = w->at++;
+            const char *name = w->found[i].name;
 
             /* In somebody's hands, or about to be: not ours to give. */
             if (ph_queue_in_memory(w->queue, ph_cstr(name)))
                 continue;
             *out = ph_qmsg_new(w->queue, ph_cstr(name), w->place);
-            (*out)->next_us = us;
+            (*out)->next_us = w->found[i].mtime_us;
             (*out)->recovered = 1;
+            if (w->place == PH_PLACE_SLOT)
+                (*out)->slot = ph_slot_add(w->queue, w->found[i].slot, w->found[i].inode, PH_SLOT_MESSAGE);
             return PH_FOUND;
         }
         if (!more)

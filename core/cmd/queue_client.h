@@ -1,0 +1,19 @@
+/* core/cmd/queue_client.h: talking to the running queue: qmgr's control socket
+ * and showq. */
+#ifndef CORE_CMD_QUEUE_CLIENT_H
+#define CORE_CMD_QUEUE_CLIENT_H
+
+#include <posthorn/frame.h>
+#include "core/cmd/cmd.h"
+
+/* Connect to public/NAME: 0 and *io on s; PH_TEMP: nobody listens there;
+ * PH_PERM: not allowed. */
+int ph_queue_client_dial(struct ph_scope *s, struct ph_conf *c, const char *name, struct ph_stream **io);
+/* The same to qmgr, with the hello of a command. */
+int ph_queue_client_control(struct ph_scope *s, struct ph_conf *c, struct ph_stream **io) PH_YIELDS;
+/* One request and its answer (on s): 0; PH_TEMP with text when the connection
+ * breaks or qmgr says temp; PH_PERM; PH_NONE. */
+int ph_queue_client_ask(struct ph_scope *s, struct ph_stream *io, const struct ph_frame *request,
+                        struct ph_frame **reply) PH_YIELDS;
+
+#endif
