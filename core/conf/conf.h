@@ -80,6 +80,10 @@ void ph_conf_note_undefined(struct ph_conf *c);
 /* Expand text as the value of `name`: a parameter of the raw class is not. */
 int ph_conf_expand_as(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text, ph_str *value);
 
+/* Does the value of that name expand, and fit the class and bounds that are
+ * known of it?  0, or PH_CONF with its place.  For a whole file before it is used. */
+int ph_conf_check(struct ph_conf *c, ph_str name);
+
 /* Raw text as it stands: PH_FOUND with *value, and *place when not NULL.
  * _set: overrides and main.cf only; _default: what holds when it is not set
  * (computed ones are computed).  PH_NONE. */

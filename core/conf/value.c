@@ -289,3 +289,15 @@ int ph_conf_get_bool(struct ph_conf *c, const char *name, int32_t *value)
         *value = v.flag;
     return rc;
 }
+
+int ph_conf_check(struct ph_conf *c, ph_str name)
+{
+    PH_SCOPED(s, NULL);
+    const struct ph_known *k = ph_known_find(name);
+    union value v;
+
+    if (!k)
+        k = ph_known_template(name);
+    int rc = get_one(c, s, ph_cstr_dup(s, name), k ? k->type : PH_TYPE_STR, NULL, &v);
+    return rc < 0 ? rc : 0;
+}

@@ -1,0 +1,217 @@
+/* child: one worker. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <posthorn/error.h>
+#include <posthorn/log.h>
+#include "core/master/master.h"
+#include "core/run/log.h"
+#include "core/worker/channel.h"
+
+#define CRASHES_MAX 10             /* within CRASH_MS: then the service is throttled */
+#define CRASH_MS 10000
+
+void child_tell(struct child *c, char word)
+{
+    if (c->channel >= 0)
+        (void)!send(c->channel, &word, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void hear(struct ph_watch *w, int ready PH_UNUSED)
+{
+    struct child *c = w->arg;
+    char word;
+    ssize_t n = recv(c->channel, &word, 1, MSG_DONTWAIT);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {                  /* its end: the exit status follows by SIGCHLD */
+        ph_watch_stop(&c->watch);
+        return;
+    }
+    switch (word) {
+    case PH_WORKER_READY: c->ready = 1; break;
+    case PH_WORKER_BUSY:  c->busy = 1; break;
+    case PH_WORKER_FREE:  c->busy = 0; break;
+    case PH_WORKER_DONE:  c->done = 1; break;
+    default: break;
+    }
+    service_update(c->service);
+    ph_cond_broadcast(c->service->master->changed);
+}
+
+/* Put the descriptors where the worker expects them: channel at 3, listeners
+ * behind it.  All of them first go out of the way of the targets. */
+static int arrange(const struct service *v, int channel)
+{
+    int high[PH_LISTEN_MAX + 1];
+    unsigned n = v->listen_count + 1;
+
+    for (unsigned i = 0; i < n; i++)
+        if ((high[i] = fcntl(i == 0 ? channel : v->listen_fd[i - 1], F_DUPFD_CLOEXEC, 200)) < 0)
+            return -1;
+    for (unsigned i = 0; i < n; i++)
+        if (dup2(high[i], PH_WORKER_CHANNEL_FD + (int)i) < 0)
+            return -1;
+    return 0;
+}
+
+/* A small, known environment: what a worker does must not depend on who typed
+ * `postfix start`. */
+static char **environment(void)
+{
+    static const char *const keep[] = { "TZ", "LANG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LD_LIBRARY_PATH", "LSAN_OPTIONS" };
+    char **env = calloc(sizeof keep / sizeof *keep + 2, sizeof *env);
+    size_t n = 0;
+
+    if (!env)
+        return NULL;
+    env[n++] = "PATH=/usr/bin:/bin:/usr/sbin:/sbin";
+    for (size_t i = 0; i < sizeof keep / sizeof *keep; i++) {
+        const char *value = getenv(keep[i]);
+        char *entry;
+
+        if (value && asprintf(&entry, "%s=%s", keep[i], value) > 0)
+            env[n++] = entry;
+    }
+    return env;
+}
+
+static void become_worker(const struct service *v, int channel)
+{
+    const struct master *m = v->master;
+    char count[16];
+    const char *argv[12];
+    int n = 0;
+
+    ph_signals_reset();
+    snprintf(count, sizeof count, "%u", v->listen_count);
+    argv[n++] = m->worker_path;
+    argv[n++] = "-n";
+    argv[n++] = v->name;
+    argv[n++] = "-t";
+    argv[n++] = v->type;
+    argv[n++] = "-c";
+    argv[n++] = m->config_dir;
+    argv[n++] = "-l";
+    argv[n++] = count;
+    if (m->verbose)
+        argv[n++] = "-v";
+    argv[n] = NULL;
+    if (arrange(v, channel) == 0 && close_range(PH_WORKER_LISTEN_FD + v->listen_count, ~0u, 0) == 0)
+        execve(m->worker_path, (char *const *)(uintptr_t)argv, environment());
+    _exit(127);
+}
+
+int child_start(struct service *v)
+{
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+        return ph_fail_errno(PH_TEMP, errno, "socketpair");
+    ph_log_flush();
+    pid_t pid = fork();
+    if (pid == 0)
+        become_worker(v, pair[1]);
+    close(pair[1]);
+    if (pid < 0) {
+        close(pair[0]);
+        return ph_fail_errno(PH_TEMP, errno, "fork");
+    }
+    struct child *c = calloc(1, sizeof *c);
+    if (!c)
+        ph_die("out of memory");
+    *c = (struct child){ .service = v, .pid = pid, .channel = pair[0], .started_ms = ph_now_ms() };
+    c->watch.fn = hear;
+    c->watch.arg = c;
+    ph_list_push(&v->children, &c->node);
+    return ph_watch_start(&c->watch, c->channel, PH_READ);
+}
+
+void child_free(struct child *c)
+{
+    ph_watch_stop(&c->watch);
+    close(c->channel);
+    ph_list_remove(&c->node);
+    free(c);
+}
+
+static struct child *find_child(struct master *m, pid_t pid)
+{
+    for (struct ph_list *n = m->services.next; n != &m->services; n = n->next) {
+        struct service *v = ph_list_of(n, struct service, node);
+
+        for (struct ph_list *k = v->children.next; k != &v->children; k = k->next) {
+            struct child *c = ph_list_of(k, struct child, node);
+
+            if (c->pid == pid)
+                return c;
+        }
+    }
+    return NULL;
+}
+
+static void end_throttle(struct ph_timer *t)
+{
+    struct service *v = t->arg;
+
+    v->throttled_until = 0;
+    service_update(v);
+}
+
+static void throttle(struct service *v)
+{
+    int64_t s = v->def->throttle_s > 0 ? v->def->throttle_s : v->master->config->throttle_s;
+
+    ph_log_warn("%s: bad command startup -- throttling for %lld s", v->name, (long long)s);
+    v->throttled_until = ph_in_ms(s * 1000);
+    v->throttle.fn = end_throttle;
+    v->throttle.arg = v;
+    ph_timer_set(&v->throttle, v->throttled_until);
+}
+
+/* A worker that never became ready would only die again; one that did was
+ * killed by something that may have passed. */
+static void note_crash(struct service *v, int was_ready)
+{
+    int64_t now = ph_now_ms();
+
+    if (now - v->crash_since > CRASH_MS) {
+        v->crash_since = now;
+        v->crashes = 0;
+    }
+    if (!was_ready || ++v->crashes > CRASHES_MAX)
+        throttle(v);
+}
+
+void child_reaped(struct master *m, pid_t pid, int status)
+{
+    struct child *c = find_child(m, pid);
+
+    if (!c)
+        return;                    /* as init we reap what is not ours */
+    struct service *v = c->service;
+    int was_ready = c->ready, bad = 0;
+
+    if (WIFSIGNALED(status)) {
+        ph_log_warn("process %s (%s) pid %d killed by signal %d", m->worker_path, v->name, (int)pid, WTERMSIG(status));
+        bad = 1;
+    } else if (WEXITSTATUS(status) != 0) {
+        ph_log_warn("process %s (%s) pid %d exit status %d", m->worker_path, v->name, (int)pid, WEXITSTATUS(status));
+        bad = 1;
+    }
+    child_free(c);
+    if (bad && v->def && !m->stopping)
+        note_crash(v, was_ready);
+    if (v->seen || !ph_list_is_empty(&v->children))
+        service_update(v);
+    else
+        service_close(v);
+    ph_cond_broadcast(m->changed);
+}

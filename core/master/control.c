@@ -1,0 +1,222 @@
+/* control: signals: reload, stop, children. */
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <posthorn/error.h>
+#include <posthorn/log.h>
+#include "core/master/master.h"
+#include "core/run/log.h"
+#include "core/worker/channel.h"
+
+#define DRAIN_MS 4000              /* sessions; then they are told to stop */
+#define KILL_MS  8000              /* then SIGKILL */
+
+static void for_each(struct master *m, void (*fn)(struct service *v, void *arg), void *arg)
+{
+    for (struct ph_list *n = m->services.next, *next; n != &m->services; n = next) {
+        next = n->next;
+        fn(ph_list_of(n, struct service, node), arg);
+    }
+}
+
+static void replace_children(struct service *v, void *arg PH_UNUSED)
+{
+    for (struct ph_list *k = v->children.next; k != &v->children; k = k->next) {
+        struct child *c = ph_list_of(k, struct child, node);
+
+        if (v->is_qmgr && v->seen) {
+            child_tell(c, PH_MASTER_RELOAD);
+        } else if (!c->old) {
+            c->old = 1;
+            child_tell(c, PH_MASTER_DRAIN);
+        }
+    }
+}
+
+static void settle(struct service *v, void *arg PH_UNUSED)
+{
+    v->throttled_until = 0;
+    v->crashes = 0;
+    ph_timer_stop(&v->throttle);
+    if (!v->seen && ph_list_is_empty(&v->children)) {
+        service_close(v);
+        return;
+    }
+    if (!v->seen) {
+        ph_timer_stop(&v->wakeup);
+        v->def = NULL;             /* belongs to the configuration that goes */
+    }
+    service_update(v);
+    if (v->seen)
+        service_set_wakeup(v);
+}
+
+/* 0; negative: the running system is as it was. */
+static int reload(struct master *m)
+{
+    struct config *fresh, *old = m->config;
+    int rc = master_config_read(m->config_dir, &fresh);
+
+    if (rc < 0)
+        return rc;
+    if ((rc = master_apply(m, fresh)) < 0) {
+        master_config_free(fresh);
+        return rc;
+    }
+    m->config = fresh;
+    for_each(m, replace_children, NULL);
+    for_each(m, settle, NULL);
+    master_config_free(old);
+    return 0;
+}
+
+static void on_hup(int signo PH_UNUSED, void *arg)
+{
+    struct master *m = arg;
+
+    if (reload(m) < 0)
+        ph_log_error("reload: %s: going on with the configuration before", ph_error());
+    else
+        ph_log("reload -- configuration %s", m->config_dir);
+}
+
+static void on_term(int signo, void *arg)
+{
+    struct master *m = arg;
+
+    if (!m->stopping)
+        ph_log("terminating on signal %d", signo);
+    m->stopping = 1;
+    m->stop_signal = signo;
+    ph_cond_broadcast(m->changed);
+}
+
+static void on_child(int signo PH_UNUSED, void *arg)
+{
+    struct master *m = arg;
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        child_reaped(m, pid, status);
+}
+
+struct count { unsigned others, qmgr; };
+
+static void count_live(struct service *v, void *arg)
+{
+    struct count *n = arg;
+
+    for (struct ph_list *k = v->children.next; k != &v->children; k = k->next)
+        *(v->is_qmgr ? &n->qmgr : &n->others) += 1;
+}
+
+struct order { char word; int signo, with_qmgr; };
+
+static void give_order(struct service *v, void *arg)
+{
+    const struct order *o = arg;
+
+    service_update(v);
+    if (v->is_qmgr && !o->with_qmgr)
+        return;
+    for (struct ph_list *k = v->children.next; k != &v->children; k = k->next) {
+        struct child *c = ph_list_of(k, struct child, node);
+
+        if (o->signo)
+            kill(c->pid, o->signo);
+        else
+            child_tell(c, o->word);
+    }
+}
+
+/* Until nobody is left, or the time is over: 1 when nobody is. */
+static int wait_gone(struct master *m, int with_qmgr, int64_t ms)
+{
+    int64_t deadline = ph_in_ms(ms);
+
+    for (;;) {
+        struct count n = { 0, 0 };
+
+        for_each(m, count_live, &n);
+        if (n.others == 0 && (!with_qmgr || n.qmgr == 0))
+            return 1;
+        if (ph_now_ms() >= deadline || ph_cond_wait(m->changed, deadline) == PH_CANCEL)
+            return 0;
+    }
+}
+
+/* Receivers and agents first: what they report last, qmgr still takes down. */
+static void stop_all(struct master *m)
+{
+    struct order stop = { .word = PH_MASTER_STOP }, term = { .signo = SIGTERM }, kill9 = { .signo = SIGKILL, .with_qmgr = 1 };
+
+    for_each(m, give_order, &stop);
+    if (!wait_gone(m, 0, DRAIN_MS + 2000)) {
+        for_each(m, give_order, &term);
+        wait_gone(m, 0, KILL_MS);
+    }
+    stop.with_qmgr = 1;
+    for_each(m, give_order, &stop);
+    if (!wait_gone(m, 1, KILL_MS)) {
+        for_each(m, give_order, &kill9);
+        wait_gone(m, 1, KILL_MS);
+    }
+}
+
+static int all_eager_ready(struct master *m)
+{
+    for (struct ph_list *n = m->services.next; n != &m->services; n = n->next) {
+        struct service *v = ph_list_of(n, struct service, node);
+
+        if (v->is_qmgr && !service_ready_child(v) && !v->throttled_until)
+            return 0;
+    }
+    return 1;
+}
+
+/* Tell the starter how it went: 'R' running, 'F' the queue manager failed. */
+static void tell_starter(struct master *m)
+{
+    char word = 'R';
+
+    for (struct ph_list *n = m->services.next; n != &m->services; n = n->next) {
+        struct service *v = ph_list_of(n, struct service, node);
+
+        if (v->is_qmgr && !service_ready_child(v))
+            word = 'F';
+    }
+    if (m->ready_fd >= 0) {
+        (void)!write(m->ready_fd, &word, 1);
+        close(m->ready_fd);
+        m->ready_fd = -1;
+    }
+}
+
+static void start_service(struct service *v, void *arg PH_UNUSED)
+{
+    service_update(v);
+    service_set_wakeup(v);
+}
+
+int master_run(struct master *m)
+{
+    ph_signal_watch(SIGHUP, on_hup, m);
+    ph_signal_watch(SIGTERM, on_term, m);
+    ph_signal_watch(SIGINT, on_term, m);
+    ph_signal_watch(SIGQUIT, on_term, m);
+    ph_signal_watch(SIGCHLD, on_child, m);
+    for_each(m, start_service, NULL);
+    int64_t deadline = ph_in_ms(30000);
+    while (!m->stopping && !all_eager_ready(m) && ph_now_ms() < deadline)
+        if (ph_cond_wait(m->changed, deadline) == PH_CANCEL)
+            return 0;
+    tell_starter(m);
+    while (!m->stopping)
+        if (ph_cond_wait(m->changed, PH_FOREVER) == PH_CANCEL)
+            break;
+    stop_all(m);
+    ph_log_flush();
+    return 0;
+}

@@ -1,0 +1,197 @@
+/* main: the master program.
+ *   master -c CONFIG_DIR [-v]      in the foreground (start-fg; PID 1 in a container)
+ *   master -c CONFIG_DIR -w        in the background; ends when it runs, or says why not
+ *   master -c CONFIG_DIR -t        exit 0 when no master runs on this configuration, 1 when one does */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <posthorn/error.h>
+#include <posthorn/log.h>
+#include "core/master/master.h"
+#include "core/run/log.h"
+
+struct options { const char *dir; int background, test, verbose; };
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: master -c CONFIG_DIR [-w | -t] [-v]\n");
+    return 2;
+}
+
+static int parse(struct options *o, int argc, char **argv)
+{
+    int c;
+
+    while ((c = getopt(argc, argv, "c:wtv")) != -1)
+        switch (c) {
+        case 'c': o->dir = optarg; break;
+        case 'w': o->background = 1; break;
+        case 't': o->test = 1; break;
+        case 'v': o->verbose++; break;
+        default: return 0;
+        }
+    return optind == argc && !(o->background && o->test);
+}
+
+/* One master per queue.  The lock goes with the process; the pid in the file is
+ * for people and for `postfix stop`. */
+static int lock(struct master *m, int only_test)
+{
+    struct flock lk = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    char path[1200], text[32];
+
+    snprintf(path, sizeof path, "%.*s/pid/master.pid", PH_FMT(m->config->queue_directory));
+    m->lock_fd = open(path, O_RDWR | O_CLOEXEC | (only_test ? 0 : O_CREAT), 0644);
+    if (m->lock_fd < 0 && only_test && errno == ENOENT)
+        return 0;
+    if (m->lock_fd < 0)
+        return ph_fail_errno(PH_TEMP, errno, "open %s", path);
+    if (fcntl(m->lock_fd, F_OFD_SETLK, &lk) < 0)
+        return ph_fail(PH_TEMP, "%s: unable to set exclusive lock: the mail system is already running", path);
+    if (only_test)
+        return 0;
+    int n = snprintf(text, sizeof text, "%11d\n", (int)getpid());
+    if (ftruncate(m->lock_fd, 0) < 0 || pwrite(m->lock_fd, text, (size_t)n, 0) != n)
+        return ph_fail_errno(PH_TEMP, errno, "write %s", path);
+    return 0;
+}
+
+static int open_log(struct master *m, int verbose)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_log_options o = { .service = "master", .verbosity = verbose };
+
+    o.file = ph_cstr_dup(s, ph_conf_value(m->config->conf, s, "maillog_file"));
+    o.syslog_name = ph_cstr_dup(s, ph_conf_value(m->config->conf, s, "syslog_name"));
+    o.host = ph_cstr_dup(s, ph_conf_value(m->config->conf, s, "myhostname"));
+    return ph_log_open(&o);
+}
+
+/* Sessions need descriptors. */
+static void raise_limits(void)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
+static int run(void *arg)
+{
+    struct master *m = arg;
+    ph_str version = ph_conf_value(m->config->conf, m->config->scope, "mail_version");
+    int rc;
+
+    m->changed = ph_cond_new(m->scope);
+    ph_log_join_loop();
+    if ((rc = master_apply(m, m->config)) < 0)
+        return rc;
+    ph_log("daemon started -- version %.*s, configuration %s", PH_FMT(version), m->config_dir);
+    return master_run(m);
+}
+
+static int serve(struct master *m, const struct options *o)
+{
+    int rc;
+
+    if ((rc = master_config_read(m->config_dir, &m->config)) < 0)
+        return rc;
+    m->worker_path = ph_str_printf(m->scope, "%.*s/worker", PH_FMT(m->config->daemon_directory)).p;
+    if (access(m->worker_path, X_OK) < 0)
+        return ph_fail_errno(PH_CONF, errno, "%s", m->worker_path);
+    if ((rc = lock(m, o->test)) < 0 || o->test)
+        return rc;
+    if ((rc = open_log(m, o->verbose)) < 0)
+        return rc;
+    if (chdir(ph_cstr_dup(m->scope, m->config->queue_directory)) < 0)
+        return ph_fail_errno(PH_CONF, errno, "queue_directory");
+    raise_limits();
+    return ph_run_main(run, m);
+}
+
+/* The foreground half of -w: until the other says how it went. */
+static int wait_started(int fd)
+{
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+    char word = 0;
+    int rc;
+
+    while ((rc = poll(&p, 1, 100000)) < 0 && errno == EINTR)
+        ;
+    if (rc == 1 && read(fd, &word, 1) == 1 && word == 'R')
+        return 0;
+    if (word == 'F')
+        fprintf(stderr, "postfix/master: the queue manager did not start: see the log\n");
+    return 1;
+}
+
+/* Descriptors 0 to 2 to /dev/null, but 2 stays until we know that all is well. */
+static void detach(void)
+{
+    int fd = open("/dev/null", O_RDWR);
+
+    setsid();
+    if (fd >= 0) {
+        dup2(fd, 0);
+        dup2(fd, 1);
+        if (fd > 2)
+            close(fd);
+    }
+}
+
+static int go_background(struct master *m)
+{
+    int p[2];
+
+    if (pipe2(p, O_CLOEXEC) < 0)
+        return -1;
+    pid_t pid = fork();
+    if (pid < 0)
+        return -1;
+    if (pid > 0) {
+        close(p[1]);
+        _exit(wait_started(p[0]));
+    }
+    close(p[0]);
+    m->ready_fd = p[1];
+    detach();
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = { 0 };
+    static struct master master = { .ready_fd = -1, .lock_fd = -1 };
+    struct master *m = &master;
+
+    if (!parse(&o, argc, argv))
+        return usage();
+    umask(077);
+    signal(SIGPIPE, SIG_IGN);
+    m->scope = ph_scope_new(NULL);
+    char *real = realpath(ph_conf_choose_dir(o.dir), NULL);
+    m->config_dir = real ? real : ph_conf_choose_dir(o.dir);
+    m->verbose = o.verbose;
+    m->is_init = getpid() == 1;
+    ph_list_init(&m->services);
+    if (o.background && go_background(m) < 0) {
+        perror("postfix/master");
+        return 1;
+    }
+    int rc = serve(m, &o);
+    if (rc < 0 && !o.test) {
+        fprintf(stderr, "postfix/master: fatal: %s\n", ph_error());
+        ph_log_error("fatal: %s", ph_error());
+        ph_log_flush();
+    }
+    _exit(rc < 0 ? 1 : 0);
+}

@@ -1,0 +1,88 @@
+/* master: opens the listeners, starts workers when clients come, restarts what
+ * dies, never parses mail and never loads a plugin.
+ *
+ * main.c     options, daemon, lock        config.c   reading and comparing configurations
+ * service.c  one service: watch, wake, throttle      child.c    one worker: start, words, end
+ * control.c  signals: reload, stop */
+#ifndef CORE_MASTER_MASTER_H
+#define CORE_MASTER_MASTER_H
+
+#include <sys/types.h>
+#include "core/base/list.h"
+#include "core/conf/conf.h"
+#include "core/conf/master.h"
+#include "core/net/listen.h"
+#include "core/run/loop.h"
+
+/* What was read at start or at a reload; replaced whole. */
+struct config {
+    struct ph_scope *scope;
+    struct ph_conf *conf;
+    const struct ph_master_def *def;
+    ph_str queue_directory, daemon_directory, interfaces, protocols;
+    int64_t throttle_s, process_limit;
+};
+
+struct child {
+    struct ph_list node;           /* in its service */
+    struct service *service;
+    pid_t pid;
+    int channel;
+    struct ph_watch watch;
+    int ready, busy, done;         /* it said so */
+    int old;                       /* of a configuration before: ends when its sessions have */
+    int64_t started_ms;
+};
+
+struct service {
+    struct ph_list node;           /* in master.services */
+    struct master *master;
+    char name[128], type[8], key[400];   /* key: what makes it the same service across a reload */
+    const struct ph_service_def *def;    /* of the current configuration */
+    int listen_fd[PH_LISTEN_MAX];
+    unsigned listen_count;
+    struct ph_watch watch[PH_LISTEN_MAX];
+    int watching;
+    struct ph_list children;
+    int64_t throttled_until;       /* 0: not */
+    struct ph_timer throttle, wakeup;
+    int crashes;
+    int64_t crash_since;
+    int is_qmgr, seen;             /* seen: named by the configuration being applied */
+};
+
+struct master {
+    struct ph_scope *scope;
+    const char *config_dir, *worker_path;
+    struct config *config;
+    struct ph_list services;
+    struct ph_cond *changed;
+    int lock_fd, ready_fd;         /* ready_fd: the starter waits for a byte, or -1 */
+    int stopping, stop_signal;
+    int verbose, is_init;
+};
+
+/* config.c: 0 and *out; PH_CONF, PH_TEMP with file:line:column.  Nothing is changed. */
+int master_config_read(const char *dir, struct config **out);
+void master_config_free(struct config *c);
+/* Open what is new, keep what is the same: 0, or negative and the set is as it was. */
+int master_apply(struct master *m, struct config *c);
+
+/* service.c */
+void service_update(struct service *v);          /* watch, or not, by its state */
+struct child *service_ready_child(struct service *v);
+void service_wake(struct service *v);
+void service_set_wakeup(struct service *v);
+void service_close(struct service *v);
+unsigned service_live(const struct service *v);  /* workers that accept, or will */
+
+/* child.c */
+int child_start(struct service *v);              /* 0, or PH_TEMP (logged by caller) */
+void child_tell(struct child *c, char word);
+void child_reaped(struct master *m, pid_t pid, int status);
+void child_free(struct child *c);
+
+/* control.c: signals, until stopped. */
+int master_run(struct master *m) PH_YIELDS;
+
+#endif
