@@ -100,8 +100,9 @@ struct submission {
     struct ph_stream *io;
     ph_str id;                     /* of the new message */
 };
-/* begin: a queue id for the notice; finish: content and commit.  0, PH_TEMP. */
-int submit_begin(struct ph_scope *s, ph_str sender, int smtputf8, struct submission *out) PH_YIELDS;
+/* begin: a queue id for the notice about a message with these PH_FACT_*;
+ * finish: content and commit.  0, PH_TEMP. */
+int submit_begin(struct ph_scope *s, ph_str sender, uint32_t facts, struct submission *out) PH_YIELDS;
 int submit_finish(struct submission *n, struct ph_scope *s, ph_str to, ph_str content) PH_YIELDS;
 
 /* Remove logs whose message qmgr does not know. */

@@ -163,7 +163,7 @@ static int send_one(struct notice *n, ph_str to, ph_str sender, int postmaster, 
                         .postmaster = postmaster, .full = full, .to = to };
     struct submission sub;
     struct ph_buf out;
-    int rc = submit_begin(n->s, sender, (n->m->facts & PH_FACT_SMTPUTF8) != 0, &sub);
+    int rc = submit_begin(n->s, sender, n->m->facts, &sub);
 
     if (rc < 0)
         return rc;
