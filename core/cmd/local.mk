@@ -47,3 +47,7 @@ core_cmd_postcat_LDADD = core/libposthorn.la
 core_cmd_postsuper_SOURCES = $(COMMON) core/cmd/postsuper.c core/cmd/postsuper.h core/cmd/postsuper_store.c \
 	core/cmd/queue_client.c core/cmd/queue_client.h
 core_cmd_postsuper_LDADD = core/libposthorn.la
+
+sbin_PROGRAMS += core/cmd/postfix
+core_cmd_postfix_SOURCES = $(COMMON) core/cmd/postfix.c core/cmd/postfix.h core/cmd/postfix_init.c core/cmd/postfix_check.c
+core_cmd_postfix_LDADD = core/libposthorn.la

@@ -43,6 +43,7 @@ static void hear(struct ph_watch *w, int ready PH_UNUSED)
     default: break;
     }
     service_update(c->service);
+    master_announce(c->service->master);
     ph_cond_broadcast(c->service->master->changed);
 }
 
@@ -213,5 +214,6 @@ void child_reaped(struct master *m, pid_t pid, int status)
         service_update(v);
     else
         service_close(v);
+    master_announce(m);
     ph_cond_broadcast(m->changed);
 }

@@ -52,6 +52,30 @@ static void settle(struct service *v, void *arg PH_UNUSED)
         service_set_wakeup(v);
 }
 
+static void count_accepting(struct service *v, void *arg)
+{
+    for (struct ph_list *k = v->children.next; k != &v->children; k = k->next) {
+        const struct child *c = ph_list_of(k, struct child, node);
+
+        *(unsigned *)arg += c->old && !c->done && c->ready;
+    }
+}
+
+/* `postfix reload` waits for this: from here on no client meets the old settings. */
+void master_announce(struct master *m)
+{
+    unsigned accepting = 0;
+
+    if (!m->announce)
+        return;
+    for_each(m, count_accepting, &accepting);
+    if (accepting)
+        return;
+    m->announce = 0;
+    m->generation++;
+    master_write_pid(m);
+}
+
 /* 0; negative: the running system is as it was. */
 static int reload(struct master *m)
 {
@@ -68,6 +92,8 @@ static int reload(struct master *m)
     for_each(m, replace_children, NULL);
     for_each(m, settle, NULL);
     master_config_free(old);
+    m->announce = 1;
+    master_announce(m);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* main: the master program.
  *   master -c CONFIG_DIR [-v]      in the foreground (start-fg; PID 1 in a container)
  *   master -c CONFIG_DIR -w        in the background; ends when it runs, or says why not
+ *   master -c CONFIG_DIR -k        read and check both configuration files, and end
  *   master -c CONFIG_DIR -t        exit 0 when no master runs on this configuration, 1 when one does */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,11 +18,11 @@
 #include "core/master/master.h"
 #include "core/run/log.h"
 
-struct options { const char *dir; int background, test, verbose; };
+struct options { const char *dir; int background, test, check, verbose; };
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: master -c CONFIG_DIR [-w | -t] [-v]\n");
+    fprintf(stderr, "usage: master -c CONFIG_DIR [-w | -t | -k] [-v]\n");
     return 2;
 }
 
@@ -29,15 +30,25 @@ static int parse(struct options *o, int argc, char **argv)
 {
     int c;
 
-    while ((c = getopt(argc, argv, "c:wtv")) != -1)
+    while ((c = getopt(argc, argv, "c:wtkv")) != -1)
         switch (c) {
         case 'c': o->dir = optarg; break;
         case 'w': o->background = 1; break;
         case 't': o->test = 1; break;
+        case 'k': o->check = 1; break;
         case 'v': o->verbose++; break;
         default: return 0;
         }
-    return optind == argc && !(o->background && o->test);
+    return optind == argc && o->background + o->test + o->check <= 1;
+}
+
+void master_write_pid(struct master *m)
+{
+    char text[64];
+    int n = snprintf(text, sizeof text, "%11d\ngeneration %u\n", (int)getpid(), m->generation);
+
+    if (pwrite(m->lock_fd, text, (size_t)n, 0) != n || ftruncate(m->lock_fd, n) < 0)
+        ph_log_warn("cannot write pid/master.pid");
 }
 
 /* One master per queue.  The lock goes with the process; the pid in the file is
@@ -45,7 +56,7 @@ static int parse(struct options *o, int argc, char **argv)
 static int lock(struct master *m, int only_test)
 {
     struct flock lk = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-    char path[1200], text[32];
+    char path[1200];
 
     snprintf(path, sizeof path, "%.*s/pid/master.pid", PH_FMT(m->config->queue_directory));
     m->lock_fd = open(path, O_RDWR | O_CLOEXEC | (only_test ? 0 : O_CREAT), 0644);
@@ -57,9 +68,7 @@ static int lock(struct master *m, int only_test)
         return ph_fail(PH_TEMP, "%s: unable to set exclusive lock: the mail system is already running", path);
     if (only_test)
         return 0;
-    int n = snprintf(text, sizeof text, "%11d\n", (int)getpid());
-    if (ftruncate(m->lock_fd, 0) < 0 || pwrite(m->lock_fd, text, (size_t)n, 0) != n)
-        return ph_fail_errno(PH_TEMP, errno, "write %s", path);
+    master_write_pid(m);
     return 0;
 }
 
@@ -103,7 +112,7 @@ static int serve(struct master *m, const struct options *o)
 {
     int rc;
 
-    if ((rc = master_config_read(m->config_dir, &m->config)) < 0)
+    if ((rc = master_config_read(m->config_dir, &m->config)) < 0 || o->check)
         return rc;
     m->worker_path = ph_str_printf(m->scope, "%.*s/worker", PH_FMT(m->config->daemon_directory)).p;
     if (access(m->worker_path, X_OK) < 0)

@@ -60,6 +60,8 @@ struct master {
     int lock_fd, ready_fd;         /* ready_fd: the starter waits for a byte, or -1 */
     int stopping, stop_signal;
     int verbose, is_init;
+    unsigned generation;           /* of the configuration in force; in pid/master.pid */
+    int announce;                  /* a reload is done but for old workers that still accept */
 };
 
 /* config.c: 0 and *out; PH_CONF, PH_TEMP with file:line:column.  Nothing is changed. */
@@ -82,6 +84,10 @@ void child_tell(struct child *c, char word);
 void child_reaped(struct master *m, pid_t pid, int status);
 void child_free(struct child *c);
 
+/* main.c: the pid file says what generation runs. */
+void master_write_pid(struct master *m);
+/* control.c: after a reload, once no old worker accepts any more, say so. */
+void master_announce(struct master *m);
 /* control.c: signals, until stopped. */
 int master_run(struct master *m) PH_YIELDS;
 

@@ -8,6 +8,14 @@ static const char *const keys[] = {
     "format", "kind", "name", "object", "package", "summary", "abi", "revision", "exec", "provides", "parameters", "masked", "is",
 };
 
+static int is_known(ph_str key)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (ph_str_eq(key, ph_cstr(keys[i])))
+            return 1;
+    return 0;
+}
+
 static int text_of(const struct ph_yaml *root, const char *key, ph_str *value)
 {
     const struct ph_yaml *n = ph_yaml_member(root, key);
@@ -48,8 +56,8 @@ int ph_manifest_parse(struct ph_scope *s, const char *file, ph_str text, struct 
     if (!root || root->kind != PH_YAML_MAPPING)
         return ph_fail(PH_CONF, "%s: a manifest is a mapping", file);
     for (const struct ph_yaml *n = root->first; n; n = n->next)
-        if ((rc = ph_yaml_unknown_key(n, keys, sizeof keys / sizeof *keys)) < 0)
-            return rc;
+        if (!is_known(n->key))
+            return ph_yaml_unknown_key(n, keys, sizeof keys / sizeof *keys);
     const struct ph_yaml *masked = ph_yaml_member(root, "masked");
     if ((masked && (rc = ph_yaml_bool(masked, &m->masked)) < 0) || m->masked)
         return rc;

@@ -70,7 +70,9 @@ static int virtual_open(struct ph_transport *t)
         return ph_fail(PH_CONF, "virtual_mailbox_base is empty: set the directory below which mailboxes are");
     if (p->limit && p->message_limit > p->limit)
         return ph_fail(PH_CONF, "virtual_mailbox_limit is smaller than message_size_limit");
-    if ((rc = ph_maps_open(t->conf, t->scope, "virtual_mailbox_maps", p->maps, PH_MAPS_FOLD | PH_MAPS_SECURE, &self->mailbox)) < 0 ||
+    /* A pattern may put parts of the address into the path: check_path keeps it
+     * below the base.  The ids, which give rights, may not. */
+    if ((rc = ph_maps_open(t->conf, t->scope, "virtual_mailbox_maps", p->maps, PH_MAPS_FOLD, &self->mailbox)) < 0 ||
         (rc = ph_maps_open(t->conf, t->scope, "virtual_uid_maps", p->uid_maps, PH_MAPS_FOLD | PH_MAPS_SECURE, &self->uid)) < 0 ||
         (rc = ph_maps_open(t->conf, t->scope, "virtual_gid_maps", p->gid_maps, PH_MAPS_FOLD | PH_MAPS_SECURE, &self->gid)) < 0)
         return rc;
@@ -83,7 +85,7 @@ static int look_up(struct virtual_agent *self, struct ph_maps *maps, ph_str addr
 {
     ph_str ext;
 
-    return ph_maps_find_address(maps, address, self->p.delimiter, 0, s, val, &ext);
+    return ph_maps_find_address(maps, ph_str_lower(s, address), self->p.delimiter, 0, s, val, &ext);
 }
 
 /* The id must be ours: another's needs a helper with root's rights. */

@@ -1,0 +1,25 @@
+/* postfix.h: between the files of the postfix command. */
+#ifndef CORE_CMD_POSTFIX_H
+#define CORE_CMD_POSTFIX_H
+
+#include <sys/types.h>
+#include "core/conf/conf.h"
+
+struct postfix {
+    struct ph_scope *scope;
+    const char *dir;               /* configuration directory, absolute */
+    struct ph_conf *conf;
+    ph_str queue_directory, daemon_directory;
+};
+
+/* postfix_init.c: write an instance into argv[0] ...: exit status. */
+int postfix_init(struct ph_scope *s, int argc, char **argv);
+/* postfix_check.c: queue directories, their modes and filesystem; warnings are
+ * said.  0, or 1 when something is wrong. */
+int postfix_check(struct postfix *p);
+/* Make what is missing below queue_directory and data_directory: 0 or -1. */
+int postfix_make_dirs(const char *queue, uid_t uid, gid_t gid);
+/* postfix.c: pid of the running master, or 0; *generation when not NULL. */
+pid_t postfix_master_pid(const struct postfix *p, unsigned *generation);
+
+#endif
