@@ -45,8 +45,6 @@ static struct ph_hub *the_hub;
 static struct ph_scope *tasks_scope;
 static int (*dial_fn)(struct ph_scope *s, struct ph_stream **io);
 
-#pragma weak ph_service_dial     /* tests link the core without it */
-
 static int dial_qmgr(struct ph_scope *s, struct ph_stream **io)
 {
     return dial_fn ? dial_fn(s, io) : ph_service_dial(s, "qmgr", io);
