@@ -36,7 +36,11 @@ static void hear(struct ph_watch *w, int ready PH_UNUSED)
         return;
     }
     switch (word) {
-    case PH_WORKER_READY: c->ready = 1; break;
+    case PH_WORKER_READY:
+        c->ready = 1;
+        if (c->service->wake_owed)
+            service_wake(c->service);
+        break;
     case PH_WORKER_BUSY:  c->busy = 1; break;
     case PH_WORKER_FREE:  c->busy = 0; break;
     case PH_WORKER_DONE:  c->done = 1; break;

@@ -1,4 +1,6 @@
 /* config: a configuration is read and checked whole before anything changes. */
+#include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -49,13 +51,30 @@ static int check_services(struct config *c)
     return 0;
 }
 
+/* Started as root: workers become this account, and it must not be root's. */
+static int find_owner(struct config *c)
+{
+    ph_str name;
+    int rc = get(c, "mail_owner", &name);
+
+    if (rc < 0 || geteuid() != 0)
+        return rc;
+    struct passwd *pw = getpwnam(ph_cstr_dup(c->scope, name));
+    if (!pw || pw->pw_uid == 0)
+        return ph_fail(PH_CONF, pw ? "mail_owner: \"%.*s\" has the rights of root; name an account of its own"
+                                   : "mail_owner: no account \"%.*s\"", PH_FMT(name));
+    c->owner_uid = pw->pw_uid;
+    c->owner_gid = pw->pw_gid;
+    return 0;
+}
+
 static int read_all(struct config *c, const char *dir)
 {
     int rc;
 
     if ((rc = ph_conf_open(c->scope, dir, &c->conf)) < 0 || (rc = check_values(c)) < 0 ||
         (rc = ph_master_open(c->scope, c->conf, dir, &c->def)) < 0 || (rc = check_services(c)) < 0 ||
-        (rc = get(c, "queue_directory", &c->queue_directory)) < 0 || (rc = get(c, "daemon_directory", &c->daemon_directory)) < 0 ||
+        (rc = find_owner(c)) < 0 || (rc = get(c, "queue_directory", &c->queue_directory)) < 0 || (rc = get(c, "daemon_directory", &c->daemon_directory)) < 0 ||
         (rc = get(c, "inet_interfaces", &c->interfaces)) < 0 || (rc = get(c, "inet_protocols", &c->protocols)) < 0 ||
         (rc = ph_conf_get_time(c->conf, "service_throttle_time", 's', &c->throttle_s)) < 0 ||
         (rc = ph_conf_get_i64(c->conf, "default_process_limit", &c->process_limit)) < 0)
@@ -109,9 +128,13 @@ static int add_unix(const struct config *c, const char *place, ph_str name, mode
     if (l->n == PH_LISTEN_MAX)
         return ph_fail(PH_CONF, "too many listeners");
     snprintf(path, sizeof path, "%.*s/%s/%.*s", PH_FMT(c->queue_directory), place, PH_FMT(name));
-    if ((rc = ph_listen_unix(path, mode, BACKLOG, &l->fd[l->n])) == 0)
-        l->n++;
-    return rc;
+    if ((rc = ph_listen_unix(path, mode, BACKLOG, &l->fd[l->n])) < 0)
+        return rc;
+    l->n++;
+    /* Workers connect as the mail owner. */
+    if (geteuid() == 0 && chown(path, c->owner_uid, c->owner_gid) < 0)
+        return ph_fail_errno(PH_TEMP, errno, "chown %s", path);
+    return 0;
 }
 
 /* The listeners of one service.  qmgr has two: workers speak with it at

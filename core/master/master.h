@@ -21,6 +21,8 @@ struct config {
     const struct ph_master_def *def;
     ph_str queue_directory, daemon_directory, interfaces, protocols;
     int64_t throttle_s, process_limit;
+    uid_t owner_uid;               /* mail_owner, when we are root */
+    gid_t owner_gid;
 };
 
 struct child {
@@ -48,6 +50,7 @@ struct service {
     struct ph_timer throttle, wakeup;
     int crashes;
     int64_t crash_since;
+    int wake_owed;
     int is_qmgr, seen;             /* seen: named by the configuration being applied */
 };
 

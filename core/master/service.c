@@ -110,10 +110,11 @@ void service_wake(struct service *v)
 {
     struct child *c = service_ready_child(v);
 
+    v->wake_owed = c == NULL;      /* the next one that is ready gets it */
     if (c)
         child_tell(c, PH_MASTER_WAKE);
     else if (!v->master->stopping && v->seen && !v->throttled_until && service_live(v) == 0)
-        start_one(v);             
+        start_one(v);
 }
 
 static void on_wakeup(struct ph_timer *t)
