@@ -26,8 +26,10 @@ struct ph_dns_answer {
     ph_str canonical;          /* end of the CNAME chain */
 };
 
-/* Each: PH_FOUND, PH_NONE (answer->why says NXDOMAIN or NODATA), PH_TEMP.
- * *a is filled on the scope in every case.  Yields. */
+/* Each: PH_FOUND, PH_NONE (answer->why says NXDOMAIN or NODATA), PH_TEMP,
+ * PH_PERM (why is PH_DNS_BAD), PH_CANCEL, PH_TIMEOUT.  A record that is
+ * malformed is left out when others are good; at most 100 are given.  *a is
+ * filled on the scope in every case.  Yields. */
 int ph_dns_find_mx(struct ph_scope *s, ph_str domain, struct ph_dns_answer *a) PH_YIELDS;
 int ph_dns_find_a(struct ph_scope *s, ph_str host, struct ph_dns_answer *a) PH_YIELDS;
 int ph_dns_find_aaaa(struct ph_scope *s, ph_str host, struct ph_dns_answer *a) PH_YIELDS;
