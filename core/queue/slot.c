@@ -48,6 +48,7 @@ struct ph_slot *ph_slot_add(struct ph_queue *q, const char *name, uint64_t inode
     snprintf(slot->name, sizeof slot->name, "%s", name);
     slot->inode = inode;
     slot->state = state;
+    slot->fd = -1;
     ph_list_init(&slot->node);
     ph_map_set(q->slots, ph_cstr(slot->name), slot);
     if (state == PH_SLOT_FRESH) {
@@ -61,6 +62,10 @@ void ph_slot_free(struct ph_queue *q, struct ph_slot *slot)
 {
     if (slot->state == PH_SLOT_FRESH)
         q->fresh_count--;
+    if (slot->fd >= 0) {
+        close(slot->fd);
+        q->open_count--;
+    }
     ph_list_remove(&slot->node);
     ph_map_del(q->slots, ph_cstr(slot->name));
     free(slot);

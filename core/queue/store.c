@@ -73,6 +73,10 @@ int ph_qmsg_fd(struct ph_qmsg *m)
     int fd;
 
     ph_list_remove(&m->open_node);
+    if (m->fd < 0 && m->slot && m->slot->fd >= 0) {
+        m->fd = m->slot->fd;
+        m->slot->fd = -1;
+    }
     if (m->fd < 0) {
         if (q->open_count >= q->open_max && !ph_list_is_empty(&q->open))
             ph_qmsg_fd_close(ph_list_of(q->open.next, struct ph_qmsg, open_node));
@@ -309,6 +313,11 @@ int ph_queue_remove(struct ph_queue *q, struct ph_qmsg *m)
         reusable = finished && !m->sync_failed && m->file_bytes <= PH_SLOT_MAX;
         struct ph_slot *slot = m->slot;
 
+        if (reusable && slot->worker && slot->fd < 0 && q->open_count < q->open_max / 2) {
+            slot->fd = m->fd;          /* its next message is marked through it */
+            m->fd = -1;
+            ph_list_remove(&m->open_node);
+        }
         qmsg_free(m);
         ph_slot_release(q, slot, reusable);
         return 0;

@@ -30,6 +30,7 @@ struct ph_slot {
     char name[PH_SLOT_NAME];           /* "h/NAME" below pool */
     uint32_t state;
     uint32_t spoilt;                   /* never lease it again */
+    int fd;                            /* read-write, kept from message to message; or -1 */
     uint64_t inode;
     int64_t since_ms;                  /* free since */
     struct ph_worker *worker;          /* NULL when it ended */
