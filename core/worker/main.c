@@ -10,6 +10,7 @@
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
 #include "core/ipc/client.h"
+#include "core/net/dns.h"
 #include "core/plugin/registry.h"
 #include "core/run/log.h"
 #include "core/run/loop.h"
@@ -64,6 +65,17 @@ static int read_tables_below(struct ph_worker *w, struct ph_seal *seal)
     return rc < 0 ? rc : 0;
 }
 
+/* Before the seal: libraries open files of theirs on first use. */
+static int open_dns(struct ph_worker *w)
+{
+    PH_SCOPED(s, w->scope);
+    int rc = ph_dns_open(ph_conf_value(w->conf, s, "dns_servers"));
+
+    if (rc == 0)
+        ph_dns_warmup();
+    return rc;
+}
+
 static int seal_and_start(struct ph_worker *w)
 {
     struct ph_seal seal = { .needs = w->is_transport ? w->transport.ops->needs : w->is_builtin ? "queue-owner private" : w->service.ops->needs };
@@ -74,6 +86,8 @@ static int seal_and_start(struct ph_worker *w)
         return rc;
     if (!seal.needs)
         seal.needs = "";
+    if (ph_needs(seal.needs, "network") && (rc = open_dns(w)) < 0)
+        return rc;
     if (w->def->sandbox != 0 && (rc = ph_seal(&seal)) < 0)
         return rc;
     if ((rc = ph_conf_get_i64(w->conf, "disk_threads", &threads)) < 0)
