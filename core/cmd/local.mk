@@ -37,7 +37,8 @@ core_cmd_postlog_LDADD = $(SMALL_LIBS)
 dist_man_MANS += man/postconf.1 man/master.yaml.5 man/sendmail.1 man/postdrop.1 man/postlog.1
 
 sbin_PROGRAMS += core/cmd/postqueue
-core_cmd_postqueue_SOURCES = $(COMMON) core/cmd/postqueue.c core/cmd/listing.c core/cmd/listing.h \
+core_cmd_postqueue_SOURCES = $(COMMON) core/cmd/postqueue.c core/cmd/postqueue.h core/cmd/postqueue_direct.c \
+	core/cmd/listing.c core/cmd/listing.h \
 	core/cmd/queue_client.c core/cmd/queue_client.h core/cmd/setgid.c core/cmd/setgid.h
 core_cmd_postqueue_LDADD = core/queue/libqueue.la $(SMALL_LIBS)
 

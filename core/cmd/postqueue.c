@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <posthorn/address.h>
 #include <posthorn/error.h>
-#include "core/cmd/listing.h"
+#include "core/cmd/postqueue.h"
 #include "core/cmd/queue_client.h"
 #include "core/cmd/setgid.h"
 #include "core/queue/id.h"
@@ -93,9 +93,15 @@ static void show(struct postqueue *p)
     l.null_sender = ph_conf_value(p->conf, p->scope, "empty_address_recipient");
     if ((rc = ph_queue_client_dial(p->scope, p->conf, "showq", &io)) == PH_PERM)
         ph_cmd_fatal("%s", ph_error());
-    if (rc < 0)
+    if (rc == 0) {
+        read_listing(p, io, &l);
+    } else if (getuid() == 0) {
+        ph_cmd_warn("Mail system is down -- accessing queue directly");
+        if (postqueue_direct(p->scope, p->conf, &l) < 0)
+            ph_cmd_fatal("%s", ph_error());
+    } else {
         ph_cmd_fatal("Queue report unavailable - mail system is down");
-    read_listing(p, io, &l);
+    }
     check_output(&l);
 }
 
