@@ -25,7 +25,7 @@ const struct ph_param cleanup_rows[CLEANUP_ROWS] = {
     PH_P_BOOL(ST, add_missing, "always_add_missing_headers", "no", "Add Message-Id:, Date: and From: to remote mail too."),
     PH_P_BOOL(ST, original, "enable_original_recipient", "yes", "Keep the recipient address as it was before aliasing."),
     PH_P_BOOL(ST, replace_stray, "cleanup_replace_stray_cr_lf", "yes", "Replace CR and LF that are no line end by a blank."),
-    PH_P_BOOL(ST, append_domain, "append_dot_mydomain", "no", "Complete user@host to user@host.$mydomain."),
+    PH_P_BOOL(ST, append_domain, "append_dot_mydomain", "${{$compatibility_level} <level {1} ? {yes} : {no}}", "Complete user@host to user@host.$mydomain."),
     PH_P_BOOL(ST, detect_8bit, "detect_8bit_encoding_header", "yes", "Take Content-Transfer-Encoding: 8bit for a request for 8BITMIME."),
 };
 #undef ST

@@ -34,6 +34,8 @@ ph_str rewrite_address(const struct rewriter *w, struct ph_scope *s, ph_str addr
 
     if (a.n == 0 || ph_str_eq(a, PH_STR("@")))
         return PH_STR("");
+    if (a.n > REWRITE_ADDRESS_MAX)
+        return a;                  /* resolve calls it an error */
     if (ph_str_find(a, '@') < 0) {
         if (w->p.swap_bang && (at = ph_str_find(a, '!')) > 0)
             a = ph_str_printf(s, "%.*s@%.*s", PH_FMT(ph_str_from(a, (size_t)at + 1)), PH_FMT(ph_str_first(a, (size_t)at)));

@@ -6,3 +6,8 @@ plugin_LTLIBRARIES += plugins/service/rewrite/service_rewrite.la
 plugins_service_rewrite_service_rewrite_la_SOURCES = $(REWRITE_SOURCES)
 plugins_service_rewrite_service_rewrite_la_LDFLAGS = $(PLUGIN_LDFLAGS)
 plugins_service_rewrite_service_rewrite_la_LIBADD = $(PLUGIN_LIBADD)
+
+check_PROGRAMS += t/plugin/rewrite.t
+t_plugin_rewrite_t_SOURCES = t/plugin/rewrite.c $(REWRITE_SOURCES)
+t_plugin_rewrite_t_CFLAGS = $(AM_CFLAGS) -DTEST_BUILD_DIR='"$(abs_top_builddir)"'
+t_plugin_rewrite_t_LDADD = core/libposthorn.la

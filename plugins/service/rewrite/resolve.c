@@ -6,6 +6,7 @@
  * a temporary failure, never "not in the list". */
 #include <posthorn/address.h>
 #include <posthorn/error.h>
+#include <posthorn/log.h>
 #include "rewrite.h"
 
 /* 1 ours, 0 not, negative: could not look. */
@@ -63,42 +64,53 @@ struct parts {
     const char *error;
 };
 
-/* 0, or negative.  Each turn shortens the address or ends, so that its length
- * bounds the loop. */
+/* A domain of ours in front of a is taken off: 1 and it was, 0 it is another's. */
+static int strip_local(struct rewriter *w, struct parts *out, ph_str *a, ph_str *ours)
+{
+    int rc = is_local(w, out->domain);
+
+    if (rc > 0) {
+        *ours = out->domain;
+        *a = out->local;
+    }
+    return rc;
+}
+
+/* 0, or negative.  Each turn but one (our own name appended) shortens the
+ * address or turns one operator, so that its length bounds the loop. */
 static int take_apart(struct rewriter *w, struct ph_scope *s, ph_str address, struct parts *out)
 {
-    ph_str a = address, ours = w->p.myhostname;
-    int found_local = 0;
+    ph_str a = address, ours = PH_STR("");
+    int rc;
 
     *out = (struct parts){ 0 };
-    for (size_t turn = 0; turn < address.n + 100; turn++) {
+    for (size_t turn = 0; turn < 2 * address.n + 100; turn++) {
         if (ph_str_find(a, '@') < 0) {
             if (turn_operator(w, s, &a))
                 continue;
-            *out = (struct parts){ .local = a, .domain = ours, .is_local = 1 };
-            return 0;
+            if (ours.n) {
+                *out = (struct parts){ .local = a, .domain = ours, .is_local = 1 };
+                return 0;
+            }
+            a = ph_str_printf(s, "%.*s@%.*s", PH_FMT(a), PH_FMT(w->p.myhostname));
         }
         ph_address_split(a, &out->local, &out->domain);
         if (out->domain.n > 1 && ph_str_ends(out->domain, PH_STR(".")))
             out->domain.n--;
         if (out->domain.n == 0) {
-            if (!w->p.null_domain && !found_local) {
+            if (!w->p.null_domain && !ours.n) {
                 out->error = "missing domain name";
                 return 0;
             }
             a = out->local;
             continue;
         }
-        int rc = is_local(w, out->domain);
-        if (rc < 0)
+        if ((rc = strip_local(w, out, &a, &ours)) < 0)
             return rc;
         if (!rc) {
             out->error = check_domain(w, s, &out->domain);
             return 0;
         }
-        found_local = 1;
-        ours = out->domain;
-        a = out->local;
     }
     out->error = "routing loop in the address";
     return 0;
@@ -187,6 +199,19 @@ static int route_remote(struct rewriter *w, struct ph_scope *s, ph_str sender, p
     return route_default(w, s, sender, r);
 }
 
+/* A domain in two final classes: the first one holds, and the administrator
+ * should know.  A list that cannot be asked here decides nothing. */
+static void warn_of_two(struct rewriter *w, ph_str domain)
+{
+    const char *also = ph_match(w->alias_domains, domain, PH_STR("")) == PH_FOUND ? "virtual_alias_domains" :
+                       ph_match(w->mailbox_domains, domain, PH_STR("")) == PH_FOUND ? "virtual_mailbox_domains" : NULL;
+
+    if (also && !w->warned_of_two) {
+        w->warned_of_two = 1;
+        ph_log_warn("do not list domain %.*s in BOTH mydestination and %s", PH_FMT(domain), also);
+    }
+}
+
 /* The keys of transport(5): the address, the domain, its parents, "*". */
 static int find_transport(struct rewriter *w, struct ph_scope *s, ph_str recipient, ph_str domain, ph_str *val)
 {
@@ -244,8 +269,8 @@ static int check_moved(struct rewriter *w, struct ph_scope *s, struct resolved *
 
 int rewrite_resolve(struct rewriter *w, struct ph_scope *s, ph_str sender, ph_str address, struct resolved *r)
 {
-    struct parts parts;
-    int rc = take_apart(w, s, address, &parts);
+    struct parts parts = { .error = "address is too long" };
+    int rc = address.n > REWRITE_ADDRESS_MAX ? 0 : take_apart(w, s, address, &parts);
 
     if (rc < 0)
         return rc;
@@ -262,6 +287,7 @@ int rewrite_resolve(struct rewriter *w, struct ph_scope *s, ph_str sender, ph_st
     if (parts.is_local) {
         r->class_ = "local";
         r->nexthop = parts.domain;
+        warn_of_two(w, parts.domain);
         set_transport(r, w->p.local_transport);
     } else if ((rc = route_remote(w, s, sender, parts.domain, r)) < 0) {
         return rc;

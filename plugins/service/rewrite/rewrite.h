@@ -26,9 +26,12 @@ struct rewriter {
     struct ph_maps *transport_maps, *sender_relayhost, *sender_transport, *relocated;
     struct ph_ip *own;             /* addresses of our interfaces and proxies */
     size_t own_count;
+    int32_t warned_of_two;         /* said once that a domain has two classes */
     int32_t parents_directly;      /* transport_maps: example.com matches sub.example.com */
 };
 
+/* Longer ones are no addresses (RFC 5321 4.5.3.1: 64 + 1 + 255; others allow more). */
+#define REWRITE_ADDRESS_MAX 4096u
 #define REWRITE_ROWS 31            /* known to the descriptor, which must be constant */
 extern const struct ph_param rewrite_rows[REWRITE_ROWS];
 

@@ -1,5 +1,6 @@
 /* setup: parameters, lists and our own addresses. */
 #include <ifaddrs.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -22,7 +23,7 @@ const struct ph_param rewrite_rows[REWRITE_ROWS] = {
     PH_P_STR(ST, proxy_interfaces, "proxy_interfaces", "", "Addresses on which we receive mail by way of a proxy."),
     PH_P_STR(ST, alias_domains, "virtual_alias_domains", "$virtual_alias_maps", "Domains whose every address is an alias."),
     PH_P_STR(ST, mailbox_domains, "virtual_mailbox_domains", "$virtual_mailbox_maps", "Domains delivered through virtual_transport."),
-    PH_P_STR(ST, relay_domains, "relay_domains", "", "Domains relayed for anybody."),
+    PH_P_STR(ST, relay_domains, "relay_domains", "${{$compatibility_level} <level {2} ? {$mydestination} : {}}", "Domains relayed for anybody."),
     PH_P_STR1(ST, local_transport, "local_transport", "local:$myhostname", "Transport of mydestination."),
     PH_P_STR1(ST, virtual_transport, "virtual_transport", "virtual", "Transport of virtual_mailbox_domains."),
     PH_P_STR1(ST, relay_transport, "relay_transport", "relay", "Transport of relay_domains."),
@@ -35,7 +36,7 @@ const struct ph_param rewrite_rows[REWRITE_ROWS] = {
     PH_P_STR1(ST, null_transport_key, "empty_address_default_transport_maps_lookup_key", "<>", "Key of the null sender in sender_dependent_default_transport_maps."),
     PH_P_STR(ST, relocated_maps, "relocated_maps", "", "Tables of users that moved."),
     PH_P_BOOL(ST, append_origin, "append_at_myorigin", "yes", "Complete user to user@$myorigin."),
-    PH_P_BOOL(ST, append_domain, "append_dot_mydomain", "no", "Complete user@host to user@host.$mydomain."),
+    PH_P_BOOL(ST, append_domain, "append_dot_mydomain", "${{$compatibility_level} <level {1} ? {yes} : {no}}", "Complete user@host to user@host.$mydomain."),
     PH_P_BOOL(ST, swap_bang, "swap_bangpath", "yes", "Turn site!user into user@site."),
     PH_P_BOOL(ST, percent, "allow_percent_hack", "yes", "Turn user%domain into user@domain."),
     PH_P_BOOL(ST, null_domain, "resolve_null_domain", "no", "Take user@ for user instead of refusing it."),
@@ -78,19 +79,40 @@ static int is_loopback(const struct ph_ip *ip)
     return ip->family == 4 ? ip->bytes[0] == 127 : memcmp(ip->bytes, v6, 16) == 0;
 }
 
+/* The addresses of one interface or proxy that is named, by number or by name. */
+static int add_named(struct rewriter *w, ph_str word)
+{
+    struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM }, *all = NULL;
+    struct ph_ip ip;
+
+    if (ph_ip_parse(word, &ip)) {
+        add_own(w, &ip);
+        return 0;
+    }
+    int err = getaddrinfo(ph_cstr_dup(w->scope, word), NULL, &hints, &all);
+    if (err)
+        return ph_fail(PH_TEMP, "%.*s: %s", PH_FMT(word), gai_strerror(err));
+    for (struct addrinfo *i = all; i; i = i->ai_next)
+        if (from_sockaddr(i->ai_addr, &ip))
+            add_own(w, &ip);
+    freeaddrinfo(all);
+    return 0;
+}
+
 /* all, loopback-only, or the addresses that are named. */
 static int own_interfaces(struct rewriter *w)
 {
     ph_str list = w->p.inet_interfaces, word;
     struct ifaddrs *all = NULL;
     struct ph_ip ip;
+    int rc;
 
     while ((word = ph_str_list(&list)).n) {
         int loop = ph_str_eq_nocase(word, PH_STR("loopback-only"));
 
         if (!loop && !ph_str_eq_nocase(word, PH_STR("all"))) {
-            if (ph_ip_parse(word, &ip))
-                add_own(w, &ip);
+            if ((rc = add_named(w, word)) < 0)
+                return ph_wrap(rc, "inet_interfaces");
             continue;
         }
         if (getifaddrs(&all) < 0)
@@ -102,8 +124,8 @@ static int own_interfaces(struct rewriter *w)
     }
     list = w->p.proxy_interfaces;
     while ((word = ph_str_list(&list)).n)
-        if (ph_ip_parse(word, &ip))
-            add_own(w, &ip);
+        if ((rc = add_named(w, word)) < 0)
+            return ph_wrap(rc, "proxy_interfaces");
     return 0;
 }
 
