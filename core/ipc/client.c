@@ -11,6 +11,7 @@
 #include "core/ipc/client.h"
 
 #define POOL_MAX 16u               /* idle connections kept per service */
+#define AGE_MAX_MS 30000           /* a service that was replaced by a reload is left after this */
 #define STREAM_BYTES 16384u
 
 struct inline_service {
@@ -29,6 +30,7 @@ struct conn {
     struct ph_list node;
     struct ph_scope *scope;
     struct ph_stream *io;
+    int64_t born;
 };
 
 /* One per process: services are looked up by name anywhere in it. */
@@ -151,7 +153,7 @@ static struct conn *take_idle(struct pool *p)
 
         ph_list_remove(&c->node);
         p->n--;
-        if (!ph_stream_is_stale(c->io))
+        if (!ph_stream_is_stale(c->io) && ph_now_ms() - c->born < AGE_MAX_MS)
             return c;
         conn_free(c);
     }
@@ -164,6 +166,7 @@ static int dial_conn(const char *name, struct conn **out)
     struct conn *c = ph_new(s, struct conn);
 
     c->scope = s;
+    c->born = ph_now_ms();
     ph_list_init(&c->node);
     int rc = ph_service_dial(s, name, &c->io);
     if (rc < 0) {

@@ -4,6 +4,7 @@
  * room in its window.  Each connection has a task that reads answers and one
  * that writes requests; what is there is written in one go. */
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <posthorn/net.h>
 #include "core/ipc/message.h"
@@ -368,7 +369,9 @@ static void conn_task(void *arg)
     if (rc >= 0) {
         conn_serve(c, s);
     } else if (rc != PH_CANCEL && l->conn_count == 1) {
-        ph_log_warn("connect to transport private/%.*s: %s", PH_FMT(l->name), ph_error());
+        const char *why = strrchr(ph_error(), ':');        /* without the path */
+
+        ph_log_warn("connect to transport private/%.*s: %s", PH_FMT(l->name), why ? why + 2 : ph_error());
         lane_down(l);
     }
     l->conn_count--;

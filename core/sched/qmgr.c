@@ -4,6 +4,7 @@
 #include <sys/un.h>
 #include <posthorn/client.h>
 #include "core/conf/conf.h"
+#include "core/ipc/client.h"
 #include "core/sched/qmgr_priv.h"
 
 #define RESOLVERS 4u
@@ -120,6 +121,7 @@ int ph_qmgr_reload(struct ph_service *v, struct ph_conf *conf)
     q->conf = conf;
     q->p = p;
     ph_resolve_forget(q);
+    ph_client_forget();            /* rewrite and bounce are replaced */
     ph_sched_dead_max(q->sched, (size_t)p.recipient_limit);
     ph_sched_reconfigure(q->sched);
     ph_sched_forget(q->sched);

@@ -5,6 +5,7 @@
 #include <posthorn/clock.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
+#include "core/run/log.h"
 #include "core/worker/agent_priv.h"
 
 static const struct ph_param rows[] = {
@@ -144,6 +145,7 @@ static int send_done(struct conn *c)
         drop_reader(v);
         rc = put_outcomes(c->io, v);
     }
+    ph_log_flush();                /* our lines before qmgr's "removed" */
     if (rc >= 0)
         rc = ph_stream_flush(c->io);
     for (struct ph_list *n; (n = ph_list_shift(&sent)); ) {
