@@ -30,15 +30,25 @@ static int note(struct message *m, int rc)
     return 0;
 }
 
+/* One line end behind what is kept: two would end the header section here. */
+static void end_cut_header(struct ph_buf *b)
+{
+    size_t n = b->max - 2 < b->n ? b->max - 2 : b->n;
+
+    while (n && (b->p[n - 1] == '\r' || b->p[n - 1] == '\n'))
+        n--;
+    ph_buf_truncate(b, n);
+    b->full = 0;
+    ph_buf_puts(b, "\r\n");
+}
+
 static int flush_header(struct message *m)
 {
     int rc = 0;
 
     if (m->header.n && m->error == CLEAN_OK) {
-        if (m->header_cut) {
-            ph_buf_truncate(&m->header, m->header.max - 2);
-            ph_buf_puts(&m->header, "\r\n");
-        }
+        if (m->header_cut)
+            end_cut_header(&m->header);
         rc = header_add(m, ph_buf_view(&m->header));
     }
     ph_buf_reset(&m->header);
@@ -166,7 +176,7 @@ static int add_clean(struct message *m, ph_str bytes)
 }
 
 /* The first CR without LF behind it, or LF without CR before it; n when none.
- * prev_cr: the byte before bytes was a CR (which is not yet passed on). */
+ * The last byte is no CR: the caller keeps that back. */
 static size_t find_stray(ph_str b)
 {
     size_t at = 0;
@@ -176,7 +186,7 @@ static size_t find_stray(ph_str b)
         size_t end = lf ? (size_t)(lf - b.p) : b.n;
         const char *cr = memchr(b.p + at, '\r', end - at);
 
-        if (cr && (size_t)(cr - b.p) + 1 != end)
+        if (cr && (!lf || (size_t)(cr - b.p) + 1 != end))
             return (size_t)(cr - b.p);
         if (lf && !cr)
             return end;

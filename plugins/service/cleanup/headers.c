@@ -1,7 +1,7 @@
 /* headers: what each header means to us, and the ones that are missing.
  *
- * A header that we do not drop goes out byte for byte as it came: signatures
- * of others cover it. */
+ * A header that we do not drop goes out byte for byte as it came (but for a
+ * blank before its colon): signatures of others cover it. */
 #include <posthorn/address.h>
 #include <posthorn/clock.h>
 #include <posthorn/date.h>
@@ -61,6 +61,16 @@ static ph_str value_for_log(struct message *m, ph_str raw)
     return ph_str_first(v, 1000);
 }
 
+/* "Name :" leaves as "Name:": readers disagree about what the blank means. */
+static int put_header(struct message *m, ph_str raw, ph_str name)
+{
+    if (raw.p[name.n] == ':')
+        return ph_intake_write(m->intake, raw);
+    int rc = ph_intake_write(m->intake, name);
+
+    return rc < 0 ? rc : ph_intake_write(m->intake, ph_str_from(raw, (size_t)ph_str_find(raw, ':')));
+}
+
 int header_add(struct message *m, ph_str raw)
 {
     ph_str name;
@@ -82,7 +92,7 @@ int header_add(struct message *m, ph_str raw)
         if (ph_str_eq_nocase(how, PH_STR("8bit")) || ph_str_eq_nocase(how, PH_STR("binary")))
             m->facts |= PH_FACT_BODY_8BIT;
     }
-    return is_dropped(m, name) ? 0 : ph_intake_write(m->intake, raw);
+    return is_dropped(m, name) ? 0 : put_header(m, raw, name);
 }
 
 /* RFC 5322 3.2.3: a phrase of atoms and blanks needs no quoting. */

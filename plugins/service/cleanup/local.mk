@@ -6,3 +6,9 @@ plugin_LTLIBRARIES += plugins/service/cleanup/service_cleanup.la
 plugins_service_cleanup_service_cleanup_la_SOURCES = $(CLEANUP_SOURCES)
 plugins_service_cleanup_service_cleanup_la_LDFLAGS = $(PLUGIN_LDFLAGS)
 plugins_service_cleanup_service_cleanup_la_LIBADD = $(PLUGIN_LIBADD)
+
+# The test stands in for the queue and for rewrite.
+check_PROGRAMS += t/plugin/cleanup.t
+t_plugin_cleanup_t_SOURCES = t/plugin/cleanup.c $(CLEANUP_SOURCES)
+t_plugin_cleanup_t_CFLAGS = $(AM_CFLAGS)
+t_plugin_cleanup_t_LDADD = core/libposthorn.la

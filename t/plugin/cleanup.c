@@ -1,0 +1,485 @@
+/* t/plugin/cleanup.c: the cleanup service over a memory stream.  The queue and
+ * the rewrite service are stood in for: what would be queued is kept as text. */
+#include "t/unit/tap.h"
+#include <unistd.h>
+#include <posthorn/client.h>
+#include <posthorn/error.h>
+#include <posthorn/intake.h>
+#include <posthorn/service.h>
+#include "core/conf/conf.h"
+#include "core/run/log.h"
+#include "core/run/loop.h"
+#include "plugins/service/cleanup/cleanup.h"
+
+extern const struct ph_service_plugin service_cleanup_LTX_ph_plugin;
+
+#define ID "4XyZ0123456789z"
+
+/* The queue: one message at a time. */
+struct ph_intake { int in_body, attrs; uint32_t rcpts; };
+
+static struct {
+    char content[400000];
+    size_t n, header_n;
+    char sender[300], rcpts[2000], attrs[2000];
+    uint32_t facts;
+    int begun, committed, ended, commits;
+    int fail_begin, fail_commit, fail_rewrite;
+    size_t limit;
+} queue;
+
+static void end_intake(void *arg PH_UNUSED) { queue.ended++; }
+
+int ph_intake_begin(struct ph_scope *s, uint32_t who PH_UNUSED, struct ph_intake **q)
+{
+    if (queue.fail_begin)
+        return ph_fail(PH_TEMP, "no slot");
+    queue.n = queue.header_n = 0;
+    queue.sender[0] = queue.rcpts[0] = queue.attrs[0] = 0;
+    queue.committed = 0;
+    queue.begun++;
+    *q = ph_new(s, struct ph_intake);
+    ph_defer(s, end_intake, NULL);
+    return 0;
+}
+
+ph_str ph_intake_id(const struct ph_intake *q PH_UNUSED) { return PH_STR(ID); }
+uint64_t ph_intake_bytes(const struct ph_intake *q PH_UNUSED) { return queue.n; }
+uint32_t ph_intake_recipients(const struct ph_intake *q) { return q->rcpts; }
+void ph_intake_facts(struct ph_intake *q PH_UNUSED, uint32_t facts) { queue.facts = facts; }
+
+int ph_intake_write(struct ph_intake *q PH_UNUSED, ph_str bytes)
+{
+    if (queue.limit && queue.n + bytes.n > queue.limit)
+        return ph_fail(PH_PERM, "message size exceeds the limit");
+    if (queue.n + bytes.n > sizeof queue.content)
+        return ph_fail(PH_TEMP, "no space");
+    memcpy(queue.content + queue.n, bytes.p, bytes.n);
+    queue.n += bytes.n;
+    return 0;
+}
+
+int ph_intake_body(struct ph_intake *q)
+{
+    if (q->in_body)
+        return 0;
+    q->in_body = 1;
+    queue.header_n = queue.n;
+    return ph_intake_write(q, PH_STR("\r\n"));
+}
+
+void ph_intake_sender(struct ph_intake *q PH_UNUSED, ph_str a) { snprintf(queue.sender, sizeof queue.sender, "%.*s", PH_FMT(a)); }
+
+int ph_intake_recipient(struct ph_intake *q, ph_str address, ph_str original, ph_str orcpt PH_UNUSED, ph_str notify)
+{
+    size_t n = strlen(queue.rcpts);
+
+    q->rcpts++;
+    snprintf(queue.rcpts + n, sizeof queue.rcpts - n, "%.*s(%.*s%s%.*s) ", PH_FMT(address), PH_FMT(original), notify.n ? "," : "", PH_FMT(notify));
+    return 0;
+}
+
+int ph_intake_attr(struct ph_intake *q PH_UNUSED, const char *name, ph_str value)
+{
+    size_t n = strlen(queue.attrs);
+
+    snprintf(queue.attrs + n, sizeof queue.attrs - n, "%s=%.*s ", name, PH_FMT(value));
+    return 0;
+}
+
+int ph_intake_commit(struct ph_intake *q PH_UNUSED)
+{
+    if (queue.fail_commit)
+        return ph_fail(queue.fail_commit, "fdatasync: Input/output error");
+    queue.committed = 1;
+    queue.commits++;
+    return 0;
+}
+
+/* The rewrite service. */
+int ph_service_call(struct ph_scope *s, const char *name PH_UNUSED, const struct ph_frame *request, struct ph_frame **reply)
+{
+    struct ph_frame *f = ph_frame_new(s);
+
+    if (queue.fail_rewrite)
+        return ph_fail(PH_TEMP, "rewrite is not there");
+    ph_frame_cstr(f, "status", "ok");
+    ph_frame_str(f, "address", ph_str_printf(s, "%.*s@origin.example", PH_FMT(ph_frame_value(request, "address"))));
+    *reply = f;
+    return 0;
+}
+
+/* One session. */
+struct session {
+    struct ph_scope *s, *far;
+    struct ph_service v;
+    struct ph_stream *io, *other;
+    struct ph_group *g;
+    int rc;
+};
+
+static void serve(void *arg)
+{
+    struct session *x = arg;
+    struct ph_peer peer = { .size = sizeof peer, .inline_ = 1 };
+
+    x->rc = service_cleanup_LTX_ph_plugin.serve(&x->v, x->far, x->other, &peer);
+    ph_scope_free(x->far);         /* as the worker ends a session */
+}
+
+static struct session *session_start(struct ph_scope *s, const char *more)
+{
+    struct session *x = ph_new(s, struct session);
+    ph_str text = ph_str_printf(s, "myhostname = mx.test\nmyorigin = origin.example\ncompatibility_level = 3.11\n%s\n", more);
+
+    x->s = s;
+    x->far = ph_scope_new(s);
+    ph_conf_register(cleanup_rows, CLEANUP_ROWS, sizeof *cleanup_rows);
+    x->v = (struct ph_service){ .scope = s, .ops = &service_cleanup_LTX_ph_plugin, .name = "cleanup" };
+    if (ph_conf_parse(s, "/tmp", "main.cf", text, &x->v.conf) < 0 || service_cleanup_LTX_ph_plugin.open(&x->v) < 0) {
+        printf("Bail out! %s\n", ph_error());
+        exit(1);
+    }
+    ph_stream_pair(s, x->far, 0, &x->io, &x->other);
+    x->g = ph_group_new(s);
+    ph_spawn(x->g, "cleanup", serve, x);
+    return x;
+}
+
+static void session_end(struct session *x)
+{
+    ph_stream_close(x->io);
+    ph_group_wait(x->g, PH_FOREVER);
+}
+
+static struct ph_frame *receive(struct session *x)
+{
+    struct ph_frame *f;
+
+    return ph_stream_flush(x->io) == 0 && ph_frame_recv(x->io, x->s, 0, &f) == 1 ? f : ph_frame_new(x->s);
+}
+
+static void send_frame(struct session *x, const char *const *pairs)
+{
+    struct ph_frame *f = ph_frame_new(x->s);
+
+    for (; pairs[0]; pairs += 2)
+        ph_frame_cstr(f, pairs[0], pairs[1]);
+    ph_frame_send(x->io, f);
+}
+#define SEND(x, ...) send_frame(x, (const char *const[]){ __VA_ARGS__, NULL })
+
+static ph_str begin(struct session *x, const char *context, const char *sender, const char *flags)
+{
+    SEND(x, "op", "begin", "who", "net", "context", context, "sender", sender, "flags", flags, "client_name", "c.test", "full_name", "A. Sender");
+    return ph_frame_value(receive(x), "status");
+}
+
+static void send_content(struct session *x, ph_str text, size_t step)
+{
+    for (; text.n; text = ph_str_from(text, step)) {
+        ph_str piece = ph_str_first(text, step);
+        struct ph_frame *f = ph_frame_new(x->s);
+
+        ph_frame_cstr(f, "op", "content");
+        ph_frame_u64(f, "bytes", piece.n);
+        ph_frame_send(x->io, f);
+        ph_stream_str(x->io, piece);
+        ph_stream_flush(x->io);
+    }
+}
+
+static struct ph_frame *end(struct session *x)
+{
+    SEND(x, "op", "end", "facts", "0");
+    return receive(x);
+}
+
+/* One whole message; the reply's text. */
+static ph_str pass(struct session *x, const char *context, const char *sender, ph_str content, size_t step)
+{
+    begin(x, context, sender, "");
+    SEND(x, "op", "rcpt", "address", "r@there.test", "original", "r@there.test");
+    send_content(x, content, step);
+    return ph_frame_value(end(x), "reply");
+}
+
+static ph_str queued(void) { return (ph_str){ queue.content, queue.n }; }
+
+#define FULL "Received: x\r\nFrom: a@b\r\nMessage-ID: <1@b>\r\nDate: now\r\n"
+#define MISSING_REMOTE "Received: x\r\nSubject: s\r\n"
+
+/* conf, context, content in, content out.  DATE stands for the date we add. */
+static const struct { const char *name, *conf, *context, *in, *out; } cases[] = {
+    { "nothing is missing", "", "local", FULL "\r\nbody\r\n", FULL "\r\nbody\r\n" },
+    { "remote mail stays as it is", "", "remote", MISSING_REMOTE "\r\nbody\r\n", MISSING_REMOTE "\r\nbody\r\n" },
+    { "odd spelling stays", "", "remote", "subJECT:x\r\nX:\r\n\ty\r\n  z\r\n\r\nb", "subJECT:x\r\nX:\r\n\ty\r\n  z\r\n\r\nb" },
+    { "a blank before the colon goes", "", "remote", "Name \t: x\r\n y\r\n\r\n", "Name: x\r\n y\r\n\r\n" },
+    { "local mail is completed, behind its headers", "", "local", "Received: x\r\nSubject: s\r\n\r\nb\r\n",
+      "Received: x\r\nSubject: s\r\nMessage-Id: <" ID "@mx.test>\r\nDate: DATE\r\nFrom: \"A. Sender\" <s@here.test>\r\n\r\nb\r\n" },
+    { "remote mail too when asked", "always_add_missing_headers = yes", "remote", "Date: d\r\nFrom: f\r\n\r\n",
+      "Date: d\r\nFrom: f\r\nMessage-Id: <" ID "@mx.test>\r\n\r\n" },
+    { "the old form of From", "header_from_format = obsolete", "local", "Date: d\r\nMessage-Id: <x>\r\n\r\n",
+      "Date: d\r\nMessage-Id: <x>\r\nFrom: s@here.test (\"A. Sender\")\r\n\r\n" },
+    { "a resent message gets Resent- headers", "", "local", FULL "Resent-To: x\r\n\r\n",
+      FULL "Resent-To: x\r\nResent-Message-Id: <" ID "@mx.test>\r\nResent-Date: DATE\r\nResent-From: \"A. Sender\" <s@here.test>\r\n\r\n" },
+    { "no recipient header", "undisclosed_recipients_header = To: undisclosed-recipients:;", "local", FULL "\r\n",
+      FULL "To: undisclosed-recipients:;\r\n\r\n" },
+    { "some headers are dropped, with their lines", "", "remote", "Bcc: a,\r\n b\r\nSubject: s\r\nReturn-Path: <x>\r\nCONTENT-LENGTH: 1\r\n\r\nbcc: b\r\n",
+      "Subject: s\r\n\r\nbcc: b\r\n" },
+    { "which ones is chosen", "message_drop_headers = x-secret", "remote", "Bcc: a\r\nX-Secret: s\r\n\r\n", "Bcc: a\r\n\r\n" },
+    { "a line that is no header begins the body", "", "remote", "Subject: s\r\nno header\r\nmore\r\n", "Subject: s\r\n\r\nno header\r\nmore\r\n" },
+    { "a message that starts with its body", "", "remote", " folded\r\nb\r\n", "\r\n folded\r\nb\r\n" },
+    { "an empty message", "", "remote", "", "\r\n" },
+    { "headers without an end", "", "remote", "Subject: s\r\n", "Subject: s\r\n\r\n" },
+    { "the last header line is cut", "", "remote", "Subject: s", "Subject: s\r\n" },
+    { "stray CR and LF become blanks", "", "remote", "Subject: a\rb\r\n\r\nx\ny\rz\r\r\n\n.\r\n\r", "Subject: a b\r\n\r\nx y z \r\n .\r\n " },
+    { "an LF alone ends no header section", "", "remote", "A: b\r\n\nC: d\r\n\r\n", "A: b\r\n C: d\r\n\r\n" },
+    { "stray ones stay when asked", "cleanup_replace_stray_cr_lf = no", "remote", "A: b\r\n\r\nx\ry\nz\r\n", "A: b\r\n\r\nx\ry\nz\r\n" },
+    { "a header is cut at its limit", "header_size_limit = 100", "remote",
+      "Long: 56789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890\r\nB: c\r\n\r\nb\r\n",
+      "Long: 56789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456\r\nB: c\r\n\r\nb\r\n" },
+    { "also when it is folded, and at a line end", "header_size_limit = 100", "remote",
+      "Long: 567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234\r\n more and more\r\nB: c\r\n\r\nb\r\n",
+      "Long: 567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234\r\nB: c\r\n\r\nb\r\n" },
+};
+
+/* Replace the date that was added, which no table can know. */
+static ph_str without_date(struct ph_scope *s, ph_str text)
+{
+    ptrdiff_t at = ph_str_search(text, PH_STR("Date: "));
+    ptrdiff_t end_at = at < 0 ? -1 : ph_str_search(ph_str_from(text, (size_t)at), PH_STR("\r\n"));
+
+    if (at < 0 || ph_str_search(ph_str_from(text, (size_t)at), PH_STR("+")) < 0)
+        return text;
+    return ph_str_printf(s, "%.*sDate: DATE%.*s", PH_FMT(ph_str_first(text, (size_t)at)), PH_FMT(ph_str_from(text, (size_t)(at + end_at))));
+}
+
+/* Each content at every size of piece: where the network cuts must not matter. */
+static void test_content(void)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t n = strlen(cases[i].in);
+
+        for (size_t step = 1; step <= n + 1; step += n > 60 && step > 3 ? 17 : 1) {
+            PH_SCOPED(s, NULL);
+            struct session *x = session_start(s, cases[i].conf);
+            ph_str reply = pass(x, cases[i].context, "s@here.test", ph_cstr(cases[i].in), step);
+            /* A resent message has both dates; the one we add is the second. */
+            ph_str got = queued(), head = PH_STR("");
+            ptrdiff_t resent = ph_str_search(got, PH_STR("Resent-Date: "));
+
+            if (resent >= 0) {
+                head = ph_str_first(got, (size_t)resent);
+                got = ph_str_from(got, (size_t)resent);
+            }
+            got = ph_str_printf(s, "%.*s%.*s", PH_FMT(head), PH_FMT(without_date(s, got)));
+            is_bytes(got, cases[i].out, "%s, in pieces of %zu", cases[i].name, step);
+            ok(queue.committed && ph_str_eq(reply, PH_STR("250 2.0.0 Ok: queued as " ID)), "and it is queued");
+            session_end(x);
+        }
+    }
+}
+
+static void test_envelope(void)
+{
+    PH_SCOPED(s, NULL);
+    struct session *x = session_start(s, "always_bcc = copy@here.test");
+
+    is_bytes(begin(x, "remote", "sender", "bcc"), "ok", "begin");
+    SEND(x, "op", "rcpt", "address", "bare", "original", "bare");
+    SEND(x, "op", "rcpt", "address", "r@there.test", "original", "r@there.test", "dsn_notify", "FAILURE");
+    SEND(x, "op", "rcpt", "address", "r@THERE.test", "original", "r@there.test", "dsn_notify", "FAILURE");
+    SEND(x, "op", "rcpt", "address", "r@there.test", "original", "other@there.test");
+    SEND(x, "op", "rcpt", "address", "", "original", "");
+    send_content(x, PH_STR(FULL "\r\n"), 1000);
+    struct ph_frame *r = end(x);
+    is_bytes(ph_frame_value(r, "status"), "ok", "end");
+    is_bytes(ph_frame_value(r, "queue_id"), ID, "the id is told again");
+    is_bytes(ph_cstr(queue.sender), "sender@origin.example", "the sender is completed");
+    is_bytes(ph_cstr(queue.rcpts), "bare@origin.example(bare) r@there.test(,FAILURE) r@there.test(other@there.test) "
+             "MAILER-DAEMON@origin.example() copy@here.test(,NEVER) ", "recipients: completed, once each, with a copy");
+    is_bytes(ph_cstr(queue.attrs), "rewrite_context=remote client_name=c.test full_name=A. Sender ", "attributes are kept");
+    is_bytes(begin(x, "local", "MAILER-DAEMON@origin.example", ""), "ok", "a second message on the same connection");
+    is_bytes(ph_cstr(queue.sender), "", "MAILER-DAEMON is the null sender");
+    SEND(x, "op", "rcpt", "address", "r@there.test", "original", "r@there.test");
+    send_content(x, PH_STR("Subject: s\r\n\r\n"), 1000);
+    is_bytes(ph_frame_value(end(x), "status"), "ok", "is queued");
+    ok(ph_str_search(queued(), PH_STR("\r\nFrom: MAILER-DAEMON\r\n")) > 0, "with From: MAILER-DAEMON");
+    ok(ph_str_search(ph_cstr(queue.rcpts), PH_STR("copy@")) < 0, "and without a copy, which its client did not allow");
+    session_end(x);
+    is_int(x->rc, 0, "the session ends with its client");
+    is_int(queue.begun, queue.ended, "no slot is left taken");
+}
+
+static void test_duplicates(void)
+{
+    PH_SCOPED(s, NULL);
+    struct session *x = session_start(s, "enable_original_recipient = no");
+
+    begin(x, "remote", "s@a", "");
+    for (int i = 0; i < 3; i++)
+        SEND(x, "op", "rcpt", "address", "r@b", "original", i ? "x@b" : "y@b");
+    SEND(x, "op", "rcpt", "address", "R@b", "original", "R@b");
+    send_content(x, PH_STR("A: b\r\n\r\n"), 100);
+    end(x);
+    is_bytes(ph_cstr(queue.rcpts), "r@b(y@b) R@b() ", "by address alone; local parts have a case");
+    session_end(x);
+}
+
+static void test_failures(void)
+{
+    PH_SCOPED(s, NULL);
+    struct session *x = session_start(s, "hopcount_limit = 3");
+    static const char loop[] = "Received: 1\r\nReceived: 2\r\nreceived: 3\r\nReceived: 4\r\n\r\n";
+
+    is_bytes(pass(x, "remote", "s@a.test", PH_STR("Received: 1\r\nReceived: 2\r\nReceived: 3\r\n\r\n"), 100), "250 2.0.0 Ok: queued as " ID, "three hops pass");
+    is_bytes(pass(x, "remote", "s@a.test", ph_cstr(loop), 100), "554 5.4.0 Error: too many hops", "four do not");
+    ok(!queue.committed, "and nothing is queued");
+    queue.limit = 100;
+    ph_str big = { ph_alloc(s, 30000), 30000 };
+    memset((char *)(uintptr_t)big.p, 'x', big.n);
+    is_bytes(pass(x, "remote", "s@a.test", big, 7000), "552 5.3.4 Error: message file too big", "too big is permanent");
+    ok(!queue.committed, "and nothing is queued");
+    queue.limit = 0;
+    queue.fail_commit = PH_TEMP;
+    is_bytes(pass(x, "remote", "s@a.test", PH_STR("A: b\r\n\r\n"), 100), "451 4.3.0 Error: queue file write error", "a failing disk is temporary");
+    queue.fail_commit = 0;
+    begin(x, "remote", "s@a.test", "");
+    send_content(x, PH_STR("A: b\r\n\r\n"), 100);
+    struct ph_frame *r = end(x);
+    is_bytes(ph_frame_value(r, "status"), "perm", "no recipients is permanent");
+    is_bytes(ph_frame_value(r, "reason"), "no recipients", "and says so");
+    queue.fail_rewrite = 1;
+    is_bytes(begin(x, "remote", "bare", ""), "temp", "a sender that cannot be completed");
+    is_bytes(begin(x, "remote", "s@a.test", ""), "ok", "one that need not be");
+    SEND(x, "op", "rcpt", "address", "bare", "original", "bare");
+    send_content(x, PH_STR("A: b\r\n\r\n"), 100);
+    is_bytes(ph_frame_value(end(x), "status"), "temp", "a recipient that cannot be completed is temporary");
+    ok(!queue.committed, "and nothing is queued");
+    queue.fail_rewrite = 0;
+    queue.fail_begin = 1;
+    is_bytes(begin(x, "remote", "s@a.test", ""), "temp", "no slot");
+    queue.fail_begin = 0;
+    is_bytes(pass(x, "remote", "s@a.test", PH_STR("A: b\r\n\r\n"), 100), "250 2.0.0 Ok: queued as " ID, "and the connection still works");
+    session_end(x);
+    is_int(queue.begun, queue.ended, "no slot is left taken");
+}
+
+/* Ways to leave before the end: each time the message never existed. */
+static void test_leaving(void)
+{
+    for (int how = 0; how < 5; how++) {
+        PH_SCOPED(s, NULL);
+        struct session *x = session_start(s, "");
+        int commits = queue.commits;
+
+        if (how > 0)
+            begin(x, "remote", "s@a.test", "");
+        if (how > 1)
+            SEND(x, "op", "rcpt", "address", "r@b.test", "original", "r@b.test");
+        if (how > 2)
+            send_content(x, PH_STR("A: b\r\n\r\nbody"), 5);
+        if (how == 4) {
+            SEND(x, "op", "abort");
+            SEND(x, "op", "end");
+        }
+        ph_stream_flush(x->io);
+        session_end(x);
+        is_int(queue.commits, commits, "leaving at step %d queues nothing", how);
+        is_int(queue.begun, queue.ended, "and gives the slot back");
+    }
+}
+
+static void test_hostile(void)
+{
+    static const char *const first[] = { "rcpt", "content", "end", "nonsense", "" };
+
+    for (size_t i = 0; i < 5; i++) {
+        PH_SCOPED(s, NULL);
+        struct session *x = session_start(s, "");
+
+        SEND(x, "op", first[i]);
+        ph_stream_flush(x->io);
+        ph_group_wait(x->g, PH_FOREVER);
+        is_int(x->rc, PH_PERM, "\"%s\" without a message ends the connection", first[i]);
+        session_end(x);
+    }
+    PH_SCOPED(s, NULL);
+    struct session *x = session_start(s, "");
+    begin(x, "remote", "s@a.test", "");
+    SEND(x, "op", "content");
+    ph_stream_flush(x->io);
+    ph_group_wait(x->g, PH_FOREVER);
+    is_int(x->rc, PH_PERM, "so does content without a length");
+    session_end(x);
+    x = session_start(s, "");
+    begin(x, "remote", "s@a.test", "");
+    SEND(x, "op", "content", "bytes", "18446744073709551615");
+    send_content(x, PH_STR("short"), 5);
+    session_end(x);
+    ok(x->rc == PH_EOF || x->rc == 0, "a length that is never sent is waited for, not allocated");
+}
+
+static void test_configuration(void)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_service v = { .scope = s, .ops = &service_cleanup_LTX_ph_plugin, .name = "cleanup" };
+
+    ph_conf_parse(s, "/tmp", "main.cf", PH_STR("myhostname = mx.test\nnon_empty_end_of_header_action = reject\n"), &v.conf);
+    is_int(service_cleanup_LTX_ph_plugin.open(&v), PH_CONF, "an action that is not built is an error");
+    ok(strstr(ph_error(), "not built yet") != NULL, "that says so");
+}
+
+static char log_path[] = "/tmp/ph-cleanup-XXXXXX";
+
+static ph_str log_text(struct ph_scope *s)
+{
+    char *mem = ph_alloc(s, 1 << 20);
+    FILE *f = fopen(log_path, "r");
+    size_t n = fread(mem, 1, (1 << 20) - 1, f);
+
+    fclose(f);
+    return (ph_str){ mem, n };
+}
+
+static void test_log(void)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_log_options o = { .file = log_path, .service = "cleanup", .host = "mx.test" };
+    struct session *x;
+
+    close(mkstemp(log_path));
+    is_int(ph_log_open(&o), 0, "a log file");
+    x = session_start(s, "virtual_alias_maps = inline:{x=y}");
+    pass(x, "remote", "s@a.test", PH_STR("Message-ID:\r\n  <1@b>\r\n\r\n"), 100);
+    pass(x, "remote", "s@a.test", PH_STR("A: b\r\n\r\n"), 100);
+    begin(x, "remote", "s@a.test", "");
+    session_end(x);
+    ph_str text = log_text(s);
+    ok(ph_str_search(text, PH_STR(": " ID ": message-id=<1@b>\n")) > 0, "message-id is logged, unfolded");
+    ok(ph_str_search(text, PH_STR(": " ID ": message-id=<>\n")) > 0, "also when there is none");
+    ok(ph_str_search(text, PH_STR("removed (canceled)")) > 0, "a message that was given up is logged");
+    ok(ph_str_search(text, PH_STR("warning: virtual_alias_maps = inline:{x=y} has no effect")) > 0, "a setting that does nothing yet is said");
+    ok(ph_str_search(text, PH_STR(" mx postfix/cleanup[")) > 0, "in the form log tools know");
+    unlink(log_path);
+}
+
+static int all(void *arg PH_UNUSED)
+{
+    test_content();
+    test_envelope();
+    test_duplicates();
+    test_failures();
+    test_leaving();
+    test_hostile();
+    test_configuration();
+    test_log();
+    return 0;
+}
+
+int main(void)
+{
+    is_int(ph_run_main(all, NULL), 0, "the loop ends");
+    return done_testing();
+}
