@@ -239,6 +239,8 @@ static int do_end(struct message *m, struct ph_stream *io, const struct ph_frame
         m->facts |= (uint32_t)facts & (PH_FACT_SMTPUTF8 | PH_FACT_BODY_8BIT | PH_FACT_NO_FINAL_EOL);
     if (m->error == CLEAN_OK) {
         ph_intake_facts(m->intake, m->facts);
+        if (ph_str_eq(ph_frame_value(in, "hold"), PH_STR("1")))
+            ph_intake_hold(m->intake);
         if ((rc = ph_intake_commit(m->intake)) < 0) {
             if (rc == PH_CANCEL)
                 return rc;

@@ -16,20 +16,18 @@
 #include <posthorn/service.h>
 #include <posthorn/wire.h>
 
-#define SMTPD_ROWS 58
+#define SMTPD_ROWS 47
 
 struct smtpd_params {
     ph_str banner, myhostname, mail_name, mynetworks, forbidden, noop_commands, discard_ehlo, bare_newline, bare_exclusions, pipelining_exclusions;
-    ph_str client_list, helo_list, sender_list, relay_list, recipient_list, data_list, eod_list, classes, null_key, rewrite_clients, hide_parent;
+    ph_str client_list, helo_list, sender_list, relay_list, recipient_list, data_list, eod_list, classes, null_key, rewrite_clients;
     int64_t timeout, line_limit, rcpt_limit, overshoot, soft_limit, hard_limit, sleep_time, junk_limit, size_limit, minfree, bare_code;
     int64_t reject_code, defer_code, map_reject_code, map_defer_code;
     int32_t helo_required, delay_reject, peername, port_logging, strict_envelopes, no_vrfy, unlisted_rcpt, unlisted_sender, relay_first, forbid_pipelining, soft_bounce,
-        authenticated_header, allow_min_user;
-    ph_str inet_interfaces;
+        allow_min_user;
 };
 
-extern const struct ph_param smtpd_rows[];
-extern const uint32_t smtpd_row_count;
+extern const struct ph_param smtpd_rows[SMTPD_ROWS];
 
 enum list { LIST_CLIENT, LIST_HELO, LIST_SENDER, LIST_RELAY, LIST_RECIPIENT, LIST_DATA, LIST_EOD, LISTS };
 
@@ -60,11 +58,6 @@ struct smtpd_conf {
 
 enum { CMD_HELO, CMD_EHLO, CMD_MAIL, CMD_RCPT, CMD_DATA, CMD_RSET, CMD_NOOP, CMD_VRFY, CMD_QUIT, CMD_HELP, CMD_UNKNOWN, CMDS };
 
-/* A 4xx kept for later: defer_if_permit, defer_if_reject. */
-struct sticky {
-    ph_str permit, reject;         /* replies; empty: not set */
-};
-
 struct transaction {
     struct ph_scope *scope;
     ph_str sender, sender_shown;   /* internal; as logged */
@@ -92,7 +85,6 @@ struct session {
     int64_t errors, junk;
     uint32_t ok[CMDS], total[CMDS];
     const char *where;             /* for "after WHERE" */
-    struct sticky saved;
     struct transaction t;
     struct ph_policy_facts facts;
     ph_str instance;
@@ -124,7 +116,9 @@ struct subject {                   /* of a table look-up: "<NAME>: CLASS rejecte
     const char *class_;
     ph_str name;
 };
-/* reply text on s->t.scope or session; for V_RULES *text is a list of names. */
+/* What one access(5) action means: the verdict, and *text on out: the reply, or
+ * for V_RULES a list of restriction names.  sub NULL: the action's words are
+ * the whole reply, not a reason to be completed. */
 enum verdict action_parse(struct session *s, struct ph_scope *out, const struct subject *sub, const char *where, ph_str rcpt, ph_str action, ph_str *text);
 
 /* mail.c, data.c: verbs.  Answer: 0, or negative when the session must end. */

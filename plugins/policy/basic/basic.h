@@ -1,0 +1,34 @@
+/* basic: what the restrictions of this plugin share. */
+#ifndef BASIC_H
+#define BASIC_H
+
+#include <posthorn/lookup.h>
+#include <posthorn/policy.h>
+
+struct basic_params {
+    ph_str mynetworks, delimiter, null_key, parent_matches, double_bounce;
+    ph_str local_rcpt, virtual_maps, relay_rcpt, alias_maps;
+    int64_t relay_code, local_code, alias_code, mailbox_code, relay_rcpt_code, non_fqdn_code, invalid_code, unknown_client_code, unknown_address_code;
+    int32_t show_table, untrusted_routing;
+};
+
+struct basic {
+    struct basic_params p;
+    struct ph_match *mynetworks;
+    struct ph_maps *local_rcpt, *virtual_maps, *relay_rcpt, *alias_maps;   /* NULL: could not be opened */
+    int parents;                   /* access tables: example.com matches sub.example.com */
+};
+
+/* address.c: what rewrite says of an address. */
+struct destination {
+    ph_str transport, nexthop, recipient, class_;
+    int invalid, routed;
+};
+int basic_resolve(struct ph_scope *s, ph_str sender, ph_str address, struct destination *d) PH_YIELDS;
+
+/* Each check: see ph_policy_plugin.check. */
+int check_access(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action) PH_YIELDS;
+int check_unauth(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action, const char *what) PH_YIELDS;
+int check_unlisted(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action, int sender) PH_YIELDS;
+
+#endif

@@ -1,0 +1,118 @@
+/* action: what the right-hand side of an access table means, access(5). */
+#include <posthorn/dsn.h>
+#include <posthorn/error.h>
+#include "smtpd.h"
+
+/* "450", "4.7.1": from a text that may start with either.  The enhanced code
+ * follows the class of the reply; the rest of the text stays. */
+static ph_str complete(struct ph_scope *out, const struct subject *sub, unsigned code, const char *dsn, ph_str text, const char *fallback)
+{
+    ph_str given, rest;
+
+    if (ph_dsn_parse(text, &given, &rest)) {
+        text = rest;
+        dsn = ph_str_printf(out, "%u%.*s", code / 100, PH_FMT(ph_str_from(given, 1))).p;
+    }
+    if (text.n == 0)
+        text = ph_cstr(fallback);
+    if (!sub)
+        return ph_str_printf(out, "%u %s %.*s", code, dsn, PH_FMT(text));
+    return ph_str_printf(out, "%u %s <%.*s>: %s rejected: %.*s", code, dsn, PH_FMT(ph_str_first(sub->name, 200)), sub->class_, PH_FMT(text));
+}
+
+/* "4NN text", "5NN text": V_REJECT; all digits otherwise: V_OK. */
+static enum verdict numeric(struct ph_scope *out, const struct subject *sub, ph_str word, ph_str text, ph_str whole, ph_str *reply_text)
+{
+    uint64_t code;
+
+    if (word.n != 3 || !ph_str_u64(word, &code) || code < 400 || code > 599)
+        return text.n == 0 ? V_OK : V_FAIL;
+    if (!sub) {
+        *reply_text = ph_str_dup(out, whole);
+        return V_REJECT;
+    }
+    *reply_text = complete(out, sub, (unsigned)code, code < 500 ? "4.7.1" : "5.7.1", text, "Access denied");
+    return V_REJECT;
+}
+
+static int all_digits(ph_str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!ph_is_digit(s.p[i]))
+            return 0;
+    return s.n > 0;
+}
+
+/* PREPEND: a header above ours; it must be one, or it would end the headers. */
+static enum verdict prepend(struct session *s, ph_str text)
+{
+    ptrdiff_t colon = ph_str_find(text, ':');
+
+    if (colon <= 0 || ph_str_find(ph_str_first(text, (size_t)colon), ' ') >= 0) {
+        ph_log_warn("PREPEND %.*s: not a header; ignored", PH_FMT(text));
+        return V_DUNNO;
+    }
+    s->t.prepend = ph_str_printf(s->t.scope, "%.*s%.*s\r\n", PH_FMT(s->t.prepend), PH_FMT(text));
+    return V_DUNNO;
+}
+
+static void say(struct session *s, const char *keyword, const struct subject *sub, const char *where, ph_str rcpt, ph_str text, const char *triggers)
+{
+    PH_SCOPED(t, s->scope);
+
+    if (text.n == 0 && sub)
+        text = ph_str_printf(t, "<%.*s>: %s triggers %s action", PH_FMT(sub->name), sub->class_, triggers);
+    else if (text.n == 0)
+        text = ph_cstr(triggers);
+    log_decision(s, keyword, where, text, rcpt);
+}
+
+enum verdict action_parse(struct session *s, struct ph_scope *out, const struct subject *sub, const char *where, ph_str rcpt, ph_str action, ph_str *text)
+{
+    const struct smtpd_params *p = &s->c->p;
+    ph_str rest = ph_str_trim(action), whole = rest, word = ph_str_word(&rest);
+
+    if (word.n == 0 || ph_str_eq_nocase(word, PH_STR("OK")) || ph_str_eq_nocase(word, PH_STR("RELAY")))
+        return V_OK;
+    if (ph_str_eq_nocase(word, PH_STR("DUNNO")))
+        return V_DUNNO;
+    if (all_digits(word)) {
+        enum verdict v = numeric(out, sub, word, rest, whole, text);
+
+        if (v == V_FAIL)
+            ph_log_warn("unknown smtpd restriction: \"%.*s\"", PH_FMT(whole));
+        return v;
+    }
+    if (ph_str_eq_nocase(word, PH_STR("REJECT"))) {
+        *text = complete(out, sub, (unsigned)p->map_reject_code, p->map_reject_code < 500 ? "4.7.1" : "5.7.1", rest, "Access denied");
+        return V_REJECT;
+    }
+    if (ph_str_eq_nocase(word, PH_STR("DEFER"))) {
+        *text = complete(out, sub, (unsigned)p->map_defer_code, "4.7.1", rest, "Access denied");
+        return V_REJECT;
+    }
+    if (ph_str_eq_nocase(word, PH_STR("DEFER_IF_PERMIT")) || ph_str_eq_nocase(word, PH_STR("DEFER_IF_REJECT"))) {
+        *text = !sub && rest.n && all_digits(ph_str_first(rest, 3)) ? ph_str_dup(out, rest) : complete(out, sub, 450, "4.7.1", rest, "Service unavailable");
+        return ph_str_eq_nocase(word, PH_STR("DEFER_IF_PERMIT")) ? V_DEFER_IF_PERMIT : V_DEFER_IF_REJECT;
+    }
+    if (ph_str_eq_nocase(word, PH_STR("WARN")) || ph_str_eq_nocase(word, PH_STR("INFO"))) {
+        say(s, ph_str_eq_nocase(word, PH_STR("WARN")) ? "warn" : "info", sub, where, rcpt, rest, "WARN");
+        return V_DUNNO;
+    }
+    if (ph_str_eq_nocase(word, PH_STR("PREPEND")))
+        return prepend(s, rest);
+    if (ph_str_eq_nocase(word, PH_STR("HOLD")) || ph_str_eq_nocase(word, PH_STR("DISCARD"))) {
+        int hold = ph_str_eq_nocase(word, PH_STR("HOLD"));
+
+        say(s, hold ? "hold" : "discard", sub, where, rcpt, rest, hold ? "HOLD" : "DISCARD");
+        s->t.hold |= hold;
+        s->t.discard |= !hold;
+        return hold ? V_DUNNO : V_OK;
+    }
+    if (ph_str_eq_nocase(word, PH_STR("FILTER")) || ph_str_eq_nocase(word, PH_STR("REDIRECT")) || ph_str_eq_nocase(word, PH_STR("BCC"))) {
+        ph_log_warn("access action %.*s is not built yet", PH_FMT(word));
+        return V_FAIL;
+    }
+    *text = ph_str_dup(out, whole);
+    return V_RULES;
+}

@@ -1,0 +1,158 @@
+/* client: who is it?  The name counts only when it leads back to the address. */
+#include <ifaddrs.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <posthorn/address.h>
+#include <posthorn/disk.h>
+#include <posthorn/dns.h>
+#include <posthorn/error.h>
+#include "smtpd.h"
+
+int client_own_addresses(struct smtpd_conf *c)
+{
+    struct ifaddrs *all, *i;
+
+    if (getifaddrs(&all) < 0)
+        return ph_fail(PH_TEMP, "cannot list the network interfaces");
+    size_t n = 0;
+    for (i = all; i; i = i->ifa_next)
+        n++;
+    c->own = ph_alloc_array(c->scope, n + 1, sizeof *c->own);
+    for (i = all; i; i = i->ifa_next) {
+        struct ph_ip ip = { 0 };
+
+        if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET) {
+            ip.family = 4;
+            memcpy(ip.bytes, &((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr, 4);
+        } else if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET6) {
+            ip.family = 6;
+            memcpy(ip.bytes, &((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr, 16);
+        } else {
+            continue;
+        }
+        c->own[c->own_count++] = ip;
+    }
+    freeifaddrs(all);
+    return 0;
+}
+
+static int is_own(const struct smtpd_conf *c, const struct ph_ip *ip)
+{
+    for (size_t i = 0; i < c->own_count; i++)
+        if (memcmp(&c->own[i], ip, sizeof *ip) == 0)
+            return 1;
+    return 0;
+}
+
+static int is_loopback(const struct ph_ip *ip)
+{
+    static const uint8_t v6[16] = { [15] = 1 };
+
+    return ip->family == 4 ? ip->bytes[0] == 127 : memcmp(ip->bytes, v6, 16) == 0;
+}
+
+/* Loopback names stand in /etc/hosts, which DNS does not know. */
+struct local_name { struct ph_ip ip; char name[NI_MAXHOST]; };
+
+static int look_local(void *arg)
+{
+    struct local_name *l = arg;
+    struct sockaddr_in in = { .sin_family = AF_INET };
+    struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+    int v4 = l->ip.family == 4;
+
+    memcpy(&in.sin_addr, l->ip.bytes, 4);
+    memcpy(&in6.sin6_addr, l->ip.bytes, 16);
+    const struct sockaddr *sa = v4 ? (const struct sockaddr *)&in : (const struct sockaddr *)&in6;
+    if (getnameinfo(sa, v4 ? sizeof in : sizeof in6, l->name, sizeof l->name, NULL, 0, NI_NAMEREQD) != 0)
+        l->name[0] = 0;
+    return 0;
+}
+
+static void identify_local(struct session *s, const struct ph_ip *ip)
+{
+    struct smtpd_conf *c = s->c;
+    const char *known = ph_map_get(c->names, s->peer->address);
+
+    if (!known) {
+        struct local_name *l = ph_new(s->scope, struct local_name);
+
+        l->ip = *ip;
+        ph_disk(look_local, l);
+        known = ph_cstr_dup(c->scope, ph_cstr(l->name[0] ? l->name : "unknown"));
+        ph_map_set(c->names, s->peer->address, (void *)(uintptr_t)known);
+    }
+    s->name = s->reverse = ph_cstr(known);
+    s->name_status = strcmp(known, "unknown") == 0 ? "PERM" : "OK";
+}
+
+static int has_address(const struct ph_dns_answer *a, const struct ph_ip *ip)
+{
+    for (uint32_t i = 0; i < a->count; i++)
+        if (a->ip && memcmp(&a->ip[i], ip, sizeof *ip) == 0)
+            return 1;
+    return 0;
+}
+
+/* PTR, then the name's addresses of the same family. */
+static void identify_dns(struct session *s, const struct ph_ip *ip)
+{
+    struct ph_dns_answer ptr, back;
+    int rc = ph_dns_find_ptr(s->scope, ip, &ptr);
+    struct ph_ip numeric;
+
+    if (rc != PH_FOUND || ptr.count == 0) {
+        s->name_status = rc < 0 ? "TEMP" : "PERM";
+        return;
+    }
+    ph_str name = ptr.text[0];
+    if (!ph_hostname_valid(name) || ph_ip_parse(name, &numeric)) {
+        ph_log_warn("numeric or malformed host name for address %.*s", PH_FMT(s->peer->address));
+        return;
+    }
+    s->reverse = name;
+    rc = ip->family == 4 ? ph_dns_find_a(s->scope, name, &back) : ph_dns_find_aaaa(s->scope, name, &back);
+    if (rc == PH_FOUND && has_address(&back, ip)) {
+        s->name = name;
+        s->name_status = "OK";
+        return;
+    }
+    s->name_status = rc < 0 ? "TEMP" : "FORGED";
+    ph_log_warn("hostname %.*s does not resolve to address %.*s", PH_FMT(name), PH_FMT(s->peer->address));
+}
+
+static int lists_client(struct session *s, struct ph_match *m)
+{
+    return ph_match(m, s->name, s->peer->address) == PH_FOUND;
+}
+
+void client_identify(struct session *s)
+{
+    struct smtpd_conf *c = s->c;
+    struct ph_ip ip = { 0 };
+
+    s->name = s->reverse = PH_STR("unknown");
+    s->name_status = "PERM";
+    if (ph_ip_parse(s->peer->address, &ip)) {
+        if (c->p.peername && is_loopback(&ip))
+            identify_local(s, &ip);
+        else if (c->p.peername)
+            identify_dns(s, &ip);
+    } else {
+        s->name = s->reverse = PH_STR("localhost");
+        s->name_status = "OK";
+    }
+    s->name_addr = c->p.port_logging
+                       ? ph_str_printf(s->scope, "%.*s[%.*s]:%.*s", PH_FMT(s->name), PH_FMT(s->peer->address), PH_FMT(s->peer->port))
+                       : ph_str_printf(s->scope, "%.*s[%.*s]", PH_FMT(s->name), PH_FMT(s->peer->address));
+    ph_str list = c->p.rewrite_clients, word;
+    while ((word = ph_str_list(&list)).n) {
+        if (ph_str_eq(word, PH_STR("permit_inet_interfaces")))
+            s->is_local |= ip.family == 0 || is_own(c, &ip) || (ip.family == 4 && ip.bytes[0] == 127);
+        else if (ph_str_eq(word, PH_STR("permit_mynetworks")))
+            s->is_local |= lists_client(s, c->mynetworks);
+    }
+    s->bare_mode = c->bare_mode != PH_BARE_NO && lists_client(s, c->bare_exclusions) ? PH_BARE_NO : c->bare_mode;
+}

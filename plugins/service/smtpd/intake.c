@@ -1,0 +1,143 @@
+/* intake: the connection to cleanup.  One is kept after a message and serves
+ * the next one, of whatever session. */
+#include <posthorn/client.h>
+#include <posthorn/error.h>
+#include "smtpd.h"
+
+#define IDLE_MAX 64u
+
+static int take(struct session *s, struct intake **out)
+{
+    struct smtpd_conf *c = s->c;
+
+    while (c->idle_intake) {
+        struct intake *in = c->idle_intake;
+
+        c->idle_intake = in->next;
+        c->idle_count--;
+        if (!ph_stream_is_stale(in->io)) {
+            *out = in;
+            return 0;
+        }
+        ph_scope_free(in->scope);
+    }
+    struct ph_scope *scope = ph_scope_new(NULL);
+    struct intake *in = ph_new(scope, struct intake);
+    in->scope = scope;
+    int rc = ph_service_dial(scope, "cleanup", &in->io);
+    if (rc < 0) {
+        ph_scope_free(scope);
+        return rc;
+    }
+    *out = in;
+    return 0;
+}
+
+void intake_release(struct session *s, int reusable)
+{
+    struct intake *in = s->t.intake;
+    struct smtpd_conf *c = s->c;
+
+    s->t.intake = NULL;
+    if (!in)
+        return;
+    if (!reusable || in->broken || c->idle_count >= IDLE_MAX) {
+        ph_scope_free(in->scope);
+        return;
+    }
+    in->next = c->idle_intake;
+    c->idle_intake = in;
+    c->idle_count++;
+}
+
+static int broken(struct session *s, int rc)
+{
+    if (rc < 0 && s->t.intake)
+        s->t.intake->broken = 1;
+    return rc == PH_EOF ? PH_TEMP : rc;
+}
+
+static int is_ok(const struct ph_frame *f)
+{
+    return ph_str_eq(ph_frame_value(f, "status"), PH_STR("ok"));
+}
+
+static struct ph_frame *begin_frame(struct session *s, struct ph_scope *t)
+{
+    struct ph_frame *f = ph_frame_new(t);
+
+    ph_frame_cstr(f, "op", "begin");
+    ph_frame_cstr(f, "who", "net");
+    ph_frame_cstr(f, "context", s->is_local ? "local" : "remote");
+    ph_frame_cstr(f, "flags", "filter bcc map");
+    ph_frame_str(f, "sender", s->t.sender);
+    ph_frame_str(f, "client_name", s->name);
+    ph_frame_str(f, "client_address", s->peer->address);
+    ph_frame_str(f, "client_port", s->peer->port);
+    ph_frame_str(f, "client_helo", s->helo);
+    ph_frame_cstr(f, "client_protocol", s->esmtp ? "ESMTP" : "SMTP");
+    if (s->t.body_8bit)
+        ph_frame_cstr(f, "body", "8BITMIME");
+    return f;
+}
+
+int intake_begin(struct session *s)
+{
+    PH_SCOPED(t, s->t.scope);
+    struct ph_frame *answer;
+    int rc = take(s, &s->t.intake);
+
+    if (rc < 0)
+        return rc;
+    if ((rc = ph_frame_send(s->t.intake->io, begin_frame(s, t))) < 0 || (rc = ph_stream_flush(s->t.intake->io)) < 0 ||
+        (rc = ph_frame_recv(s->t.intake->io, t, 0, &answer)) < 0)
+        return broken(s, rc);
+    if (!is_ok(answer))
+        return ph_fail(PH_TEMP, "cleanup: %.*s", PH_FMT(ph_frame_value(answer, "reason")));
+    s->t.queue_id = ph_str_dup(s->t.scope, ph_frame_value(answer, "queue_id"));
+    return 0;
+}
+
+int intake_rcpt(struct session *s, ph_str address, ph_str original)
+{
+    PH_SCOPED(t, s->t.scope);
+    struct ph_frame *f = ph_frame_new(t);
+
+    ph_frame_cstr(f, "op", "rcpt");
+    ph_frame_str(f, "address", address);
+    ph_frame_str(f, "original", original);
+    return broken(s, ph_frame_send(s->t.intake->io, f));
+}
+
+int intake_content(struct session *s, ph_str bytes)
+{
+    PH_SCOPED(t, s->t.scope);
+    struct ph_frame *f = ph_frame_new(t);
+
+    if (bytes.n == 0)
+        return 0;
+    ph_frame_cstr(f, "op", "content");
+    ph_frame_u64(f, "bytes", bytes.n);
+    int rc = ph_frame_send(s->t.intake->io, f);
+    return broken(s, rc < 0 ? rc : ph_stream_str(s->t.intake->io, bytes));
+}
+
+int intake_end(struct session *s, uint32_t facts, ph_str *answer)
+{
+    PH_SCOPED(t, s->t.scope);
+    struct ph_frame *f = ph_frame_new(t), *got;
+    int rc;
+
+    ph_frame_cstr(f, "op", "end");
+    ph_frame_u64(f, "facts", facts);
+    if (s->t.hold)
+        ph_frame_cstr(f, "hold", "1");
+    if ((rc = ph_frame_send(s->t.intake->io, f)) < 0 || (rc = ph_stream_flush(s->t.intake->io)) < 0 ||
+        (rc = ph_frame_recv(s->t.intake->io, t, 0, &got)) < 0)
+        return broken(s, rc);
+    *answer = ph_str_dup(s->t.scope, ph_frame_value(got, "reply"));
+    /* Only an answer that says ok may sound like one. */
+    if (!is_ok(got) && (answer->n < 4 || answer->p[0] == '2'))
+        *answer = PH_STR("451 4.3.0 Error: queue file write error");
+    return 0;
+}
