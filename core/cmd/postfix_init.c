@@ -126,6 +126,7 @@ static void write_main_cf(const struct instance *in)
     put(&b, in, "inet_interfaces", PH_STR("loopback-only"));
     put(&b, in, "mynetworks", PH_STR("127.0.0.0/8 [::1]/128"));
     put(&b, in, "mydestination", PH_STR(""));
+    put(&b, in, "local_recipient_maps", PH_STR(""));
     put(&b, in, "local_transport", PH_STR("error:5.1.1 local delivery is not built yet"));
     ph_buf_puts(&b, "\n# Every user of example.test has a maildir below mail/.\n");
     put(&b, in, "virtual_mailbox_domains", PH_STR("example.test"));
