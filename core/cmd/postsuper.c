@@ -193,6 +193,16 @@ static void say_sums(const struct postsuper *p)
             ph_log("%s: %llu message%s", verbs[v].sum, (unsigned long long)p->done[v], p->done[v] == 1 ? "" : "s");
 }
 
+/* Connecting is the word; without it pickup looks at its next scan. */
+static void wake_pickup(struct postsuper *p)
+{
+    ph_str name = ph_conf_value(p->conf, p->scope, "pickup_service_name");
+    struct ph_stream *io;
+
+    if (ph_queue_client_dial(p->scope, p->conf, ph_cstr_dup(p->scope, name), &io) == 0)
+        ph_stream_close(io);
+}
+
 static int run(void *arg)
 {
     struct job *j = arg;
@@ -211,6 +221,8 @@ static int run(void *arg)
         sweep_maildrop(p, 1);
     for (size_t i = 0; i < j->count && rc >= 0; i++)
         rc = do_wish(p, &j->wishes[i]);
+    if (p->done[VERB_REQUEUE] > 0)
+        wake_pickup(p);
     say_sums(p);
     return rc;
 }

@@ -18,7 +18,7 @@ ok($ph->wait_log(qr/postfix\/smtp\[\d+\]: \Q$id\E: to=<u\@dead\.test>, relay=non
     'the log line names the cause') or diag $ph->log;
 my $list = $ph->cmd('postqueue', '-p');
 Posthorn::wait_for(sub { ($list = $ph->cmd('postqueue', '-p')) =~ /Connection refused/ });
-like($list, qr/^\Q$id\E\s+\d+ \w{3} \w{3}\s+\d+ [\d:]+  sender\@example\.test$/m, 'postqueue -p: id, size, time, sender') or diag $list;
+like($list, qr/^\Q$id\E\s+\d+ \w{3} \w{3}\s+\d+ [\d:]+ sender\@example\.test$/m, 'postqueue -p: id, size, time, sender') or diag $list;
 like($list, qr/\(connect to 127\.0\.0\.1\[127\.0\.0\.1\]:$dead: Connection refused\)/, 'postqueue -p: the reason');
 like($list, qr/^\s+u\@dead\.test$/m, 'postqueue -p: the recipient');
 like($list, qr/^-- \d+ Kbytes in 1 Request\.$/m, 'postqueue -p: the sum');
