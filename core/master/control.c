@@ -217,6 +217,9 @@ static void tell_starter(struct master *m)
         (void)!write(m->ready_fd, &word, 1);
         close(m->ready_fd);
         m->ready_fd = -1;
+        if (m->complaint_fd > STDERR_FILENO)
+            close(m->complaint_fd);
+        m->complaint_fd = STDERR_FILENO;
     }
 }
 

@@ -143,15 +143,19 @@ static int wait_started(int fd)
     return 1;
 }
 
-/* Descriptors 0 to 2 to /dev/null, but 2 stays until we know that all is well. */
-static void detach(void)
+/* Descriptors 0 to 2 to /dev/null.  What 2 was is kept by m until we know that
+ * all is well, and from the workers: who reads our caller's pipe to its end must
+ * not wait for as long as the system runs. */
+static void detach(struct master *m)
 {
     int fd = open("/dev/null", O_RDWR);
 
     setsid();
+    m->complaint_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
     if (fd >= 0) {
         dup2(fd, 0);
         dup2(fd, 1);
+        dup2(fd, 2);
         if (fd > 2)
             close(fd);
     }
@@ -172,14 +176,14 @@ static int go_background(struct master *m)
     }
     close(p[0]);
     m->ready_fd = p[1];
-    detach();
+    detach(m);
     return 0;
 }
 
 int main(int argc, char **argv)
 {
     struct options o = { 0 };
-    static struct master master = { .ready_fd = -1, .lock_fd = -1 };
+    static struct master master = { .ready_fd = -1, .lock_fd = -1, .complaint_fd = STDERR_FILENO };
     struct master *m = &master;
 
     if (!parse(&o, argc, argv))
@@ -198,7 +202,7 @@ int main(int argc, char **argv)
     }
     int rc = serve(m, &o);
     if (rc < 0 && !o.test) {
-        fprintf(stderr, "postfix/master: fatal: %s\n", ph_error());
+        dprintf(m->complaint_fd, "postfix/master: fatal: %s\n", ph_error());
         ph_log_error("fatal: %s", ph_error());
         ph_log_flush();
     }

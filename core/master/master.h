@@ -61,6 +61,7 @@ struct master {
     struct ph_list services;
     struct ph_cond *changed;
     int lock_fd, ready_fd;         /* ready_fd: the starter waits for a byte, or -1 */
+    int complaint_fd;              /* where a failed start is explained: the starter's stderr */
     int stopping, stop_signal;
     int verbose, is_init;
     unsigned generation;           /* of the configuration in force; in pid/master.pid */

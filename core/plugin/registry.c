@@ -35,13 +35,17 @@ static int read_file(struct ph_scope *s, const char *path, ph_str *text)
 
     if (fd < 0)
         return ph_fail_errno(PH_TEMP, errno, "%s", path);
-    ph_defer_close(s, fd);
-    if (fstat(fd, &st) < 0 || st.st_size > (off_t)MANIFEST_MAX)
+    if (fstat(fd, &st) < 0 || st.st_size > (off_t)MANIFEST_MAX) {
+        close(fd);
         return ph_fail(PH_CONF, "%s: larger than %u bytes", path, MANIFEST_MAX);
+    }
     char *p = ph_alloc(s, (size_t)st.st_size + 1);
     ssize_t n = read(fd, p, (size_t)st.st_size);
+    int err = errno;
+
+    close(fd);                     /* not with the scope: that one never ends */
     if (n < 0)
-        return ph_fail_errno(PH_TEMP, errno, "%s", path);
+        return ph_fail_errno(PH_TEMP, err, "%s", path);
     *text = (ph_str){ p, (size_t)n };
     return 0;
 }

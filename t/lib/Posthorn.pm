@@ -153,9 +153,10 @@ sub mail {
     my ($self, $user) = @_;
     my @files;
     my $base = "$self->{dir}/mail" . (defined $user ? "/$user" : '');
-    return () unless -d $base;
+    return @files unless -d $base;
     File::Find::find({ no_chdir => 1, wanted => sub { push @files, $_ if -f && m{/new/[^/]+$} } }, $base);
-    return sort { (stat $a)[9] <=> (stat $b)[9] || $a cmp $b } @files;
+    @files = sort { (stat $a)[9] <=> (stat $b)[9] || $a cmp $b } @files;
+    return @files;
 }
 
 # Wait until the user has $n messages; returns their texts.
