@@ -154,7 +154,7 @@ static void write_master_yaml(const struct instance *in)
         "  - {name: cleanup, plugin: cleanup, listen: unix, place: inline}\n"
         "  - {name: rewrite, plugin: rewrite, listen: unix, place: inline}\n"
         "  - {name: qmgr,    builtin: qmgr,   listen: unix, private: false, processes: 1, wakeup: 300s}\n"
-        "  - {name: bounce,  plugin: bounce,  listen: unix, processes: 1}\n"
+        "  - {name: bounce,  plugin: bounce,  listen: unix, processes: 1, wakeup: 3600s}\n"
         "  - {name: showq,   plugin: showq,   listen: unix, private: false}\n"
         "  - {name: smtp,    transport: smtp, listen: unix}\n"
         "  - {name: relay,   transport: smtp, listen: unix, settings: {syslog_name: postfix/relay}}\n"

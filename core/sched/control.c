@@ -1,6 +1,7 @@
 /* control: requests of administrators' commands (postqueue, postsuper, postcat,
  * showq).  What is being delivered is not torn from the agent: the wish is
- * noted and carried out when the deliveries under way have ended. */
+ * noted and carried out when the deliveries under way have ended.  The command
+ * that asked writes the log line, so that it stands there once. */
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -244,26 +245,17 @@ static int wish_for(struct mail *mail, enum wish wish)
  * there is nothing to do (m is still ours), GONE, or negative (still ours). */
 static int delete_idle(struct qmgr *q, struct ph_qmsg *m)
 {
-    char id[PH_ID_MAX + 1];
-    int rc;
-
-    memcpy(id, m->id, sizeof id);
-    if (ph_bouncer_remove(q, ph_cstr(id), NULL) < 0)
-        ph_log_warn("%s: %s", id, ph_error());     /* bounce sweeps it up later */
-    if ((rc = ph_queue_remove(q->queue, m)) < 0)
-        return rc;
-    ph_log("%s: removed", id);
-    return 0;
+    if (ph_bouncer_remove(q, ph_cstr(m->id), NULL) < 0)
+        ph_log_warn("%s: %s", m->id, ph_error());  /* bounce sweeps it up later */
+    return ph_queue_remove(q->queue, m);
 }
 
 static int hold_idle(struct qmgr *q, struct ph_qmsg *m)
 {
     int rc = m->place == PH_PLACE_HOLD || m->place == PH_PLACE_CORRUPT ? PH_NONE : ph_queue_hold(q->queue, m);
 
-    if (rc == 0) {
-        ph_log("%s: placed on hold", m->id);
+    if (rc == 0)
         ph_queue_forget(q->queue, m);
-    }
     return rc;
 }
 
@@ -272,7 +264,6 @@ static int release_idle(struct qmgr *q, struct ph_qmsg *m)
     int rc = m->place != PH_PLACE_HOLD ? PH_NONE : ph_queue_release(q->queue, m);
 
     if (rc == 0) {
-        ph_log("%s: released from hold", m->id);
         ph_retry_add(q->retry, ph_cstr(m->id), ph_wall_s());
         ph_queue_forget(q->queue, m);
     }
@@ -287,7 +278,6 @@ static int requeue_idle(struct qmgr *q, struct ph_qmsg *m)
     memcpy(id, m->id, sizeof id);
     if ((rc = ph_queue_requeue(q->queue, m)) < 0)
         return rc;
-    ph_log("%s: requeued", id);
     if (ph_bouncer_remove(q, ph_cstr(id), NULL) < 0)
         ph_log_warn("%s: %s", id, ph_error());
     return 0;
@@ -311,7 +301,6 @@ static int expire_idle(struct qmgr *q, struct ph_qmsg *m, int in_memory)
     m->recovered = recovered;
     if (rc < 0)
         return rc;
-    ph_log("%s: expired", m->id);
     ph_feed_return(q, m, in_memory);
     return 0;
 }

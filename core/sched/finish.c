@@ -142,7 +142,8 @@ static void go_away(struct mail *mail)
         stuck(mail, "cannot be removed");
         return;
     }
-    ph_log("%s: removed", id);
+    if (mail->wish != WISH_DELETE)
+        ph_log("%s: removed", id);
     ph_mail_free(mail);
 }
 
@@ -152,7 +153,6 @@ static void go_on_hold(struct mail *mail)
         stuck(mail, "cannot be held");
         return;
     }
-    ph_log("%s: placed on hold", mail->m->id);
     ph_queue_forget(mail->q->queue, mail->m);
     ph_mail_free(mail);
 }
@@ -166,7 +166,6 @@ static void go_to_maildrop(struct mail *mail)
         stuck(mail, "cannot be requeued");
         return;
     }
-    ph_log("%s: requeued", id);
     if (ph_bouncer_remove(mail->q, ph_cstr(id), NULL) < 0)
         ph_log_warn("%s: %s", id, ph_error());
     ph_mail_free(mail);
