@@ -11,3 +11,8 @@ t_plugin_smtp_t_SOURCES = t/plugin/smtp.c $(SMTP_SOURCES)
 t_plugin_smtp_t_CFLAGS = $(AM_CFLAGS)
 t_plugin_smtp_t_LDADD = core/libposthorn.la
 dist_man_MANS += plugins/transport/smtp/smtp.8
+
+plugin_LTLIBRARIES += plugins/transport/smtp/transport_smtp.la
+plugins_transport_smtp_transport_smtp_la_SOURCES = $(SMTP_SOURCES)
+plugins_transport_smtp_transport_smtp_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+plugins_transport_smtp_transport_smtp_la_LIBADD = $(PLUGIN_LIBADD)
