@@ -30,7 +30,11 @@ static void put_params(const struct ph_plugin *d)
     for (uint32_t i = 0; i < d->param_count; i++) {
         const struct ph_param *p = (const struct ph_param *)(const void *)((const char *)d->params + (size_t)i * d->param_stride);
 
-        printf("  - {name: %s, type: %s, default: ", p->name, p->type <= PH_TYPE_TIME ? types[p->type] : "?");
+        if (!p->name || !p->def || !p->doc)
+            ph_die("parameter row %u of %s has no name, default or text: a wrong count of rows?", i, d->name);
+        printf("  - {name: ");
+        put_quoted(p->name);
+        printf(", type: %s, default: ", p->type <= PH_TYPE_TIME ? types[p->type] : "?");
         put_quoted(p->def);
         printf(", doc: ");
         put_quoted(p->doc);

