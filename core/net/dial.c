@@ -9,6 +9,14 @@
 #include <posthorn/error.h>
 #include "core/net/sockaddr.h"
 
+/* The words of the cause alone: callers say to whom. */
+static int refused(int err)
+{
+    char text[128];
+
+    return ph_fail(PH_TEMP, "%s", strerror_r(err, text, sizeof text));
+}
+
 /* Wait for a connect that is under way: 0, or negative with text. */
 static int finish(int fd, int64_t deadline)
 {
@@ -20,7 +28,7 @@ static int finish(int fd, int64_t deadline)
         return rc;
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
         err = errno;
-    return err ? ph_fail_errno(PH_TEMP, err, "connect") : 0;
+    return err ? refused(err) : 0;
 }
 
 /* Connect fd, or close it. */
@@ -29,7 +37,7 @@ static int connect_fd(int fd, const struct sockaddr *sa, socklen_t len, int64_t 
     int rc = 0;
 
     if (connect(fd, sa, len) < 0)
-        rc = errno == EINPROGRESS ? finish(fd, deadline) : ph_fail_errno(PH_TEMP, errno, "connect");
+        rc = errno == EINPROGRESS ? finish(fd, deadline) : refused(errno);
     if (rc < 0) {
         ph_fd_forget(fd);
         close(fd);

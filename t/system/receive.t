@@ -101,7 +101,8 @@ SKIP: {
     ($code) = $ph->smtp->send(from => 'a@client.test', to => ['far@sink.test'], body => $content, mail_args => 'BODY=8BITMIME');
     $ph->wait_log(qr/to=<far\@sink\.test>.*status=sent/) or diag $ph->log;
     my ($file) = grep { Posthorn::slurp($_) =~ /far\@sink/ } glob "$dump/*";
-    is(body_of($file ? Posthorn::slurp($file) : ''), $want, 'smtp-sink: byte for byte');
+    (my $dumped = $file ? Posthorn::slurp($file) : '') =~ s/\n\n\z/\n/;    # smtp-sink puts an empty line behind each message
+is(body_of($dumped), $want, 'smtp-sink: byte for byte');
     Posthorn::end_child($pid);
 }
 my @removed = $ph->log =~ /qmgr\[\d+\]: (\S+): removed/g;
