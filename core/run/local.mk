@@ -12,3 +12,7 @@ t_unit_run_t_LDADD = core/libposthorn.la
 check_PROGRAMS += t/unit/stream.t
 t_unit_stream_t_SOURCES = t/unit/stream.c
 t_unit_stream_t_LDADD = core/libposthorn.la
+
+check_PROGRAMS += t/unit/log.t
+t_unit_log_t_SOURCES = t/unit/log.c
+t_unit_log_t_LDADD = core/libposthorn.la

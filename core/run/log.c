@@ -19,6 +19,8 @@
 
 #define LINE_MAX_BYTES 2000u
 #define GATHER_MAX (512u << 10)
+#define LOOK_AGAIN_MS 1000         /* for a syslogd that is not there */
+#define RETRY_MS 100               /* for a sink that is full */
 
 /* One per process: the loop's thread alone uses it (pool threads do not log). */
 static struct {
@@ -27,9 +29,11 @@ static struct {
     char name[128], service[64], host[64], program[64];
     int verbosity;
     struct ph_buf out;             /* lines; for syslog each ends in NUL, not LF */
-    uint64_t dropped;
+    uint64_t dropped, said;        /* said: the count in a line that has not left yet */
+    char socket[108];              /* of syslogd */
+    int64_t look_at;
     struct ph_turn_hook hook;
-    int hooked;
+    struct ph_timer retry;         /* makes a turn, so that the hook runs */
     time_t stamp_second;           /* the second that stamp shows */
     char stamp[32];
 } sink = { .fd = -1 };
@@ -41,8 +45,10 @@ static void copy(char *to, size_t size, const char *from)
 
 static int open_syslog(void)
 {
-    struct sockaddr_un sa = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+    struct sockaddr_un sa = { .sun_family = AF_UNIX };
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    memcpy(sa.sun_path, sink.socket, sizeof sa.sun_path);
 
     /* Without a syslogd lines are counted as dropped; a later one may be there. */
     if (fd >= 0 && connect(fd, (const struct sockaddr *)&sa, sizeof sa) < 0) {
@@ -66,6 +72,9 @@ static int open_file(const struct ph_log_options *o, int *own)
 int ph_log_open(const struct ph_log_options *o)
 {
     int is_syslog = !o->file || !o->file[0], own = 1;
+
+    if (is_syslog)
+        copy(sink.socket, sizeof sink.socket, o->syslog_socket ? o->syslog_socket : "/dev/log");
     int fd = is_syslog ? open_syslog() : open_file(o, &own);
 
     if (fd < 0 && !is_syslog)
@@ -106,6 +115,19 @@ static int takes_more(void)
     return !sink.is_pipe || (poll(&p, 1, 0) == 1 && p.revents & POLLOUT);
 }
 
+/* What is gathered cannot leave: count its lines and begin anew. */
+static void drop_gathered(void)
+{
+    char end = sink.is_syslog ? 0 : '\n';
+
+    for (size_t i = 0; i < sink.out.n; i++)
+        sink.dropped += sink.out.p[i] == end;
+    if (sink.said)
+        sink.dropped += sink.said - 1;
+    sink.said = 0;
+    ph_buf_reset(&sink.out);
+}
+
 static void flush_file(void)
 {
     while (sink.out.n && takes_more()) {
@@ -115,32 +137,59 @@ static void flush_file(void)
 
         if (done < 0 && errno == EINTR)
             continue;
+        if (done < 0 && errno == EAGAIN)
+            return;
         if (done <= 0) {
-            sink.dropped++;
-            if (errno != EAGAIN)
-                ph_buf_reset(&sink.out);   /* disk full: the next lines have their chance */
+            drop_gathered();       /* disk full: the next lines have their chance */
             return;
         }
         ph_buf_shift(&sink.out, (size_t)done);
     }
 }
 
+/* 1 when there is a syslogd to send to; it is looked for once in a while. */
+static int has_syslogd(void)
+{
+    if (sink.fd >= 0)
+        return 1;
+    if (ph_now_ms() < sink.look_at)
+        return 0;
+    if ((sink.fd = open_syslog()) >= 0)
+        return 1;
+    sink.look_at = ph_in_ms(LOOK_AGAIN_MS);
+    return 0;
+}
+
+/* One datagram: 1 it is gone (or too long ever to go), 0 later, -1 syslogd left. */
+static int send_line(size_t n)
+{
+    if (send(sink.fd, sink.out.p, n, MSG_NOSIGNAL) >= 0 || errno == EMSGSIZE)
+        return 1;
+    if (errno == EAGAIN || errno == ENOBUFS || errno == EINTR)
+        return 0;
+    close(sink.fd);
+    sink.fd = -1;
+    return -1;
+}
+
 static void flush_syslog(void)
 {
+    int reopened = 0;
+
     while (sink.out.n) {
         size_t n = strlen(sink.out.p);
 
-        if (sink.fd < 0)
-            sink.fd = open_syslog();
-        if (sink.fd < 0 || (send(sink.fd, sink.out.p, n, MSG_NOSIGNAL) < 0 && errno != EMSGSIZE)) {
-            if (sink.fd >= 0 && (errno == EAGAIN || errno == ENOBUFS))
-                return;            /* syslogd is slow: keep them */
-            if (sink.fd >= 0)
-                close(sink.fd);
-            sink.fd = -1;          /* it went away: drop this line, look again at the next */
-            sink.dropped++;
+        if (!has_syslogd()) {
+            drop_gathered();
+            return;
         }
-        ph_buf_shift(&sink.out, n + 1);
+        int rc = send_line(n);
+        if (rc == 0)
+            return;                /* it is slow: keep them */
+        if (rc > 0)
+            ph_buf_shift(&sink.out, n + 1);
+        else if (reopened++)
+            sink.look_at = ph_in_ms(LOOK_AGAIN_MS);
     }
 }
 
@@ -152,20 +201,35 @@ void ph_log_flush(void)
         flush_syslog();
     else if (sink.fd >= 0)
         flush_file();
+    if (sink.out.n == 0)
+        sink.said = 0;
+}
+
+static void no_work(struct ph_timer *t PH_UNUSED)
+{
 }
 
 static void at_turn_end(void *arg PH_UNUSED)
 {
     ph_log_flush();
+    if (sink.out.n && !sink.retry.index)
+        ph_timer_set(&sink.retry, ph_in_ms(RETRY_MS));
+}
+
+/* The loop takes its hooks out when it ends. */
+static int is_joined(void)
+{
+    return ph_loop_here() && sink.hook.node.next && sink.hook.node.next != &sink.hook.node;
 }
 
 void ph_log_join_loop(void)
 {
-    if (sink.hooked)
+    if (is_joined())
         return;
     sink.hook.fn = at_turn_end;
+    sink.retry.fn = no_work;
+    sink.retry.index = 0;
     ph_turn_hook_add(&sink.hook);
-    sink.hooked = 1;
 }
 
 static void put_stamp(struct ph_buf *b)
@@ -225,9 +289,10 @@ static void say_dropped(const char *service)
     char text[80];
     uint64_t n = sink.dropped;
 
-    if (n == 0 || sink.out.n > GATHER_MAX / 2)
+    if (n == 0 || sink.said || sink.out.n > GATHER_MAX / 2)
         return;
     sink.dropped = 0;
+    sink.said = n;
     int len = snprintf(text, sizeof text, "%llu log lines were dropped: the log did not take them", (unsigned long long)n);
     put_line(service, LOG_WARNING, "warning: ", text, (size_t)len);
 }
@@ -243,7 +308,7 @@ static void emit(const char *service, int priority, const char *severity, char *
     }
     say_dropped(service);
     put_line(service, priority, severity, text, n);
-    if (!sink.hooked || !ph_loop_here())
+    if (!is_joined())
         ph_log_flush();
 }
 

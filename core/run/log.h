@@ -16,6 +16,7 @@ struct ph_log_options {
     const char *host;          /* its first label stands in file lines */
     int mode;                  /* of a file that is created; 0: 0600 */
     int verbosity;
+    const char *syslog_socket; /* NULL: /dev/log */
     const char *program;       /* not NULL: a command; lines go to stderr too, as "program: text" */
 };
 
@@ -25,8 +26,8 @@ struct ph_log_options {
 int ph_log_open(const struct ph_log_options *o);
 /* Send what is gathered, as far as the sink takes it. */
 void ph_log_flush(void);
-/* Join this thread's loop: flush at the end of each turn.  Without it each
- * line is written at once. */
+/* Join this thread's loop until it ends: flush at the end of each turn.
+ * Without it each line is written at once. */
 void ph_log_join_loop(void);
 /* The descriptor of a file sink, or -1: to pass on to a child. */
 int ph_log_fd(void);

@@ -136,6 +136,9 @@ static void loop_fini(struct ph_loop *l)
 {
     ph_disk_stop(l);
     run_hooks(l);                  /* last words of the log */
+    while (ph_list_shift(&l->hooks)) {
+        /* whoever hooked in sees that it is in no loop any more */
+    }
     ph_signals_fini(l);
     ph_timer_stop(&l->sweep);
     ph_watch_stop(&l->wake_watch);
