@@ -16,9 +16,8 @@ my $ph = Posthorn->new(relayhost => "[127.0.0.1]:$port")->start;
 my $peer = PeerPostfix->new(-port => $port, relayhost => '[127.0.0.1]:' . $ph->port, virtual_mailbox_domains => 'inside.peer');
 my $box = $peer->dir . '/mbox/';
 mkdir $box;
-chown getpwnam('news'), getgrnam('news'), $box;
-my $uid = getpwnam 'news';
-my $gid = (getpwnam 'news')[3];
+my ($uid, $gid) = (getpwnam 'news')[2, 3];
+chown $uid, $gid, $box;
 $peer->reconfigure(virtual_mailbox_base => $peer->dir, virtual_mailbox_maps => 'static:mbox/', virtual_uid_maps => "static:$uid", virtual_gid_maps => "static:$gid",
     virtual_minimum_uid => 1);
 $peer->start;
