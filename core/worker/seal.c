@@ -12,6 +12,13 @@
 #include "config.h"
 #include "core/worker/worker.h"
 
+/* The sanitizers' own calls would be refused. */
+#ifdef PH_SANITIZERS
+static const int sanitized = 1;
+#else
+static const int sanitized = 0;
+#endif
+
 int ph_needs(const char *needs, const char *word)
 {
     ph_str list = ph_cstr(needs), w;
@@ -93,10 +100,8 @@ int ph_seal(const struct ph_seal *s)
         return ph_fail(PH_CONF, "%d threads run before the seal: a plugin must not start any in open or warmup", threads);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return ph_fail_errno(PH_CONF, errno, "no_new_privs");
-#ifdef PH_SANITIZERS
-    return 0;                      /* the sanitizers' own calls would be refused */
-#else
+    if (sanitized)
+        return 0;
     int rc = ph_landlock(s);
     return rc < 0 ? rc : filter();
-#endif
 }
