@@ -45,6 +45,9 @@ while ($done < $kills) {
     my %p = $ph->processes;
     my @pids = sort { $a <=> $b } keys %p or BAIL_OUT('no process of ours is left');
     my $pid = $pids[rand @pids];
+    # The master and the queue manager are among them, whatever the dice say.
+    my $must = { 3 => qr{/master}, 6 => qr{-n qmgr}, 9 => qr{-n smtp -t inet} }->{ $done % 10 };
+    ($pid) = grep { $p{$_} =~ $must } @pids if $must && grep { $p{$_} =~ $must } @pids;
     my ($what) = $p{$pid} =~ m{posthorn/(.{0,40})};
     $killed{ $p{$pid} =~ m{/master} ? 'master' : $p{$pid} =~ /-n\s*(\S+)/ ? $1 : $what }++;
     kill 'KILL', $pid;
