@@ -15,6 +15,7 @@
 
 static struct {
     int ready, has_preloaded;
+    const void *unused;            /* libltdl's own loader, which it forgets when we take its place */
     char cause[1024];              /* dlerror() of the last failure */
 } state;
 
@@ -48,7 +49,7 @@ static int init(void)
         return 0;
     if (lt_dlinit() != 0)
         return ph_fail(PH_CONF, "libltdl: %s", lt_dlerror());
-    lt_dlloader_remove("lt_dlopen");
+    state.unused = lt_dlloader_remove("lt_dlopen");
     if (lt_dlloader_add(&our_loader) != 0)
         return ph_fail(PH_CONF, "libltdl: %s", lt_dlerror());
     state.ready = 1;

@@ -89,7 +89,7 @@ static int is_table(ph_str t)
     for (ptrdiff_t i = 0; i < colon; i++)
         if (!ph_is_alnum(t.p[i]) && t.p[i] != '_' && t.p[i] != '-')
             return 0;
-    struct ph_ip ip;
+    struct ph_ip ip = { 0 };
     unsigned bits;
     return !ph_net_parse(t, &ip, &bits) && !ip.family;
 }
