@@ -181,9 +181,9 @@ static void throttle(struct service *v)
     ph_timer_set(&v->throttle, v->throttled_until);
 }
 
-/* A worker that never became ready would only die again; one that did was
- * killed by something that may have passed. */
-static void note_crash(struct service *v, int was_ready)
+/* A worker that gave up before it was ready would only do so again; one that was
+ * ready, or was killed, met something that may have passed. */
+static void note_crash(struct service *v, int may_pass)
 {
     int64_t now = ph_now_ms();
 
@@ -191,7 +191,7 @@ static void note_crash(struct service *v, int was_ready)
         v->crash_since = now;
         v->crashes = 0;
     }
-    if (!was_ready || ++v->crashes > CRASHES_MAX)
+    if (!may_pass || ++v->crashes > CRASHES_MAX)
         throttle(v);
 }
 
@@ -213,7 +213,7 @@ void child_reaped(struct master *m, pid_t pid, int status)
     }
     child_free(c);
     if (bad && v->def && !m->stopping)
-        note_crash(v, was_ready);
+        note_crash(v, was_ready || WIFSIGNALED(status));
     if (v->seen || !ph_list_is_empty(&v->children))
         service_update(v);
     else
