@@ -83,6 +83,31 @@ void ph_cmd_warn(const char *fmt, ...)
     va_end(ap);
 }
 
+static void put_json_text(ph_str text)
+{
+    putchar('"');
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+
+        if (c == '"' || c == '\\')
+            printf("\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            printf("\\u%04x", c);
+        else
+            putchar(c);
+    }
+    putchar('"');
+}
+
+void ph_cmd_put_json(ph_str key, ph_str value)
+{
+    putchar('{');
+    put_json_text(key);
+    fputs(": ", stdout);
+    put_json_text(value);
+    fputs("}\n", stdout);
+}
+
 struct ph_conf *ph_cmd_conf(struct ph_scope *s, const char *dir)
 {
     struct ph_conf *c;

@@ -19,6 +19,8 @@ void ph_cmd_log_open(struct ph_conf *c);
 void ph_cmd_fatal(const char *fmt, ...) PH_PRINTF(1, 2) PH_NORETURN;
 /* "NAME: warning: text" on stderr. */
 void ph_cmd_warn(const char *fmt, ...) PH_PRINTF(1, 2);
+/* {"key": "value"} and a line end. */
+void ph_cmd_put_json(ph_str key, ph_str value);
 /* main.cf of -c DIR (or NULL), or fatal.  Sets MAIL_CONFIG for children. */
 struct ph_conf *ph_cmd_conf(struct ph_scope *s, const char *dir);
 

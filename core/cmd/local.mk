@@ -53,3 +53,11 @@ sbin_PROGRAMS += core/cmd/postfix
 core_cmd_postfix_SOURCES = $(COMMON) core/cmd/postfix.c core/cmd/postfix.h core/cmd/postfix_init.c core/cmd/postfix_check.c
 core_cmd_postfix_LDADD = core/libposthorn.la
 dist_man_MANS += man/postqueue.1 man/postcat.1 man/postsuper.1
+
+# Two programs of the same sources: the name says which source format.
+POSTMAP_SOURCES = $(COMMON) core/cmd/postmap.c core/cmd/postmap.h core/cmd/postmap_build.c
+sbin_PROGRAMS += core/cmd/postmap core/cmd/postalias
+core_cmd_postmap_SOURCES = $(POSTMAP_SOURCES)
+core_cmd_postmap_LDADD = core/libposthorn.la
+core_cmd_postalias_SOURCES = $(POSTMAP_SOURCES)
+core_cmd_postalias_LDADD = core/libposthorn.la

@@ -34,37 +34,12 @@ void postconf_put_folded(const struct postconf *p, struct ph_buf *line, ph_str t
     }
 }
 
-static void put_json_text(ph_str text)
-{
-    putchar('"');
-    for (size_t i = 0; i < text.n; i++) {
-        unsigned char c = (unsigned char)text.p[i];
-
-        if (c == '"' || c == '\\')
-            printf("\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            printf("\\u%04x", c);
-        else
-            putchar(c);
-    }
-    putchar('"');
-}
-
-void postconf_print_json(ph_str name, ph_str value)
-{
-    putchar('{');
-    put_json_text(name);
-    fputs(": ", stdout);
-    put_json_text(value);
-    fputs("}\n", stdout);
-}
-
 void postconf_print(const struct postconf *p, ph_str name, ph_str value)
 {
     struct ph_buf line;
 
     if (p->json) {
-        postconf_print_json(name, value);
+        ph_cmd_put_json(name, value);
         return;
     }
     ph_buf_init(&line, NULL, LINE_MAX_BYTES);

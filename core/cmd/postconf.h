@@ -34,7 +34,6 @@ void postconf_print(const struct postconf *p, ph_str name, ph_str value);
 ph_str postconf_text(const struct postconf *p, struct ph_conf *c, ph_str name, ph_str raw);
 /* Text with runs of white space as one blank, folded behind 80 columns with -f. */
 void postconf_put_folded(const struct postconf *p, struct ph_buf *line, ph_str text);
-void postconf_print_json(ph_str name, ph_str value);
 
 /* postconf_main.c: the parameters, or those named. */
 void postconf_main(struct postconf *p, char **names);

@@ -104,7 +104,7 @@ static void print_line(const struct postconf *p, const ph_str field[FIELDS])
         ph_buf_str(&line, field[i]);
     }
     if (p->json)
-        postconf_print_json(ph_str_printf(p->scope, "%.*s/%.*s", PH_FMT(field[0]), PH_FMT(field[1])), ph_buf_view(&line));
+        ph_cmd_put_json(ph_str_printf(p->scope, "%.*s/%.*s", PH_FMT(field[0]), PH_FMT(field[1])), ph_buf_view(&line));
     else
         printf("%s\n", line.p);
 }

@@ -19,10 +19,7 @@ int ph_maps_open(struct ph_conf *c, struct ph_scope *s, const char *what, ph_str
     for (ph_str item; (item = ph_str_list(&list)).n; ) {
         if (m->n == MAPS_MAX)
             return ph_fail(PH_CONF, "%s: more than %u tables", what, MAPS_MAX);
-        int rc = ph_table_open(c, s, item, table_flags, &m->table[m->n]);
-        if (rc < 0)
-            return ph_wrap(rc, "%s", what);
-        m->n++;
+        m->table[m->n++] = ph_table_open_soft(c, s, what, item, table_flags);
     }
     *out = m;
     return 0;

@@ -1,9 +1,12 @@
 /* match: lists that are matched: mynetworks, relay_domains ...  See posthorn/lookup.h.
- * The first item that matches decides; an item with "!" in front decides "no". */
+ * The first item that matches decides; an item with "!" in front decides "no".
+ * An item that cannot be used is an error in the log, and a list that comes to
+ * it answers "could not look": neither yes nor no. */
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 #include <posthorn/error.h>
+#include <posthorn/log.h>
 #include <posthorn/lookup.h>
 #include <posthorn/net.h>
 #include "core/plugin/tables.h"
@@ -11,13 +14,13 @@
 #define FILE_MAX_BYTES (1u << 20)
 #define DEPTH_MAX 10
 
-enum item_kind { ITEM_TEXT, ITEM_NET, ITEM_TABLE };
+enum item_kind { ITEM_TEXT, ITEM_NET, ITEM_TABLE, ITEM_BROKEN };
 
 struct item {
     struct item *next;
     enum item_kind kind;
     int negative;
-    ph_str text;
+    ph_str text;                   /* of a broken item: what is wrong with it */
     struct ph_ip net;
     unsigned bits;
     struct ph_table *table;
@@ -36,18 +39,21 @@ static int add_list(struct ph_match *m, ph_str list, int negative, int depth);
 /* "/file": its lines are further items; # starts a comment line. */
 static int add_file(struct ph_match *m, ph_str path, int negative, int depth)
 {
-    char *mem = ph_alloc(m->scope, FILE_MAX_BYTES + 1);
     int fd = open(ph_cstr_dup(m->scope, path), O_RDONLY | O_CLOEXEC);
 
     if (fd < 0)
-        return ph_fail_errno(PH_CONF, errno, "%s: %.*s", m->what, PH_FMT(path));
+        return ph_fail_errno(PH_CONF, errno, "open %.*s", PH_FMT(path));
+    char *mem = ph_alloc(m->scope, FILE_MAX_BYTES + 1);
     size_t n = 0;
-    ssize_t got;
+    ssize_t got = 0;
     while (n <= FILE_MAX_BYTES && (got = read(fd, mem + n, FILE_MAX_BYTES + 1 - n)) > 0)
         n += (size_t)got;
+    int err = errno;
     close(fd);
+    if (got < 0)
+        return ph_fail_errno(PH_CONF, err, "read %.*s", PH_FMT(path));
     if (n > FILE_MAX_BYTES)
-        return ph_fail(PH_CONF, "%s: %.*s is larger than %u bytes", m->what, PH_FMT(path), FILE_MAX_BYTES);
+        return ph_fail(PH_CONF, "%.*s is larger than %u bytes", PH_FMT(path), FILE_MAX_BYTES);
     ph_str rest = { mem, n };
     while (rest.n) {
         ph_str line = ph_str_trim(ph_str_cut(&rest, '\n'));
@@ -71,10 +77,11 @@ static int add_net(struct ph_match *m, struct item *it)
         return 0;
     if (!ph_net_parse(t, &it->net, &it->bits)) {
         if (it->net.family)
-            return ph_fail(PH_CONF, "%s: \"%.*s\" has host bits set behind the network part", m->what, PH_FMT(t));
+            return ph_fail(PH_CONF, "\"%.*s\" has host bits set behind the network part: write %.*s/%u",
+                           PH_FMT(t), PH_FMT(ph_ip_format(m->scope, &it->net)), it->bits);
         if (m->how & (PH_MATCH_DOMAIN | PH_MATCH_STRING))
             return 0;
-        return ph_fail(PH_CONF, "%s: \"%.*s\" is no network address", m->what, PH_FMT(t));
+        return ph_fail(PH_CONF, "\"%.*s\" is no network address", PH_FMT(t));
     }
     it->kind = ITEM_NET;
     return 0;
@@ -94,6 +101,22 @@ static int is_table(ph_str t)
     return !ph_net_parse(t, &ip, &bits) && !ip.family;
 }
 
+static void append(struct ph_match *m, struct item *it)
+{
+    *m->last = it;
+    m->last = &it->next;
+}
+
+static void add_broken(struct ph_match *m)
+{
+    struct item *it = ph_new(m->scope, struct item);
+
+    it->kind = ITEM_BROKEN;
+    it->text = ph_str_dup(m->scope, ph_cstr(ph_error()));
+    ph_log_error("%s: %.*s", m->what, PH_FMT(it->text));
+    append(m, it);
+}
+
 static int add_item(struct ph_match *m, ph_str text, int negative, int depth)
 {
     while (text.n && text.p[0] == '!') {
@@ -101,35 +124,33 @@ static int add_item(struct ph_match *m, ph_str text, int negative, int depth)
         text = ph_str_from(text, 1);
     }
     if (text.n == 0)
-        return ph_fail(PH_CONF, "%s: nothing behind \"!\"", m->what);
+        return ph_fail(PH_CONF, "nothing behind \"!\"");
     if (text.p[0] == '/')
         return add_file(m, text, negative, depth);
     struct item *it = ph_new(m->scope, struct item);
     it->negative = negative;
     it->text = ph_str_dup(m->scope, text);
-    int rc;
     if (is_table(it->text)) {
         it->kind = ITEM_TABLE;
-        rc = ph_table_open(m->conf, m->scope, it->text, PH_TABLE_FOLD, &it->table);
+        it->table = ph_table_open_soft(m->conf, m->scope, m->what, it->text, PH_TABLE_FOLD);
     } else {
-        rc = add_net(m, it);
+        int rc = add_net(m, it);
+
+        if (rc < 0)
+            return rc;
     }
-    if (rc < 0)
-        return ph_wrap(rc, "%s", m->what);
-    *m->last = it;
-    m->last = &it->next;
+    append(m, it);
     return 0;
 }
 
 static int add_list(struct ph_match *m, ph_str list, int negative, int depth)
 {
-    int rc = 0;
-
     if (depth > DEPTH_MAX)
-        return ph_fail(PH_CONF, "%s: files name each other more than %d deep", m->what, DEPTH_MAX);
-    for (ph_str word; rc == 0 && (word = ph_str_list(&list)).n; )
-        rc = add_item(m, word, negative, depth);
-    return rc;
+        return ph_fail(PH_CONF, "files name each other more than %d deep", DEPTH_MAX);
+    for (ph_str word; (word = ph_str_list(&list)).n; )
+        if (add_item(m, word, negative, depth) < 0)
+            add_broken(m);
+    return 0;
 }
 
 int ph_match_open(struct ph_conf *c, struct ph_scope *s, const char *what, ph_str list, uint32_t how, struct ph_match **out)
@@ -180,6 +201,8 @@ static int item_matches(const struct ph_match *m, const struct item *it, ph_str 
     int rc = PH_NONE;
 
     switch (it->kind) {
+    case ITEM_BROKEN:
+        return ph_fail(PH_TEMP, "%.*s", PH_FMT(it->text));
     case ITEM_NET:
         return ip->family && ph_ip_in_net(ip, &it->net, it->bits) ? PH_FOUND : PH_NONE;
     case ITEM_TEXT:

@@ -7,29 +7,62 @@
 #include <posthorn/error.h>
 #include <posthorn/source.h>
 
+/* "{ {line}, {line} }": each item is a line. */
+static int open_inline(struct ph_scope *s, ph_str text, struct ph_source *src)
+{
+    struct ph_buf b;
+    ph_str item;
+
+    if (text.n < 2 || text.p[text.n - 1] != '}')
+        return ph_fail(PH_CONF, "contents are written { {line}, {line} ... }");
+    ph_buf_init(&b, s, PH_SOURCE_MAX);
+    for (text = ph_str_first(ph_str_from(text, 1), text.n - 2); (item = ph_str_list(&text)).n; ) {
+        if (item.n >= 2 && item.p[0] == '{' && item.p[item.n - 1] == '}')
+            item = ph_str_trim(ph_str_first(ph_str_from(item, 1), item.n - 2));
+        ph_buf_str(&b, item);
+        ph_buf_putc(&b, '\n');
+    }
+    if (b.n == 0)
+        return ph_fail(PH_CONF, "no line between the braces");
+    *src = (struct ph_source){ .text = ph_buf_view(&b), .rest = ph_buf_view(&b), .line = 1, .scope = s, .path = "inline" };
+    return 0;
+}
+
+int ph_source_fd(struct ph_scope *s, int fd, const char *path, struct ph_source *src)
+{
+    struct ph_buf b;
+    ssize_t got = 1;
+
+    ph_buf_init(&b, s, PH_SOURCE_MAX);
+    while (got > 0 && b.n < PH_SOURCE_MAX) {
+        char piece[16384];
+
+        got = read(fd, piece, sizeof piece);
+        if (got > 0)
+            ph_buf_put(&b, piece, (size_t)got);
+    }
+    if (got < 0)
+        return ph_fail_errno(PH_TEMP, errno, "read %s", path);
+    if (got > 0)
+        return ph_fail(PH_TEMP, "%s: larger than %u bytes", path, PH_SOURCE_MAX);
+    *src = (struct ph_source){ .text = ph_buf_view(&b), .rest = ph_buf_view(&b), .line = 1, .scope = s, .path = ph_cstr_dup(s, ph_cstr(path)) };
+    return 0;
+}
+
 int ph_source_open(struct ph_scope *s, const char *path, struct ph_source *src)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
 
+    if (path[0] == '{')
+        return open_inline(s, ph_str_trim(ph_cstr(path)), src);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return ph_fail_errno(PH_TEMP, errno, "open %s", path);
     struct ph_defer *d = ph_defer_close(s, fd);
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size > PH_SOURCE_MAX) {
-        ph_defer_run(d);
-        return ph_fail(PH_TEMP, "%s: not a regular file of at most %u bytes", path, PH_SOURCE_MAX);
-    }
-    char *p = ph_alloc(s, (size_t)st.st_size + 1);
-    size_t n = 0;
-    ssize_t got = 0;
-    while (n < (size_t)st.st_size && (got = read(fd, p + n, (size_t)st.st_size - n)) > 0)
-        n += (size_t)got;
-    int err = errno;
+    int rc = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? ph_source_fd(s, fd, path, src)
+                                                        : ph_fail(PH_TEMP, "open %s: not a regular file", path);
     ph_defer_run(d);
-    if (got < 0)
-        return ph_fail_errno(PH_TEMP, err, "read %s", path);
-    *src = (struct ph_source){ .text = { p, n }, .rest = { p, n }, .line = 1, .scope = s, .path = ph_cstr_dup(s, ph_cstr(path)) };
-    return 0;
+    return rc;
 }
 
 static int is_blank(char c) { return c == ' ' || c == '\t'; }
@@ -92,10 +125,16 @@ int ph_source_next(struct ph_source *src, ph_str *line, uint32_t *number)
 int ph_source_pair(ph_str line, ph_str *key, ph_str *value)
 {
     ph_str rest = ph_str_trim(line);
+    int quoted = 0;
     size_t n = 0;
 
-    while (n < rest.n && !ph_is_space(rest.p[n]))
-        n++;
+    for (; n < rest.n && (quoted || !ph_is_space(rest.p[n])); n++)
+        if (rest.p[n] == '"')
+            quoted = !quoted;
+        else if (rest.p[n] == '\\' && n + 1 < rest.n)
+            n++;
+    if (quoted)
+        return 0;
     *key = ph_str_first(rest, n);
     *value = ph_str_trim(ph_str_from(rest, n));
     return key->n && value->n;

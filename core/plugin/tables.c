@@ -1,12 +1,30 @@
 /* tables: see tables.h. */
+#include <posthorn/clock.h>
 #include <posthorn/error.h>
 #include <posthorn/task.h>
 #include "core/plugin/registry.h"
 #include "core/plugin/tables.h"
 
+#define LOOK_MS 1000               /* between two looks at the file of a table */
+
+/* What stands around the table that the plugin sees. */
+struct handle {
+    struct ph_table table;         /* first: callers hold its address */
+    struct ph_scope *scope;        /* of the handle; the table's own is inside */
+    ph_str text;                   /* "type:name" as it was written */
+    const char *broken;            /* why it cannot be asked, or NULL */
+    int may_recover, said_stale;
+    int64_t next_look_ms;
+};
+
+static struct handle *handle_of(struct ph_table *t)
+{
+    return (struct handle *)(void *)t;
+}
+
 int ph_table_is_pattern(const struct ph_table *t)
 {
-    return (t->ops->is & PH_TABLE_PATTERN) != 0;
+    return t->ops && t->ops->is & PH_TABLE_PATTERN;
 }
 
 static int split(struct ph_conf *c, struct ph_scope *s, ph_str text, ph_str *type, ph_str *name)
@@ -23,20 +41,45 @@ static int split(struct ph_conf *c, struct ph_scope *s, ph_str text, ph_str *typ
     return rc == PH_FOUND ? 0 : rc < 0 ? rc : ph_fail(PH_CONF, "\"%.*s\": a table is written type:name", PH_FMT(text));
 }
 
-struct open_call { struct ph_table *t; ph_str name; };
+/* One call of the plugin, on the large stack unless it waits by our calls. */
+enum op { OP_OPEN, OP_LOOKUP, OP_UPDATE, OP_REMOVE, OP_NEXT, OP_COMMIT, OP_CHANGED };
 
-static int call_open(void *arg)
+struct call {
+    struct ph_table *t;
+    enum op op;
+    int32_t first;
+    ph_str key, val;
+    struct ph_scope *out;
+};
+
+static int make_call(void *arg)
 {
-    struct open_call *c = arg;
+    struct call *c = arg;
+    const struct ph_table_plugin *ops = c->t->ops;
 
-    return c->t->ops->open(c->t, c->name);
+    switch (c->op) {
+    case OP_OPEN: return ops->open(c->t, c->t->name);
+    case OP_LOOKUP: return ops->lookup(c->t, c->key, c->out, &c->val);
+    case OP_UPDATE: return ops->update ? ops->update(c->t, c->key, c->val) : ph_fail(PH_CONF, "this type cannot be written");
+    case OP_REMOVE: return ops->remove ? ops->remove(c->t, c->key) : ph_fail(PH_CONF, "this type cannot be written");
+    case OP_NEXT: return ops->sequence ? ops->sequence(c->t, c->first, c->out, &c->key, &c->val) : ph_fail(PH_CONF, "this type cannot be listed");
+    case OP_COMMIT: return ops->commit ? ops->commit(c->t) : 0;
+    case OP_CHANGED: return ops->changed(c->t);
+    }
+    return ph_fail(PH_TEMP, "no such call");
 }
 
-int ph_table_open(struct ph_conf *c, struct ph_scope *s, ph_str text, uint32_t flags, struct ph_table **out)
+static int call(struct call *c)
+{
+    return c->t->ops->plugin.exec == PH_COROUTINE ? make_call(c) : ph_foreign(make_call, c);
+}
+
+/* Find the plugin and open the table in a scope of its own within the handle's. */
+static int open_handle(struct handle *h, uint32_t flags, struct ph_conf *c)
 {
     const struct ph_plugin *desc;
     ph_str type, name;
-    int rc = split(c, s, ph_str_trim(text), &type, &name);
+    int rc = split(c, h->scope, h->text, &type, &name);
 
     if (rc < 0 || (rc = ph_plugin_find(PH_KIND_TABLE, type, &desc)) < 0)
         return rc;
@@ -47,38 +90,137 @@ int ph_table_open(struct ph_conf *c, struct ph_scope *s, ph_str text, uint32_t f
         return ph_fail(PH_CONF, "table type \"%.*s\" may block and needs proxymap, which is not built yet", PH_FMT(type));
     if (flags & PH_TABLE_SECURE && ops->is & PH_TABLE_INSECURE)
         return ph_fail(PH_CONF, "table type \"%.*s\" must not be used where an answer gives rights", PH_FMT(type));
-    struct ph_scope *own = ph_scope_new(s);
-    struct ph_table *t = ph_new(own, struct ph_table);
-    *t = (struct ph_table){ .scope = own, .ops = ops, .type = ph_str_dup(own, type), .name = ph_str_dup(own, name), .flags = flags, .conf = c };
-    struct open_call call = { t, t->name };
-    rc = desc->exec == PH_COROUTINE ? call_open(&call) : ph_foreign(call_open, &call);
-    if (rc < 0) {
-        rc = ph_wrap(rc, "%.*s:%.*s", PH_FMT(type), PH_FMT(name));
+    if (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE) && !ops->update)
+        return ph_fail(PH_CONF, "table type \"%.*s\" cannot be written or built from a source file", PH_FMT(type));
+    struct ph_scope *own = ph_scope_new(h->scope);
+    struct ph_table t = { .scope = own, .ops = ops, .type = ph_str_dup(own, type), .name = ph_str_dup(own, name), .flags = flags, .conf = c };
+    struct call open = { .t = &t, .op = OP_OPEN };
+    if ((rc = call(&open)) < 0) {
         ph_scope_free(own);
-        return rc;
+        return ph_wrap(rc, "%.*s:%.*s", PH_FMT(type), PH_FMT(name));
     }
-    *out = t;
+    ph_scope_free(h->table.scope); /* the one before, when this is a reopening */
+    h->table = t;
     return 0;
 }
 
-struct lookup_call { struct ph_table *t; ph_str key; struct ph_scope *out; ph_str val; };
-
-static int call_lookup(void *arg)
+static struct handle *new_handle(struct ph_scope *s, ph_str text, struct ph_conf *c, uint32_t flags)
 {
-    struct lookup_call *c = arg;
+    struct ph_scope *own = ph_scope_new(s);
+    struct handle *h = ph_new(own, struct handle);
 
-    return c->t->ops->lookup(c->t, c->key, c->out, &c->val);
+    h->scope = own;
+    h->text = ph_str_dup(own, ph_str_trim(text));
+    h->next_look_ms = ph_now_ms() + LOOK_MS;
+    h->table.conf = c;
+    h->table.flags = flags;
+    h->table.name = h->text;
+    return h;
 }
+
+int ph_table_open(struct ph_conf *c, struct ph_scope *s, ph_str text, uint32_t flags, struct ph_table **out)
+{
+    struct handle *h = new_handle(s, text, c, flags);
+    int rc = open_handle(h, flags, c);
+
+    if (rc < 0) {
+        ph_scope_free(h->scope);
+        return rc;
+    }
+    *out = &h->table;
+    return 0;
+}
+
+struct ph_table *ph_table_open_soft(struct ph_conf *c, struct ph_scope *s, const char *what, ph_str text, uint32_t flags)
+{
+    struct handle *h = new_handle(s, text, c, flags);
+    int rc = open_handle(h, flags, c);
+
+    if (rc < 0) {
+        h->broken = ph_cstr_dup(h->scope, ph_cstr(ph_error()));
+        h->may_recover = rc != PH_CONF;
+        ph_log_error("%s: %s", what, h->broken);
+    }
+    return &h->table;
+}
+
+/* The table was rebuilt, or could not be opened before: open it (again).  While
+ * that fails the old one serves: its contents are whole. */
+static void look_again(struct handle *h)
+{
+    struct call changed = { .t = &h->table, .op = OP_CHANGED };
+    int64_t now = ph_now_ms();
+
+    if (now < h->next_look_ms)
+        return;
+    h->next_look_ms = now + LOOK_MS;
+    if (h->broken ? !h->may_recover : !h->table.ops->changed || h->table.ops->plugin.exec == PH_COROUTINE || call(&changed) != PH_FOUND)
+        return;
+    int was_broken = h->broken != NULL, rc = open_handle(h, h->table.flags, h->table.conf);
+    if (rc < 0 && !was_broken && !h->said_stale)
+        ph_log_warn("table has changed, and its new contents cannot be used yet: %s", ph_error());
+    h->said_stale = rc < 0;
+    if (rc < 0)
+        return;
+    h->broken = NULL;
+    ph_log("table %.*s %s", PH_FMT(h->text), was_broken ? "can be used now" : "has changed: read again");
+}
+
+/* At most 200 bytes of a key in a message. */
+#define KEY_FMT(k) PH_FMT(ph_str_first((k), 200))
 
 int ph_table_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
 {
+    struct handle *h = handle_of(t);
+
+    look_again(h);
+    if (h->broken)
+        return ph_fail(PH_TEMP, "table %.*s: lookup of \"%.*s\": %s", PH_FMT(h->text), KEY_FMT(key), h->broken);
     int fold = t->flags & PH_TABLE_FOLD && !(t->ops->is & (PH_TABLE_PATTERN | PH_TABLE_NOFOLD));
-    struct lookup_call c = { t, fold ? ph_str_lower(out, key) : key, out, PH_STR("") };
-    int rc = t->ops->plugin.exec == PH_COROUTINE ? call_lookup(&c) : ph_foreign(call_lookup, &c);
+    struct call c = { .t = t, .op = OP_LOOKUP, .key = fold ? ph_str_lower(out, key) : key, .out = out };
+    int rc = call(&c);
 
     if (rc == PH_FOUND)
         *val = c.val;
     else if (rc >= 0 && rc != PH_NONE)
         rc = ph_fail(PH_TEMP, "the plugin answered %d", rc);
-    return rc < 0 ? ph_wrap(rc, "table %.*s:%.*s: lookup of \"%.*s\"", PH_FMT(t->type), PH_FMT(t->name), PH_FMT(ph_str_first(key, 200))) : rc;
+    return rc < 0 ? ph_wrap(rc, "table %.*s:%.*s: lookup of \"%.*s\"", PH_FMT(t->type), PH_FMT(t->name), KEY_FMT(key)) : rc;
+}
+
+static int named(struct ph_table *t, int rc)
+{
+    return rc < 0 ? ph_wrap(rc, "table %.*s:%.*s", PH_FMT(t->type), PH_FMT(t->name)) : rc;
+}
+
+int ph_table_update(struct ph_table *t, ph_str key, ph_str val)
+{
+    struct call c = { .t = t, .op = OP_UPDATE, .key = key, .val = val };
+
+    return named(t, call(&c));
+}
+
+int ph_table_remove(struct ph_table *t, ph_str key)
+{
+    struct call c = { .t = t, .op = OP_REMOVE, .key = key };
+
+    return named(t, call(&c));
+}
+
+int ph_table_next(struct ph_table *t, int first, struct ph_scope *out, ph_str *key, ph_str *val)
+{
+    struct call c = { .t = t, .op = OP_NEXT, .first = first, .out = out };
+    int rc = call(&c);
+
+    if (rc == PH_FOUND) {
+        *key = c.key;
+        *val = c.val;
+    }
+    return named(t, rc);
+}
+
+int ph_table_commit(struct ph_table *t)
+{
+    struct call c = { .t = t, .op = OP_COMMIT };
+
+    return named(t, call(&c));
 }

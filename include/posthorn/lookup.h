@@ -15,8 +15,9 @@ struct ph_match;
 #define PH_MAPS_SECURE  8u     /* an answer gives rights: insecure types are refused */
 
 /* Open every table of the list; `what` (the parameter) is named in errors.
- * 0 and *m on the scope, or PH_CONF, PH_TEMP.  An empty list is a valid map
- * that finds nothing. */
+ * 0 and *m on the scope, or PH_CONF (too many tables).  A table that cannot be
+ * opened is an error in the log at once, and each look-up in it fails (PH_TEMP)
+ * until it can.  An empty list is a valid map that finds nothing. */
 int ph_maps_open(struct ph_conf *c, struct ph_scope *s, const char *what, ph_str list,
                  uint32_t flags, struct ph_maps **m);
 /* 1 when the list is empty. */
@@ -34,7 +35,9 @@ int ph_maps_find_part(struct ph_maps *m, ph_str key, struct ph_scope *out, ph_st
 int ph_maps_find_address(struct ph_maps *m, ph_str address, ph_str delimiters, int local,
                          struct ph_scope *out, ph_str *val, ph_str *ext) PH_YIELDS;
 
-/* Lists: "a.example, !b.example, /file, type:table, 10.0.0.0/8".  `how`: */
+/* Lists: "a.example, !b.example, /file, type:table, 10.0.0.0/8".  An item that
+ * cannot be used is an error in the log, and a match that comes to it PH_TEMP.
+ * `how`: */
 #define PH_MATCH_DOMAIN  1u    /* host and domain names: exact, and subdomains when PH_MATCH_PARENT */
 #define PH_MATCH_ADDRESS 2u    /* network addresses: a.b.c.d, a.b.c.d/n, [v6]/n */
 #define PH_MATCH_STRING  4u    /* exact strings */

@@ -19,13 +19,17 @@ struct ph_source {
     const char *path;
 };
 
-/* Read the whole file: 0, or PH_TEMP with path and cause.  Blocking I/O. */
+/* Read the whole file: 0, or PH_TEMP with path and cause.  Blocking I/O.  A path
+ * that starts with { is no file but the lines themselves: "{ {line}, {line} }". */
 int ph_source_open(struct ph_scope *s, const char *path, struct ph_source *src);
+/* The same from a descriptor, read to its end; path names it in messages. */
+int ph_source_fd(struct ph_scope *s, int fd, const char *path, struct ph_source *src);
 /* Next logical line, without its line ends: 1 with *line (on the source's
  * scope when it was continued) and its first line's number; 0 at the end. */
 int ph_source_next(struct ph_source *src, ph_str *line, uint32_t *number);
-/* key and value of such a line: split at the first blanks; trailing blanks of
- * value are dropped.  1, or 0 when there is no value. */
+/* key and value of such a line: split at the first blanks outside "..." (quotes
+ * and backslashes stay in the key); trailing blanks of value are dropped.  1, or
+ * 0 when there is no value, or a quote is not closed. */
 int ph_source_pair(ph_str line, ph_str *key, ph_str *value);
 
 PH_END

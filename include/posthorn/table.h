@@ -17,10 +17,11 @@ PH_BEGIN
 
 /* Table flags, set by core before open. */
 #define PH_TABLE_FOLD      1u   /* keys are folded to lower case by core (fixed tables) */
-#define PH_TABLE_WRITE     2u   /* update, delete wanted */
-#define PH_TABLE_CREATE    4u   /* built anew: postmap */
+#define PH_TABLE_WRITE     2u   /* update, remove wanted, in place */
+#define PH_TABLE_CREATE    4u   /* built anew beside the old one, visible at commit: postmap;
+                                   with PH_TABLE_WRITE it starts with what the old one has */
 #define PH_TABLE_SECURE    8u   /* used where an answer gives rights (aliases, uid maps) */
-#define PH_TABLE_VALUE_LIST 16u
+#define PH_TABLE_NO_NUL    16u  /* stored without the NUL that usually ends keys and values */
 
 /* What a table is, stated in the descriptor. */
 #define PH_TABLE_PATTERN   1u   /* key is matched whole, no partial keys (regexp, pcre, cidr) */

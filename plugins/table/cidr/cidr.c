@@ -1,5 +1,6 @@
 /* table/cidr: networks in the order they are written: `192.0.2.0/24 value`,
- * `!net value`, `if net` ... `endif`.  Reference: man/cidr_table.5. */
+ * `!net value`, `if net` ... `endif`.  A line with an error is left out with a
+ * warning; the block of such an `if` never applies.  Reference: cidr_table(5). */
 #include <posthorn/net.h>
 #include <posthorn/source.h>
 #include <posthorn/table.h>
@@ -9,6 +10,7 @@ struct rule {
     uint32_t bits;
     int32_t negative;
     uint32_t skip_to;              /* `if`: the rule behind its endif; 0: an ordinary rule */
+    uint32_t never;                /* an `if` that could not be read */
     ph_str value;
 };
 
@@ -34,64 +36,81 @@ static struct rule *add(struct ph_table *t, struct cidr *c)
 }
 
 /* "!192.0.2.0/24": 0, or PH_CONF. */
-static int read_net(struct rule *r, ph_str text)
+static int read_net(struct ph_table *t, struct rule *r, ph_str text)
 {
     unsigned bits = 0;
 
-    while (text.n && text.p[0] == '!') {
+    for (; text.n && text.p[0] == '!'; text = ph_str_trim(ph_str_from(text, 1)))
         r->negative = !r->negative;
-        text = ph_str_trim(ph_str_from(text, 1));
-    }
-    r->net.family = 0;
     if (!ph_net_parse(text, &r->net, &bits))
-        return ph_fail(PH_CONF, r->net.family ? "%.*s has host bits set behind the network part" : "%.*s is no network address", PH_FMT(text));
+        return r->net.family ? ph_fail(PH_CONF, "non-null host address bits in \"%.*s\", perhaps you should use \"%.*s/%u\" instead",
+                                       PH_FMT(text), PH_FMT(ph_ip_format(t->scope, &r->net)), bits)
+                             : ph_fail(PH_CONF, "bad address pattern: \"%.*s\"", PH_FMT(text));
     r->bits = bits;
     return 0;
 }
 
-static int read_line(struct ph_table *t, struct cidr *c, ph_str line, uint32_t *open, uint32_t *depth)
-{
-    ph_str key, value;
-    int has_value = ph_source_pair(line, &key, &value), rc;
+/* The `if` lines whose endif has not come. */
+struct nest { uint32_t rule[DEPTH_MAX], depth; };
 
-    if (ph_str_eq_nocase(key, PH_STR("endif"))) {
-        if (*depth == 0)
+static int read_if(struct ph_table *t, struct cidr *c, ph_str net, struct nest *nest)
+{
+    struct rule r = { .skip_to = UINT32_MAX };
+
+    if (nest->depth == DEPTH_MAX)
+        return ph_fail(PH_CONF, "if nested more than %d deep", DEPTH_MAX);
+    int rc = read_net(t, &r, net);
+    r.never = rc < 0;
+    nest->rule[nest->depth++] = c->n;
+    *add(t, c) = r;
+    return rc;
+}
+
+static int read_line(struct ph_table *t, struct cidr *c, ph_str line, struct nest *nest)
+{
+    struct rule r = { .skip_to = 0 };
+    ph_str rest = ph_str_trim(line), first = ph_str_word(&rest);
+
+    if (ph_str_eq_nocase(first, PH_STR("endif"))) {
+        if (rest.n)
+            return ph_fail(PH_CONF, "text behind endif");
+        if (nest->depth == 0)
             return ph_fail(PH_CONF, "endif without if");
-        c->rule[open[--*depth]].skip_to = c->n;
+        c->rule[nest->rule[--nest->depth]].skip_to = c->n;
         return 0;
     }
-    int is_if = ph_str_eq_nocase(key, PH_STR("if"));
-    if (!has_value)
-        return ph_fail(PH_CONF, "expected: network value");
-    if (is_if && *depth == DEPTH_MAX)
-        return ph_fail(PH_CONF, "if nested more than %d deep", DEPTH_MAX);
-    struct rule *r = add(t, c);
-    if ((rc = read_net(r, is_if ? value : key)) < 0)
+    if (ph_str_eq_nocase(first, PH_STR("if")))
+        return read_if(t, c, rest, nest);
+    if (ph_str_eq(first, PH_STR("!")))     /* blanks between it and the network */
+        r.negative = 1, first = ph_str_word(&rest);
+    int rc = read_net(t, &r, first);
+    if (rc < 0)
         return rc;
-    if (is_if) {
-        open[(*depth)++] = c->n - 1;
-        r->skip_to = UINT32_MAX;
-    } else {
-        r->value = ph_str_dup(t->scope, value);
-    }
+    if (rest.n == 0)
+        return ph_fail(PH_CONF, "no result behind the network");
+    r.value = ph_str_dup(t->scope, rest);
+    *add(t, c) = r;
     return 0;
 }
 
 static int32_t cidr_open(struct ph_table *t, ph_str spec)
 {
     struct cidr *c = ph_new(t->scope, struct cidr);
-    uint32_t open[DEPTH_MAX], depth = 0, number;
+    struct nest nest = { .depth = 0 };
     struct ph_source src;
+    uint32_t number;
     ph_str line;
     int rc = ph_source_open(t->scope, ph_cstr_dup(t->scope, spec), &src);
 
     if (rc < 0)
         return rc;
     while (ph_source_next(&src, &line, &number))
-        if ((rc = read_line(t, c, line, open, &depth)) < 0)
-            return ph_wrap(rc, "%s:%u", src.path, number);
-    if (depth)
-        return ph_fail(PH_CONF, "%s: if without endif", src.path);
+        if (read_line(t, c, line, &nest) < 0)
+            ph_log_warn("cidr map %s, line %u: %s: skipping this rule", src.path, number, ph_error());
+    while (nest.depth) {
+        ph_log_warn("cidr map %s: if without endif", src.path);
+        c->rule[nest.rule[--nest.depth]].skip_to = c->n;
+    }
     t->self = c;
     return 0;
 }
@@ -105,7 +124,8 @@ static int32_t cidr_lookup(struct ph_table *t, ph_str key, struct ph_scope *out,
         return PH_NONE;
     for (uint32_t i = 0; i < c->n; ) {
         const struct rule *r = &c->rule[i];
-        int hit = ph_ip_in_net(&ip, &r->net, r->bits) != r->negative;
+        /* An address of the other family matches neither a network nor its opposite. */
+        int hit = !r->never && ip.family == r->net.family && ph_ip_in_net(&ip, &r->net, r->bits) != r->negative;
 
         if (hit && !r->skip_to) {
             *val = ph_str_dup(out, r->value);

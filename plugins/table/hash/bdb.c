@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <posthorn/clock.h>
 #include "bdb.h"
 
 struct bdb {
@@ -23,7 +24,7 @@ static void bdb_close(void *arg)
 {
     struct bdb *b = arg;
 
-    if (b->cursor)
+    if (b->cursor && b->db)
         b->cursor->close(b->cursor);
     if (b->db)
         b->db->close(b->db, 0);
@@ -33,30 +34,100 @@ static void bdb_close(void *arg)
         close(b->locked_fd);
 }
 
-/* Writers exclude each other through a lock on the table's own file. */
+/* Our own words say what failed; the library's would go to stderr. */
+static void quiet(const DB_ENV *env PH_UNUSED, const char *prefix PH_UNUSED, const char *text PH_UNUSED)
+{
+}
+
+/* Writers exclude each other through a lock on the table's own file.  Who had to
+ * wait may hold the lock of a file that was replaced meanwhile: again then. */
 static int lock_file(struct bdb *b)
 {
-    struct flock lk = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    for (int tries = 0; tries < 100; tries++) {
+        struct flock lk = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        struct stat now;
+        int fd = open(b->path, O_RDWR | O_CLOEXEC);
 
-    b->locked_fd = open(b->path, O_RDWR | O_CLOEXEC);
-    if (b->locked_fd < 0)
-        return errno == ENOENT ? 0 : ph_fail_errno(PH_TEMP, errno, "open %s", b->path);
-    if (fcntl(b->locked_fd, F_OFD_SETLKW, &lk) < 0)
-        return ph_fail_errno(PH_TEMP, errno, "lock %s", b->path);
-    return 0;
+        if (fd < 0)
+            return errno == ENOENT ? 0 : ph_fail_errno(PH_TEMP, errno, "open database %s", b->path);
+        b->locked_fd = fd;
+        if (fcntl(fd, F_OFD_SETLKW, &lk) < 0 || fstat(fd, &b->st) < 0)
+            return ph_fail_errno(PH_TEMP, errno, "lock %s", b->path);
+        if (stat(b->path, &now) == 0 && now.st_ino == b->st.st_ino && now.st_dev == b->st.st_dev)
+            return 0;
+        close(fd);
+        b->locked_fd = -1;
+    }
+    return ph_fail(PH_TEMP, "lock %s: it is replaced again and again", b->path);
 }
 
 static int open_db(struct bdb *b, const char *file, DBTYPE type, uint32_t flags, int cache_mib)
 {
     int err = db_create(&b->db, NULL, 0);
 
-    if (err == 0 && cache_mib)
-        err = b->db->set_cachesize(b->db, 0, (uint32_t)cache_mib << 20, 1);
+    if (err == 0) {
+        b->db->set_errcall(b->db, quiet);
+        if (cache_mib)
+            err = b->db->set_cachesize(b->db, 0, (uint32_t)cache_mib << 20, 1);
+    }
     if (err == 0)
         err = b->db->open(b->db, NULL, file, NULL, type, flags, 0644);
     if (err != 0)
-        return ph_fail(PH_TEMP, "open database %s: %s", file, db_strerror(err));
+        return ph_fail(PH_TEMP, "open database %s: %s", b->path, db_strerror(err));
     return 0;
+}
+
+/* The type stands in the file; asking for another is said as such. */
+static int check_type(struct bdb *b, DBTYPE want)
+{
+    DBTYPE got;
+
+    if (b->db->get_type(b->db, &got) == 0 && got != want)
+        return ph_fail(PH_TEMP, "%s is a %s file, wanted %s: rebuild it with postmap", b->path,
+                       got == DB_HASH ? "hash" : "btree", want == DB_HASH ? "hash" : "btree");
+    return 0;
+}
+
+/* The old table's bytes become the start of the new one. */
+static int copy_old(struct bdb *b)
+{
+    char piece[65536];
+    ssize_t got;
+    int rc = 0, to = open(b->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+    if (to < 0)
+        return ph_fail_errno(PH_TEMP, errno, "create %s", b->tmp);
+    if (fchmod(to, b->st.st_mode & 07777) < 0)
+        rc = ph_fail_errno(PH_TEMP, errno, "create %s", b->tmp);
+    for (off_t at = 0; rc == 0 && (got = pread(b->locked_fd, piece, sizeof piece, at)) != 0; at += got)
+        if (got < 0 || write(to, piece, (size_t)got) != got)
+            rc = ph_fail_errno(PH_TEMP, got < 0 ? errno : ENOSPC, "copy %s", b->path);
+    close(to);
+    return rc;
+}
+
+/* A new table beside the old one. */
+static int open_new(struct ph_table *t, struct bdb *b, DBTYPE type)
+{
+    b->tmp = ph_str_printf(t->scope, "%s.tmp.%d", b->path, (int)getpid()).p;
+    unlink(b->tmp);
+    int rc = lock_file(b);
+    if (rc < 0)
+        return rc;
+    if (!(t->flags & PH_TABLE_WRITE) || b->locked_fd < 0)
+        return open_db(b, b->tmp, type, DB_CREATE | DB_EXCL, 16);
+    rc = copy_old(b);
+    return rc < 0 || (rc = open_db(b, b->tmp, DB_UNKNOWN, 0, 16)) < 0 ? rc : check_type(b, type);
+}
+
+/* Somebody edited the source and forgot postmap.  A source that was touched just
+ * now may be on its way to us. */
+static void warn_if_old(const struct bdb *b, ph_str spec, struct ph_scope *s)
+{
+    struct stat src;
+
+    if (stat(ph_cstr_dup(s, spec), &src) == 0 && src.st_mtime > b->st.st_mtime && src.st_mtime + 100 < ph_wall_us() / 1000000)
+        ph_log_warn("database %s is older than source file %.*s", b->path, PH_FMT(spec));
 }
 
 int bdb_open(struct ph_table *t, ph_str spec, DBTYPE type)
@@ -70,22 +141,15 @@ int bdb_open(struct ph_table *t, ph_str spec, DBTYPE type)
     b->path = ph_str_printf(t->scope, "%.*s.db", PH_FMT(spec)).p;
     ph_defer(t->scope, bdb_close, b);
     t->self = b;
-    if (t->flags & PH_TABLE_CREATE) {
-        b->tmp = ph_str_printf(t->scope, "%s.tmp.%d", b->path, (int)getpid()).p;
-        unlink(b->tmp);
-        rc = lock_file(b);
-        return rc < 0 ? rc : open_db(b, b->tmp, type, DB_CREATE | DB_EXCL, 32);
-    }
-    if (stat(b->path, &b->st) < 0)
-        return ph_fail_errno(PH_TEMP, errno, "open database %s", b->path);
+    if (t->flags & PH_TABLE_CREATE)
+        return open_new(t, b, type);
     if (t->flags & PH_TABLE_WRITE && (rc = lock_file(b)) < 0)
         return rc;
-    /* The type stands in the file; asking for another is said as such. */
+    if (stat(b->path, &b->st) < 0)
+        return ph_fail_errno(PH_TEMP, errno, "open database %s", b->path);
+    warn_if_old(b, spec, t->scope);
     rc = open_db(b, b->path, DB_UNKNOWN, t->flags & PH_TABLE_WRITE ? 0 : DB_RDONLY, 0);
-    DBTYPE got;
-    if (rc == 0 && b->db->get_type(b->db, &got) == 0 && got != type)
-        return ph_fail(PH_TEMP, "%s is a %s file, wanted %s: rebuild it with postmap", b->path, got == DB_HASH ? "hash" : "btree", type == DB_HASH ? "hash" : "btree");
-    return rc;
+    return rc < 0 ? rc : check_type(b, type);
 }
 
 static DBT dbt_of(ph_str s, int with_nul)
@@ -132,7 +196,8 @@ int bdb_update(struct ph_table *t, ph_str key, ph_str val)
 {
     struct bdb *b = t->self;
     PH_SCOPED(s, t->scope);
-    DBT dk = dbt_of(ph_str_dup(s, key), 1), dv = dbt_of(ph_str_dup(s, val), 1);
+    int with_nul = !(t->flags & PH_TABLE_NO_NUL);
+    DBT dk = dbt_of(ph_str_dup(s, key), with_nul), dv = dbt_of(ph_str_dup(s, val), with_nul);
     int err = b->db->put(b->db, NULL, &dk, &dv, 0);
 
     return err == 0 ? PH_FOUND : ph_fail(PH_TEMP, "write %s: %s", b->tmp ? b->tmp : b->path, db_strerror(err));
@@ -177,29 +242,42 @@ int bdb_sequence(struct ph_table *t, int first, struct ph_scope *out, ph_str *ke
     return PH_FOUND;
 }
 
-static int sync_file(const char *path)
+static int sync_path(const char *path, int flags)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC), rc = fd < 0 ? -1 : fsync(fd);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | flags), rc = fd < 0 ? -1 : fsync(fd);
 
     if (fd >= 0)
         close(fd);
     return rc;
 }
 
+/* The name is on disk too when this answers. */
+static int sync_parent(struct ph_scope *s, const char *path)
+{
+    char *dir = ph_cstr_dup(s, ph_cstr(path)), *slash = strrchr(dir, '/');
+
+    if (slash)
+        slash[slash == dir] = 0;
+    return sync_path(slash ? dir : ".", O_DIRECTORY);
+}
+
 int bdb_commit(struct ph_table *t)
 {
     struct bdb *b = t->self;
-    int err = b->db->close(b->db, 0);
 
+    if (b->cursor)
+        b->cursor->close(b->cursor);
+    b->cursor = NULL;
+    int err = b->db->close(b->db, 0);
     b->db = NULL;
     if (err != 0)
         return ph_fail(PH_TEMP, "write %s: %s", b->tmp ? b->tmp : b->path, db_strerror(err));
     if (!b->tmp)
         return 0;
-    if (sync_file(b->tmp) < 0 || rename(b->tmp, b->path) < 0)
+    if (sync_path(b->tmp, 0) < 0 || rename(b->tmp, b->path) < 0)
         return ph_fail_errno(PH_TEMP, errno, "replace %s", b->path);
     b->tmp = NULL;
-    return 0;
+    return sync_parent(t->scope, b->path) < 0 ? ph_fail_errno(PH_TEMP, errno, "replace %s", b->path) : 0;
 }
 
 int bdb_changed(struct ph_table *t)
@@ -207,5 +285,6 @@ int bdb_changed(struct ph_table *t)
     struct bdb *b = t->self;
     struct stat now;
 
-    return stat(b->path, &now) < 0 || now.st_ino != b->st.st_ino || now.st_mtime != b->st.st_mtime ? PH_FOUND : PH_NONE;
+    return stat(b->path, &now) < 0 || now.st_ino != b->st.st_ino || now.st_dev != b->st.st_dev ||
+                   now.st_mtim.tv_sec != b->st.st_mtim.tv_sec || now.st_mtim.tv_nsec != b->st.st_mtim.tv_nsec ? PH_FOUND : PH_NONE;
 }

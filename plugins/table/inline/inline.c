@@ -18,6 +18,8 @@ static int32_t inline_open(struct ph_table *t, ph_str spec)
     if (all.n < 2 || all.p[0] != '{' || all.p[all.n - 1] != '}')
         return ph_fail(PH_CONF, "contents are written { key=value, ... }");
     all = braces_off(all);
+    if (all.n == 0)
+        return ph_fail(PH_CONF, "no key=value between the braces");
     for (ph_str item; (item = ph_str_list(&all)).n; ) {
         ph_str value = braces_off(item), key = ph_str_trim(ph_str_cut(&value, '='));
         ph_str *v = ph_new(t->scope, ph_str);

@@ -1,12 +1,14 @@
 /* pattern: `/pattern/flags result`, `!/pattern/flags result`, `if /pattern/` ...
- * `endif`; $1 or ${1} or $(1) in results.  The first rule that matches answers. */
+ * `endif`; $1 or ${1} or $(1) in results.  The first rule that matches answers.
+ * A line with an error is left out with a warning; the block of such an `if`
+ * never applies. */
 #include <posthorn/source.h>
 #include "pattern.h"
 
 #define DEPTH_MAX 100
 
 struct rule {
-    void *prog;
+    void *prog;                    /* NULL: an `if` that could not be read: never */
     unsigned groups;
     int negative, skip_to;         /* skip_to: of an `if`, the rule behind its endif; 0: ordinary */
     ph_str value;
@@ -43,7 +45,7 @@ static int take_pattern(ph_str *line, int *negative, ph_str *pattern, ph_str *fl
 
     for (*negative = 0; at.n && at.p[0] == '!'; at = ph_str_trim(ph_str_from(at, 1)))
         *negative = !*negative;
-    if (at.n < 2 || ph_is_alnum(at.p[0]) || ph_is_space(at.p[0]) || at.p[0] == '\\')
+    if (at.n < 2 || ph_is_alnum(at.p[0]) || at.p[0] == '\\')
         return ph_fail(PH_CONF, "expected /pattern/flags result");
     for (; n < at.n && at.p[n] != at.p[0]; n++)
         if (at.p[n] == '\\')
@@ -100,63 +102,78 @@ static int check_value(struct rule *r, int negative, uint32_t is_secure)
     return 0;
 }
 
-static int read_rule(struct ph_table *t, struct rules *rs, ph_str line, int *open, int *depth)
-{
-    ph_str first = line, rest, pattern, flags;
-    int negative, rc;
+/* The `if` lines whose endif has not come. */
+struct nest { int rule[DEPTH_MAX], depth; };
 
-    rest = ph_str_trim(line);
-    first = ph_str_word(&rest);
+/* Pattern and flags of *line into *r. */
+static int read_pattern(struct ph_table *t, const struct rules *rs, ph_str *line, struct rule *r)
+{
+    ph_str pattern, flags;
+    int rc = take_pattern(line, &r->negative, &pattern, &flags);
+
+    return rc < 0 ? rc : rs->engine->compile(t->scope, pattern, flags, &r->prog, &r->groups);
+}
+
+static int read_if(struct ph_table *t, struct rules *rs, ph_str line, uint32_t number, struct nest *nest)
+{
+    struct rule r = { .skip_to = -1, .line = number };
+
+    if (nest->depth == DEPTH_MAX)
+        return ph_fail(PH_CONF, "if nested more than %d deep", DEPTH_MAX);
+    int rc = read_pattern(t, rs, &line, &r);
+    if (rc == 0 && line.n)
+        ph_log_warn("%s, line %u: text behind the pattern of if is ignored", rs->path, number);
+    nest->rule[nest->depth++] = rs->n;
+    *add(t, rs) = r;
+    return rc;
+}
+
+static int read_line(struct ph_table *t, struct rules *rs, ph_str line, uint32_t number, struct nest *nest)
+{
+    struct rule r = { .line = number };
+    ph_str rest = ph_str_trim(line), first = ph_str_word(&rest);
+
     if (ph_str_eq_nocase(first, PH_STR("endif"))) {
-        if (*depth == 0)
+        if (rest.n)
+            ph_log_warn("%s, line %u: text behind endif is ignored", rs->path, number);
+        if (nest->depth == 0)
             return ph_fail(PH_CONF, "endif without if");
-        rs->rule[open[--*depth]].skip_to = rs->n;
+        rs->rule[nest->rule[--nest->depth]].skip_to = rs->n;
         return 0;
     }
-    int is_if = ph_str_eq_nocase(first, PH_STR("if"));
-    if (is_if)
-        line = rest;
-    if (is_if && *depth == DEPTH_MAX)
-        return ph_fail(PH_CONF, "if nested more than %d deep", DEPTH_MAX);
-    if ((rc = take_pattern(&line, &negative, &pattern, &flags)) < 0)
+    if (first.n >= 2 && ph_str_eq_nocase(ph_str_first(first, 2), PH_STR("if")) && (first.n == 2 || !ph_is_alnum(first.p[2])))
+        return read_if(t, rs, ph_str_from(ph_str_trim(line), 2), number, nest);
+    int rc = read_pattern(t, rs, &line, &r);
+    if (rc < 0)
         return rc;
-    struct rule *r = add(t, rs);
-    r->negative = negative;
-    if ((rc = rs->engine->compile(t->scope, pattern, flags, &r->prog, &r->groups)) < 0)
-        return rc;
-    if (is_if) {
-        r->skip_to = -1;
-        open[(*depth)++] = rs->n - 1;
-        return line.n ? ph_fail(PH_CONF, "text behind the pattern of if") : 0;
-    }
     if (line.n == 0)
-        return ph_fail(PH_CONF, "no result behind the pattern");
-    r->value = ph_str_dup(t->scope, line);
-    return check_value(r, negative, t->flags & PH_TABLE_SECURE);
+        ph_log_warn("%s, line %u: no result behind the pattern: using the empty text", rs->path, number);
+    r.value = ph_str_dup(t->scope, line);
+    if ((rc = check_value(&r, r.negative, t->flags & PH_TABLE_SECURE)) == 0)
+        *add(t, rs) = r;
+    return rc;
 }
 
 int pattern_open(struct ph_table *t, ph_str spec, const struct pattern_engine *e)
 {
     struct rules *rs = ph_new(t->scope, struct rules);
-    int open[DEPTH_MAX], depth = 0, rc;
+    struct nest nest = { .depth = 0 };
     struct ph_source src;
     uint32_t number;
     ph_str line;
+    int rc = ph_source_open(t->scope, ph_cstr_dup(t->scope, spec), &src);
 
-    rs->engine = e;
-    if ((rc = ph_source_open(t->scope, ph_cstr_dup(t->scope, spec), &src)) < 0)
+    if (rc < 0)
         return rc;
+    rs->engine = e;
     rs->path = src.path;
-    while (ph_source_next(&src, &line, &number)) {
-        int before = rs->n;
-
-        if ((rc = read_rule(t, rs, line, open, &depth)) < 0)
-            return ph_wrap(rc, "%s:%u", src.path, number);
-        if (rs->n > before)
-            rs->rule[before].line = number;
+    while (ph_source_next(&src, &line, &number))
+        if (read_line(t, rs, line, number, &nest) < 0)
+            ph_log_warn("%s map %s, line %u: %s: skipping this rule", t->ops->plugin.name, src.path, number, ph_error());
+    while (nest.depth) {
+        ph_log_warn("%s map %s, line %u: if without endif", t->ops->plugin.name, src.path, rs->rule[nest.rule[--nest.depth]].line);
+        rs->rule[nest.rule[nest.depth]].skip_to = rs->n;
     }
-    if (depth)
-        return ph_fail(PH_CONF, "%s: if without endif", src.path);
     t->self = rs;
     return 0;
 }
@@ -191,11 +208,11 @@ int pattern_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str 
 
     for (int i = 0; i < rs->n; ) {
         const struct rule *r = &rs->rule[i];
-        int rc = rs->engine->match(r->prog, key, span, PATTERN_GROUPS);
+        int rc = r->prog ? rs->engine->match(r->prog, key, span, PATTERN_GROUPS) : PH_NONE;
 
         if (rc < 0)
-            return ph_wrap(rc, "%s:%u", rs->path, r->line);
-        int hit = (rc == PH_FOUND) != (r->negative != 0);
+            return ph_wrap(rc, "%s, line %u", rs->path, r->line);
+        int hit = r->prog && (rc == PH_FOUND) != (r->negative != 0);
         if (hit && !r->skip_to) {
             *val = r->has_groups ? substitute(r, key, span, out) : ph_str_dup(out, r->value);
             return PH_FOUND;

@@ -1,5 +1,6 @@
 /* table/texthash: a text file read into memory, `texthash:/etc/postfix/x`.
  * Reference: man/texthash_table.5. */
+#include <errno.h>
 #include <sys/stat.h>
 #include <posthorn/map.h>
 #include <posthorn/source.h>
@@ -21,7 +22,7 @@ static int32_t texthash_open(struct ph_table *t, ph_str spec)
     self->path = ph_cstr_dup(t->scope, spec);
     self->map = ph_map_new(t->scope);
     if (stat(self->path, &self->st) < 0)
-        return ph_fail(PH_TEMP, "open %s: cannot find it", self->path);
+        return ph_fail_errno(PH_TEMP, errno, "open %s", self->path);
     int rc = ph_source_open(t->scope, self->path, &src);
     if (rc < 0)
         return rc;
@@ -30,10 +31,15 @@ static int32_t texthash_open(struct ph_table *t, ph_str spec)
             ph_log_warn("%s, line %u: expected format: key whitespace value", self->path, number);
             continue;
         }
+        if (t->flags & PH_TABLE_FOLD)
+            key = ph_str_lower(t->scope, key);
+        if (ph_map_get(self->map, key)) {          /* the first counts, as in what postmap builds */
+            ph_log_warn("%s, line %u: duplicate entry: \"%.*s\"", self->path, number, PH_FMT(key));
+            continue;
+        }
         ph_str *v = ph_new(t->scope, ph_str);
         *v = value;
-        if (ph_map_set(self->map, t->flags & PH_TABLE_FOLD ? ph_str_lower(t->scope, key) : key, v))
-            ph_log_warn("%s, line %u: duplicate entry: \"%.*s\"", self->path, number, PH_FMT(key));
+        ph_map_set(self->map, key, v);
     }
     t->self = self;
     return 0;

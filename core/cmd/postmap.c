@@ -1,0 +1,226 @@
+/* postmap, postalias: build and ask tables.
+ *
+ *     postmap [-Nfinoprsuvwj] [-c config_dir] [-d key] [-q key] [type:]file ...
+ *
+ * postmap.c options, queries, deletions, lists; postmap_build.c building.  A
+ * table is built beside the old one and takes its place when it is whole, also
+ * with -i and -d: readers never see half of it. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <posthorn/error.h>
+#include "core/cmd/postmap.h"
+#include "core/plugin/registry.h"
+
+static void usage(const struct postmap *p) PH_NORETURN;
+static void usage(const struct postmap *p)
+{
+    ph_cmd_fatal("usage: %s [-Nfijnoprsuvw] [-c config_dir] [-d key] [-q key] [map_type:]file...", p->is_alias ? "postalias" : "postmap");
+}
+
+const char *postmap_path(const char *table)
+{
+    const char *colon = strchr(table, ':');
+
+    return colon && colon != table && table[0] != '/' && table[0] != '{' ? colon + 1 : table;
+}
+
+static struct ph_table *open_table(struct postmap *p, struct ph_scope *s, const char *name, uint32_t flags)
+{
+    struct ph_table *t;
+
+    flags |= (p->no_fold ? 0 : PH_TABLE_FOLD) | (p->no_nul ? PH_TABLE_NO_NUL : 0);
+    if (ph_table_open(p->conf, s, ph_cstr(name), flags, &t) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    return t;
+}
+
+static void put_entry(const struct postmap *p, ph_str key, ph_str val)
+{
+    if (p->json)
+        ph_cmd_put_json(key, val);
+    else
+        printf("%.*s%s\t%.*s\n", PH_FMT(key), p->is_alias ? ":" : "", PH_FMT(val));
+}
+
+/* The first table that has it: PH_FOUND with *val, or PH_NONE. */
+static int ask(struct ph_table **tables, int count, ph_str key, struct ph_scope *s, ph_str *val)
+{
+    for (int i = 0; i < count; i++) {
+        int rc = ph_table_lookup(tables[i], key, s, val);
+
+        if (rc < 0)
+            ph_cmd_fatal("query error: %s", ph_error());
+        if (rc == PH_FOUND && val->n == 0) {
+            ph_cmd_warn("table %.*s:%.*s: key %.*s: empty string result is not allowed", PH_FMT(tables[i]->type), PH_FMT(tables[i]->name), PH_FMT(key));
+            ph_cmd_warn("table %.*s:%.*s should return NO RESULT in case of NOT FOUND", PH_FMT(tables[i]->type), PH_FMT(tables[i]->name));
+        }
+        if (rc == PH_FOUND)
+            return rc;
+    }
+    return PH_NONE;
+}
+
+/* Each line of standard input, or the one key: fn says 1 when it was there. */
+static int each_key(struct postmap *p, int (*fn)(struct postmap *, struct ph_table **, int, ph_str, int), struct ph_table **tables, int count)
+{
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t n;
+    int any = 0;
+
+    if (strcmp(p->key, "-") != 0)
+        return fn(p, tables, count, ph_cstr(p->key), 0);
+    while ((n = getline(&line, &size, stdin)) >= 0) {
+        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
+            n--;
+        any |= fn(p, tables, count, (ph_str){ line, (size_t)n }, 1);
+    }
+    free(line);
+    return any;
+}
+
+static int query_one(struct postmap *p, struct ph_table **tables, int count, ph_str key, int from_stdin)
+{
+    PH_SCOPED(s, p->scope);
+    ph_str val;
+
+    if (!p->any_bytes && !ph_str_is_utf8(key)) {
+        ph_cmd_warn("key is not valid UTF-8: not found");
+        return 0;
+    }
+    if (ask(tables, count, key, s, &val) != PH_FOUND)
+        return 0;
+    if (from_stdin || p->json)
+        put_entry(p, key, val);
+    else
+        printf("%.*s\n", PH_FMT(val));
+    return 1;
+}
+
+static int remove_one(struct postmap *p, struct ph_table **tables, int count, ph_str key, int from_stdin PH_UNUSED)
+{
+    PH_SCOPED(s, p->scope);
+    int any = 0;
+
+    if (!p->no_fold)
+        key = ph_str_lower(s, key);
+    for (int i = 0; i < count; i++) {
+        int rc = ph_table_remove(tables[i], key);
+
+        if (rc < 0)
+            ph_cmd_fatal("%s", ph_error());
+        any |= rc == PH_FOUND;
+    }
+    return any;
+}
+
+static int query(struct postmap *p, char **names, int count)
+{
+    struct ph_table **tables = ph_alloc_array(p->scope, (size_t)count, sizeof *tables);
+
+    for (int i = 0; i < count; i++)
+        tables[i] = open_table(p, p->scope, names[i], 0);
+    return each_key(p, query_one, tables, count);
+}
+
+static int delete_keys(struct postmap *p, char **names, int count)
+{
+    struct ph_table **tables = ph_alloc_array(p->scope, (size_t)count, sizeof *tables);
+
+    for (int i = 0; i < count; i++)
+        tables[i] = open_table(p, p->scope, names[i], PH_TABLE_WRITE | PH_TABLE_CREATE);
+    int any = each_key(p, remove_one, tables, count);
+
+    for (int i = 0; any && i < count; i++)
+        if (ph_table_commit(tables[i]) < 0)
+            ph_cmd_fatal("%s", ph_error());
+    return any;
+}
+
+/* The first table only, in the order it is stored in. */
+static void list(struct postmap *p, const char *name)
+{
+    struct ph_table *t = open_table(p, p->scope, name, 0);
+    PH_SCOPED(s, p->scope);
+    ph_str key, val;
+    int rc = ph_table_next(t, 1, s, &key, &val);
+
+    for (; rc == PH_FOUND; rc = ph_table_next(t, 0, s, &key, &val)) {
+        put_entry(p, key, val);
+        ph_scope_reset(s);
+    }
+    if (rc < 0)
+        ph_cmd_fatal("%s", ph_error());
+}
+
+static void take_mode(struct postmap *p, int mode, const char *key)
+{
+    if (p->mode)
+        ph_cmd_fatal("specify only one of -d -i -q or -s");
+    p->mode = mode;
+    p->key = key;
+}
+
+static void take_option(struct postmap *p, int c)
+{
+    switch (c) {
+    case 'N': p->no_nul = 0; break;
+    case 'n': p->no_nul = 1; break;
+    case 'c': p->dir = optarg; break;
+    case 'd': case 'q': take_mode(p, c, optarg); break;
+    case 'i': case 's': take_mode(p, c, NULL); break;
+    case 'f': p->no_fold = 1; break;
+    case 'o': p->keep_root = 1; break;
+    case 'p': p->open_mode = 1; break;
+    case 'w': p->quiet = 1; break;
+    case 'r': p->replace = 1; break;
+    case 'u': p->any_bytes = 1; break;
+    case 'j': p->json = 1; break;
+    case 'v': break;
+    case 'b': case 'h': case 'm': case 'F': case 'U': ph_cmd_fatal("option -%c is not built yet", c);
+    default: usage(p);
+    }
+}
+
+/* The exit status. */
+static int run(struct postmap *p, char **names, int count)
+{
+    int status = 0;
+
+    switch (p->mode) {
+    case 'q': status = !query(p, names, count); break;
+    case 'd': status = !delete_keys(p, names, count); break;
+    case 's': list(p, names[0]); break;
+    default:
+        for (int i = 0; i < count; i++)
+            postmap_build(p, names[i]);
+    }
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct postmap p = { 0 };
+    int c;
+
+    ph_cmd_start(argv[0]);
+    p.is_alias = strcmp(ph_cmd_name(), "postalias") == 0;
+    while ((c = getopt(argc, argv, p.is_alias ? "Nc:d:fijnopq:rsuvw" : "FNUbc:d:fhijmnopq:rsuvw")) != -1)
+        take_option(&p, c);
+    if (optind >= argc)
+        usage(&p);
+    if (p.json && p.mode != 'q' && p.mode != 's')
+        ph_cmd_fatal("option -j goes with -q or -s");
+    p.scope = ph_scope_new(NULL);
+    p.conf = ph_cmd_conf(p.scope, p.dir);
+    if (ph_registry_open(p.conf) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    int status = run(&p, argv + optind, argc - optind);
+    ph_scope_free(p.scope);
+    if (fflush(stdout) != 0 && errno != EPIPE)
+        ph_cmd_fatal("output write error: %s", strerror(errno));
+    return status;
+}

@@ -1,0 +1,195 @@
+/* postmap_build: a table from its source file: `key value` (postmap) or
+ * `name: value, value` (postalias). */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <posthorn/buf.h>
+#include <posthorn/error.h>
+#include "core/cmd/postmap.h"
+
+struct build {
+    struct postmap *p;
+    struct ph_table *table;
+    struct ph_source src;
+    ph_str seen;                   /* what names the table in warnings */
+};
+
+static void add_entry(struct build *b, struct ph_scope *s, ph_str key, ph_str value)
+{
+    struct postmap *p = b->p;
+    ph_str old;
+
+    if (!p->no_fold)
+        key = ph_str_lower(s, key);
+    int rc = p->replace ? PH_NONE : ph_table_lookup(b->table, key, s, &old);
+    if (rc == PH_FOUND && !p->quiet)
+        ph_cmd_warn("%.*s: duplicate entry: \"%.*s\"", PH_FMT(b->seen), PH_FMT(key));
+    if (rc == PH_NONE)
+        rc = ph_table_update(b->table, key, value);
+    if (rc < 0)
+        ph_cmd_fatal("%s", ph_error());
+}
+
+static void map_line(struct build *b, struct ph_scope *s, ph_str line, uint32_t number)
+{
+    ph_str key, value;
+
+    if (!ph_source_pair(line, &key, &value)) {
+        ph_cmd_warn("%s, line %u: expected format: key whitespace value", b->src.path, number);
+        return;
+    }
+    if (key.p[key.n - 1] == ':')
+        ph_cmd_warn("%s, line %u: record is in \"key: value\" format; is this an alias file?", b->src.path, number);
+    add_entry(b, s, key, value);
+}
+
+/* Bytes up to `stop` outside quotes and comments; *rest begins behind it. */
+static ph_str take_until(ph_str *rest, char stop)
+{
+    int quoted = 0, depth = 0;
+    size_t n = 0;
+
+    for (; n < rest->n; n++) {
+        char c = rest->p[n];
+
+        if (c == '\\')
+            n++;
+        else if (c == '"')
+            quoted = !quoted;
+        else if (!quoted && c == '(')
+            depth++;
+        else if (!quoted && c == ')' && depth)
+            depth--;
+        else if (!quoted && !depth && c == stop)
+            break;
+    }
+    ph_str first = ph_str_trim(ph_str_first(*rest, n));
+    *rest = ph_str_from(*rest, n + 1);
+    return first;
+}
+
+static void alias_line(struct build *b, struct ph_scope *s, ph_str line, uint32_t number)
+{
+    ph_str rest = line, name = take_until(&rest, ':'), item;
+    int quoted = name.n >= 2 && name.p[0] == '"' && name.p[name.n - 1] == '"';
+    struct ph_buf value;
+
+    ph_buf_init(&value, s, PH_SOURCE_MAX);
+    while (rest.n) {
+        if ((item = take_until(&rest, ',')).n == 0)
+            continue;
+        ph_buf_puts(&value, value.n ? ", " : "");
+        ph_buf_str(&value, item);
+    }
+    if (name.n == 0 || value.n == 0) {
+        ph_cmd_warn("%s, line %u: need name:value pair", b->src.path, number);
+        return;
+    }
+    if (ph_str_find(name, '@') >= 0 || ph_str_find(name, '%') >= 0 || (!quoted && ph_str_token(&(ph_str){ name.p, name.n }, " \t,").n != name.n)) {
+        ph_cmd_warn("%s, line %u: name must be local and have no domain", b->src.path, number);
+        return;
+    }
+    add_entry(b, s, name, ph_buf_view(&value));
+}
+
+static void fill(struct build *b)
+{
+    PH_SCOPED(s, b->p->scope);
+    uint32_t number;
+    ph_str line;
+
+    while (ph_source_next(&b->src, &line, &number)) {
+        if (!b->p->any_bytes && !ph_str_is_utf8(line))
+            ph_cmd_warn("%s, line %u: non-UTF-8 input is ignored", b->src.path, number);
+        else if (b->p->is_alias)
+            alias_line(b, s, line, number);
+        else
+            map_line(b, s, line, number);
+        ph_scope_reset(s);
+    }
+    if (b->p->is_alias)            /* tells readers that the table is whole */
+        if (ph_table_update(b->table, PH_STR("@"), PH_STR("@")) < 0)
+            ph_cmd_fatal("%s", ph_error());
+}
+
+/* As root, work with the rights of the source's owner, so that his table is his
+ * and nobody can make us write elsewhere. */
+static void become_owner(const struct postmap *p, const char *path, const struct stat *st)
+{
+    struct stat dir;
+    char parent[4096];
+
+    if (geteuid() != 0 || p->keep_root)
+        return;
+    if (st->st_uid != 0) {
+        if (setgroups(0, NULL) < 0 || setegid(st->st_gid) < 0 || seteuid(st->st_uid) < 0)
+            ph_cmd_fatal("become the owner of %s: %s", path, strerror(errno));
+        return;
+    }
+    const char *slash = strrchr(path, '/');
+    size_t n = slash ? (size_t)(slash - path) : 0;
+    if (n + 3 < sizeof parent) {
+        memcpy(parent, path, n);
+        memcpy(parent + n, "/.", 3);
+        if (stat(n || slash ? parent : ".", &dir) == 0 && dir.st_uid != 0)
+            ph_cmd_warn("source file %s is owned by root and its directory is not: who owns the directory can replace the table", path);
+    }
+}
+
+static void become_self(void)
+{
+    if (getuid() == 0 && geteuid() != 0 && (seteuid(0) < 0 || setegid(getgid()) < 0))
+        ph_cmd_fatal("become root again: %s", strerror(errno));
+}
+
+/* Ended in the middle we would leave a file behind. */
+static void hold_signals(int how, sigset_t *old)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(how, how == SIG_BLOCK ? &set : old, how == SIG_BLOCK ? old : NULL);
+}
+
+static void read_source(struct build *b, struct ph_scope *s, const char *path, int fd)
+{
+    if (ph_source_fd(s, fd, path, &b->src) < 0)
+        ph_cmd_fatal("%s", ph_error());
+}
+
+void postmap_build(struct postmap *p, const char *table)
+{
+    PH_SCOPED(s, p->scope);
+    struct build b = { .p = p, .seen = ph_cstr(table) };
+    const char *path = postmap_path(table);
+    uint32_t flags = PH_TABLE_CREATE | (p->mode == 'i' ? PH_TABLE_WRITE : 0) | (p->no_nul ? PH_TABLE_NO_NUL : 0);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    sigset_t old;
+
+    if (fd < 0 && (p->mode != 'i' || errno != ENOENT))
+        ph_cmd_fatal("open %s: %s", path, strerror(errno));
+    if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)))
+        ph_cmd_fatal("open %s: not a regular file", path);
+    if (fd >= 0)
+        become_owner(p, path, &st);
+    umask(fd < 0 || p->open_mode ? 022 : 022 | (~st.st_mode & 077));
+    read_source(&b, s, p->mode == 'i' ? "standard input" : path, p->mode == 'i' ? STDIN_FILENO : fd);
+    if (fd >= 0)
+        close(fd);
+    hold_signals(SIG_BLOCK, &old);
+    if (ph_table_open(p->conf, s, ph_cstr(table), flags, &b.table) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    fill(&b);
+    if (ph_table_commit(b.table) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    hold_signals(SIG_SETMASK, &old);
+    become_self();
+}
