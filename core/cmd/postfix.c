@@ -28,9 +28,9 @@ static int usage(void)
 static void load(struct postfix *p, const char *dir)
 {
     p->conf = ph_cmd_conf(p->scope, dir);
-    char *real = realpath(ph_conf_choose_dir(dir), NULL);
+    char real[PATH_MAX];
 
-    p->dir = real ? real : ph_conf_choose_dir(dir);
+    p->dir = ph_cstr_dup(p->scope, ph_cstr(realpath(ph_conf_choose_dir(dir), real) ? real : ph_conf_choose_dir(dir)));
     if (ph_conf_get(p->conf, p->scope, "queue_directory", &p->queue_directory) != PH_FOUND ||
         ph_conf_get(p->conf, p->scope, "daemon_directory", &p->daemon_directory) != PH_FOUND)
         ph_cmd_fatal("queue_directory or daemon_directory: no value");
@@ -230,8 +230,9 @@ int main(int argc, char **argv)
     if (optind >= argc)
         return usage();
     if (strcmp(argv[optind], "init") == 0)
-        return postfix_init(p.scope, argc - optind, argv + optind);
-    if (optind + 1 != argc)
-        return usage();
-    return run_action(&p, dir, argv[optind]);
+        c = postfix_init(p.scope, argc - optind, argv + optind);
+    else
+        c = optind + 1 != argc ? usage() : run_action(&p, dir, argv[optind]);
+    ph_scope_free(p.scope);
+    return c;
 }
