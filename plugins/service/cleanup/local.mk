@@ -12,3 +12,4 @@ check_PROGRAMS += t/plugin/cleanup.t
 t_plugin_cleanup_t_SOURCES = t/plugin/cleanup.c $(CLEANUP_SOURCES)
 t_plugin_cleanup_t_CFLAGS = $(AM_CFLAGS)
 t_plugin_cleanup_t_LDADD = core/libposthorn.la
+dist_man_MANS += plugins/service/cleanup/cleanup.8

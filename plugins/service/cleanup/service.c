@@ -1,4 +1,4 @@
-/* service/cleanup: the only way into the queue.  Reference: man/cleanup.8.
+/* service/cleanup: the only way into the queue.  Reference: cleanup.8.
  *
  * One connection carries one message at a time:
  *   begin -> reply with the queue id; rcpt, content (no reply); end -> reply.

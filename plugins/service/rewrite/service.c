@@ -1,5 +1,5 @@
 /* service/rewrite: answers "rewrite" and "resolve" (the trivial-rewrite of
- * the classic architecture).  Reference: man/trivial-rewrite.8.
+ * the classic architecture).  Reference: rewrite.8.
  *
  * One request holds many addresses.  A table that fails makes the whole answer
  * status=temp: the caller tries again or says 451. */
