@@ -1,5 +1,5 @@
 noinst_LTLIBRARIES += core/ipc/libipc.la
-core_ipc_libipc_la_SOURCES = core/ipc/frame.c core/ipc/client.c core/ipc/client.h
+core_ipc_libipc_la_SOURCES = core/ipc/frame.c core/ipc/client.c core/ipc/client.h core/ipc/channel.h
 
 check_PROGRAMS += t/unit/frame.t
 t_unit_frame_t_SOURCES = t/unit/frame.c

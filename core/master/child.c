@@ -12,7 +12,7 @@
 #include <posthorn/log.h>
 #include "core/master/master.h"
 #include "core/run/log.h"
-#include "core/worker/channel.h"
+#include "core/ipc/channel.h"
 
 #define CRASHES_MAX 10             /* within CRASH_MS: then the service is throttled */
 #define CRASH_MS 10000

@@ -7,7 +7,7 @@
 #include <posthorn/log.h>
 #include "core/master/master.h"
 #include "core/run/log.h"
-#include "core/worker/channel.h"
+#include "core/ipc/channel.h"
 
 #define DRAIN_MS 4000              /* sessions; then they are told to stop */
 #define KILL_MS  8000              /* then SIGKILL */

@@ -4,7 +4,7 @@
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "core/master/master.h"
-#include "core/worker/channel.h"
+#include "core/ipc/channel.h"
 
 unsigned service_live(const struct service *v)
 {

@@ -9,7 +9,7 @@
 #include <posthorn/log.h>
 #include "core/net/sockaddr.h"
 #include "core/sched/qmgr.h"
-#include "core/worker/channel.h"
+#include "core/ipc/channel.h"
 #include "core/worker/worker.h"
 
 #define STREAM_BYTES 16384u

@@ -5,7 +5,7 @@
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "core/sched/qmgr.h"
-#include "core/worker/channel.h"
+#include "core/ipc/channel.h"
 #include "core/worker/worker.h"
 
 void ph_worker_tell(struct ph_worker *w, char word)

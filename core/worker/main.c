@@ -15,7 +15,7 @@
 #include "core/run/log.h"
 #include "core/run/loop.h"
 #include "core/sched/qmgr.h"
-#include "core/worker/channel.h"
+#include "core/ipc/channel.h"
 #include "core/worker/worker.h"
 
 static int usage(void)

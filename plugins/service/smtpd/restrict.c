@@ -183,6 +183,7 @@ struct run {
     ph_str rcpt;
     ph_str defer_if_permit, defer_if_reject;
     int cancelled, saw_unlisted;
+    enum list list;                /* the one that runs: what "reject" in it is about */
 };
 
 static struct subject subject_of(const struct run *x, uint32_t needs)
@@ -207,14 +208,19 @@ static uint32_t needs_of(const char *name)
     return strstr(name, "recipient") ? PH_STAGE_RCPT : PH_STAGE_CONNECT;
 }
 
-static struct subject subject_of_stage(const struct run *x)
+static struct subject subject_of_list(const struct run *x)
 {
-    switch (x->stage) {
-    case PH_STAGE_CONNECT: return subject_of(x, PH_STAGE_CONNECT);
-    case PH_STAGE_DATA: return (struct subject){ "Data command", PH_STR("DATA") };
-    case PH_STAGE_EOD: return (struct subject){ "End-of-data", PH_STR("END-OF-MESSAGE") };
-    default: return subject_of(x, x->stage);
+    switch (x->list) {
+    case LIST_CLIENT: return subject_of(x, PH_STAGE_CONNECT);
+    case LIST_HELO: return subject_of(x, PH_STAGE_HELO);
+    case LIST_SENDER: return subject_of(x, PH_STAGE_MAIL);
+    case LIST_DATA: return (struct subject){ "Data command", PH_STR("DATA") };
+    case LIST_EOD: return (struct subject){ "End-of-data", PH_STR("END-OF-MESSAGE") };
+    case LIST_RELAY:
+    case LIST_RECIPIENT:
+    case LISTS: break;
     }
+    return subject_of(x, PH_STAGE_RCPT);
 }
 
 static void fill_facts(struct run *x)
@@ -248,7 +254,7 @@ static enum verdict run_names(struct run *x, ph_str names, int warn, int depth, 
 
 static enum verdict failed(struct run *x, const struct rule *r, ph_str *text)
 {
-    struct subject sub = r->is_table ? subject_of(x, needs_of(r->name)) : subject_of_stage(x);
+    struct subject sub = r->is_table ? subject_of(x, needs_of(r->name)) : subject_of_list(x);
 
     ph_log_warn("%.*s: %s", PH_FMT(x->s->name_addr), ph_error());
     *text = r->is_table ? ph_str_printf(x->out, "451 4.3.5 <%.*s>: %s rejected: Server configuration error", PH_FMT(ph_str_first(sub.name, 200)), sub.class_)
@@ -287,7 +293,7 @@ static enum verdict run_check(struct run *x, const struct rule *r, int warn, int
 static enum verdict run_rule(struct run *x, const struct rule *r, int warn, int depth, ph_str *text)
 {
     struct smtpd_params *p = &x->s->c->p;
-    struct subject sub = subject_of_stage(x);
+    struct subject sub = subject_of_list(x);
 
     switch (r->kind) {
     case RULE_PERMIT:
@@ -369,9 +375,12 @@ static enum verdict run_stage(struct run *x, ph_str *text)
     struct session *s = x->s;
     enum verdict v = V_DUNNO;
 
-    for (const int *at = order_of(s, x->stage); *at >= 0; at++)
+    for (const int *at = order_of(s, x->stage); *at >= 0; at++) {
+        x->list = (enum list)*at;
         if ((v = run_list(x, &s->c->list[*at], 0, 0, text)) == V_REJECT)
             return v;
+    }
+    x->list = LIST_RECIPIENT;
     if (x->defer_if_permit.n) {
         *text = x->defer_if_permit;
         return V_REJECT;

@@ -1,8 +1,8 @@
 /* channel.h: words between the master and a worker over one SOCK_SEQPACKET
  * pair; a message is one byte.  Its end tells the worker that the master is
  * gone, and the master that the worker is. */
-#ifndef CORE_WORKER_CHANNEL_H
-#define CORE_WORKER_CHANNEL_H
+#ifndef CORE_IPC_CHANNEL_H
+#define CORE_IPC_CHANNEL_H
 
 /* worker to master */
 #define PH_WORKER_READY  'R'       /* open, sealed, accepting */
