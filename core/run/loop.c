@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "core/base/errtext.h"
 #include "core/run/inside.h"
 
 #define MAIN_STACK (1u << 20)
@@ -154,6 +155,7 @@ struct first {
     int (*fn)(void *);
     void *arg;
     int rc, done;
+    char *words;               /* of a failure: they outlive the task */
 };
 
 static void run_first(void *arg)
@@ -161,6 +163,8 @@ static void run_first(void *arg)
     struct first *f = arg;
 
     f->rc = f->fn(f->arg);
+    if (f->rc < 0)
+        f->words = strdup(ph_error());
     f->done = 1;
 }
 
@@ -202,5 +206,9 @@ int ph_run_main(int (*fn)(void *), void *arg)
         rc = first.rc;
     }
     loop_fini(&l);
+    if (first.words) {
+        ph_errtext_set(first.words);
+        free(first.words);
+    }
     return rc;
 }
