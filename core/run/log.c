@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ static struct {
     int is_syslog, is_pipe, own_fd;
     char name[128], service[64], host[64], program[64];
     int verbosity;
+    pid_t pid;                     /* asked once: each line shows it */
     struct ph_buf out;             /* lines; for syslog each ends in NUL, not LF */
     uint64_t dropped, said;        /* said: the count in a line that has not left yet */
     char socket[108];              /* of syslogd */
@@ -37,6 +39,18 @@ static struct {
     time_t stamp_second;           /* the second that stamp shows */
     char stamp[32];
 } sink = { .fd = -1 };
+
+static void in_child(void)
+{
+    sink.pid = getpid();
+}
+
+static void learn_pid(void)
+{
+    if (!sink.pid)
+        pthread_atfork(NULL, NULL, in_child);
+    sink.pid = getpid();
+}
 
 static void copy(char *to, size_t size, const char *from)
 {
@@ -79,6 +93,7 @@ int ph_log_open(const struct ph_log_options *o)
 
     if (fd < 0 && !is_syslog)
         return ph_fail_errno(PH_TEMP, errno, "open log file %s", o->file);
+    learn_pid();
     ph_log_flush();
     if (sink.own_fd && sink.fd >= 0)
         close(sink.fd);
@@ -274,7 +289,7 @@ static void put_line(const char *service, int priority, const char *severity, ch
         put_stamp(&sink.out);
         ph_buf_printf(&sink.out, " %s ", sink.host);
     }
-    ph_buf_printf(&sink.out, "%s%s%s[%d]: ", sink.name, service[0] ? "/" : "", service, (int)getpid());
+    ph_buf_printf(&sink.out, "%s%s%s[%d]: ", sink.name, service[0] ? "/" : "", service, (int)sink.pid);
     put_text(&sink.out, severity, text, n);
     ph_buf_putc(&sink.out, sink.is_syslog ? 0 : '\n');
     if (sink.out.full) {
