@@ -283,7 +283,7 @@ static void test_service(const char *more)
         r = call(s, io, "resolve", "local", "u@o.example", "u@here.example");
         is_bytes(ph_frame_value(r, "status"), "ok", "resolve answers");
         while (ph_frame_next(r, &at, &name, &value))
-            n += ph_str_eq(name, PH_STR("transport"));
+            n += (size_t)ph_str_eq(name, PH_STR("transport"));
         is_int((long long)n, 2, "for each address");
         r = call(s, io, "nonsense", "local", "a", "b");
         is_bytes(ph_frame_value(r, "status"), "perm", "an unknown request is refused");

@@ -59,24 +59,24 @@ struct message {
 };
 
 /* Note an error; one that is already noted and graver stays. */
-void message_fail(struct message *m, enum cleanup_error e, const char *reason);
+void cleanup_fail(struct message *m, enum cleanup_error e, const char *reason);
 
 /* content.c: n bytes of content with CRLF line ends.  0, or PH_CANCEL; other
  * failures are noted in m->error and the rest is passed over. */
-int content_add(struct message *m, ph_str bytes) PH_YIELDS;
+int cleanup_content(struct message *m, ph_str bytes) PH_YIELDS;
 /* The content is complete: closes the headers if no body came. */
-int content_end(struct message *m) PH_YIELDS;
+int cleanup_content_end(struct message *m) PH_YIELDS;
 
 /* headers.c: one header (all its lines with CRLF) that is complete. */
-int header_add(struct message *m, ph_str raw) PH_YIELDS;
+int cleanup_header(struct message *m, ph_str raw) PH_YIELDS;
 /* All headers are there: log message-id, add what is missing. */
-int header_end(struct message *m) PH_YIELDS;
+int cleanup_header_end(struct message *m) PH_YIELDS;
 /* 1 when the line starts like a header: name, optional blanks, colon. */
-int header_starts(ph_str line, ph_str *name);
+int cleanup_is_header(ph_str line, ph_str *name);
 
 /* envelope.c */
-int envelope_sender(struct message *m, ph_str sender) PH_YIELDS;
-int envelope_recipient(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify) PH_YIELDS;
-int envelope_end(struct message *m) PH_YIELDS;
+int cleanup_sender(struct message *m, ph_str sender) PH_YIELDS;
+int cleanup_recipient(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify) PH_YIELDS;
+int cleanup_envelope_end(struct message *m) PH_YIELDS;
 
 #endif

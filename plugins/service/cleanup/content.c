@@ -7,7 +7,7 @@
 #include <posthorn/log.h>
 #include "cleanup.h"
 
-void message_fail(struct message *m, enum cleanup_error e, const char *reason)
+void cleanup_fail(struct message *m, enum cleanup_error e, const char *reason)
 {
     if (e <= m->error)
         return;
@@ -22,10 +22,10 @@ static int note(struct message *m, int rc)
         return rc < 0 ? rc : 0;
     if (rc == PH_PERM) {
         ph_log_warn("%.*s: queue file size limit exceeded", PH_FMT(m->id));
-        message_fail(m, CLEAN_SIZE, "message file too big");
+        cleanup_fail(m, CLEAN_SIZE, "message file too big");
     } else {
         ph_log_warn("%.*s: %s", PH_FMT(m->id), ph_error());
-        message_fail(m, CLEAN_WRITE, ph_error());
+        cleanup_fail(m, CLEAN_WRITE, ph_error());
     }
     return 0;
 }
@@ -49,7 +49,7 @@ static int flush_header(struct message *m)
     if (m->header.n && m->error == CLEAN_OK) {
         if (m->header_cut)
             end_cut_header(&m->header);
-        rc = header_add(m, ph_buf_view(&m->header));
+        rc = cleanup_header(m, ph_buf_view(&m->header));
     }
     ph_buf_reset(&m->header);
     m->header_cut = 0;
@@ -61,7 +61,7 @@ static int end_headers(struct message *m)
     int rc = flush_header(m);
 
     m->part = IN_BODY;
-    return rc < 0 || m->error != CLEAN_OK ? rc : note(m, header_end(m));
+    return rc < 0 || m->error != CLEAN_OK ? rc : note(m, cleanup_header_end(m));
 }
 
 static void header_append(struct message *m, ph_str bytes)
@@ -93,7 +93,7 @@ static int header_line(struct message *m, ph_str line)
         header_append(m, line);
         return 0;
     }
-    if (header_starts(line, &name)) {
+    if (cleanup_is_header(line, &name)) {
         rc = flush_header(m);
         header_append(m, line);
         if (m->line_cut)
@@ -128,7 +128,7 @@ static int long_line(struct message *m, int *passed)
     ph_str line = ph_buf_view(&m->line), name;
 
     *passed = 0;
-    if (header_starts(line, &name) || ((line.p[0] == ' ' || line.p[0] == '\t') && m->header.n))
+    if (cleanup_is_header(line, &name) || ((line.p[0] == ' ' || line.p[0] == '\t') && m->header.n))
         return 0;
     int rc = end_headers(m);
     if (rc == 0)
@@ -197,7 +197,7 @@ static size_t find_stray(ph_str b)
 
 /* Pass on bytes, each stray CR or LF as a blank: nothing that leaves us can be
  * taken for a line end by one and not by another. */
-int content_add(struct message *m, ph_str bytes)
+int cleanup_content(struct message *m, ph_str bytes)
 {
     int rc = 0;
 
@@ -227,7 +227,7 @@ int content_add(struct message *m, ph_str bytes)
     return rc;
 }
 
-int content_end(struct message *m)
+int cleanup_content_end(struct message *m)
 {
     int rc = 0;
 

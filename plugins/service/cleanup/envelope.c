@@ -36,7 +36,7 @@ static int complete(struct message *m, ph_str in, ph_str *out)
     return 0;
 }
 
-int envelope_sender(struct message *m, ph_str sender)
+int cleanup_sender(struct message *m, ph_str sender)
 {
     int rc = complete(m, sender, &m->sender);
 
@@ -67,7 +67,7 @@ static int is_duplicate(struct message *m, ph_str address, ph_str original, ph_s
     return 0;
 }
 
-int envelope_recipient(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
+int cleanup_recipient(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
 {
     ph_str to;
     int rc = complete(m, address.n ? address : m->p->empty_recipient, &to);
@@ -81,15 +81,15 @@ int envelope_recipient(struct message *m, ph_str address, ph_str original, ph_st
     return ph_intake_recipient(m->intake, to, ph_str_eq(original, to) ? PH_STR("") : original, orcpt, notify);
 }
 
-int envelope_end(struct message *m)
+int cleanup_envelope_end(struct message *m)
 {
     if (m->auto_bcc && m->p->always_bcc.n && ph_intake_recipients(m->intake) > 0) {
-        int rc = envelope_recipient(m, m->p->always_bcc, m->p->always_bcc, PH_STR(""), PH_STR("NEVER"));
+        int rc = cleanup_recipient(m, m->p->always_bcc, m->p->always_bcc, PH_STR(""), PH_STR("NEVER"));
 
         if (rc < 0)
             return rc;
     }
     if (ph_intake_recipients(m->intake) == 0)
-        message_fail(m, CLEAN_RECIPIENTS, "no recipients");
+        cleanup_fail(m, CLEAN_RECIPIENTS, "no recipients");
     return 0;
 }

@@ -18,7 +18,7 @@ static const struct { const char *name; uint32_t saw; } known[] = {
     { "Resent-Bcc", SAW_RESENT }, { "Resent-Sender", SAW_RESENT },
 };
 
-int header_starts(ph_str line, ph_str *name)
+int cleanup_is_header(ph_str line, ph_str *name)
 {
     ptrdiff_t colon = ph_str_find(line, ':');
 
@@ -71,11 +71,11 @@ static int put_header(struct message *m, ph_str raw, ph_str name)
     return rc < 0 ? rc : ph_intake_write(m->intake, ph_str_from(raw, (size_t)ph_str_find(raw, ':')));
 }
 
-int header_add(struct message *m, ph_str raw)
+int cleanup_header(struct message *m, ph_str raw)
 {
     ph_str name;
 
-    if (!header_starts(raw, &name))
+    if (!cleanup_is_header(raw, &name))
         return ph_fail(PH_PERM, "not a header");
     uint32_t saw = saw_of(name);
 
@@ -85,7 +85,7 @@ int header_add(struct message *m, ph_str raw)
     if (saw & SAW_RESENT_ID && m->resent_id.n == 0)
         m->resent_id = value_for_log(m, raw);
     if (ph_str_eq_nocase(name, PH_STR("Received")) && ++m->hops > m->p->hop_limit)
-        message_fail(m, CLEAN_HOPS, "hopcount exceeded");
+        cleanup_fail(m, CLEAN_HOPS, "hopcount exceeded");
     if (m->p->detect_8bit && ph_str_eq_nocase(name, PH_STR("Content-Transfer-Encoding"))) {
         ph_str how = value_for_log(m, raw);
 
@@ -196,7 +196,7 @@ static int add_missing(struct message *m)
     return rc;
 }
 
-int header_end(struct message *m)
+int cleanup_header_end(struct message *m)
 {
     int rc = m->local || m->p->add_missing ? add_missing(m) : 0;
 

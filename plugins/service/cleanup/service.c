@@ -160,7 +160,7 @@ static int begin(struct ph_scope *s, const struct cleanup_params *p, const struc
     if (rc < 0)
         return rc;
     m->id = ph_intake_id(m->intake);
-    if ((rc = envelope_sender(m, ph_frame_value(in, "sender"))) < 0 || (rc = keep_attributes(m, in)) < 0)
+    if ((rc = cleanup_sender(m, ph_frame_value(in, "sender"))) < 0 || (rc = keep_attributes(m, in)) < 0)
         return ph_wrap(rc, "%.*s", PH_FMT(m->id));
     *out = m;
     return 0;
@@ -184,12 +184,12 @@ static int do_begin(struct ph_scope *s, const struct cleanup_params *p, struct p
 /* A failure here is told at the end: rcpt has no reply of its own. */
 static int do_rcpt(struct message *m, const struct ph_frame *in)
 {
-    int rc = envelope_recipient(m, ph_frame_value(in, "address"), ph_frame_value(in, "original"),
+    int rc = cleanup_recipient(m, ph_frame_value(in, "address"), ph_frame_value(in, "original"),
                                 ph_frame_value(in, "dsn_orcpt"), ph_frame_value(in, "dsn_notify"));
 
     if (rc < 0 && rc != PH_CANCEL) {
         ph_log_warn("%.*s: %s", PH_FMT(m->id), ph_error());
-        message_fail(m, CLEAN_DEFER, ph_error());
+        cleanup_fail(m, CLEAN_DEFER, ph_error());
         rc = 0;
     }
     return rc;
@@ -217,7 +217,7 @@ static int do_content(struct message *m, struct ph_stream *io, const struct ph_f
         __builtin_memcpy(piece, view.p, n);
         ph_stream_skip(io, n);
         left -= n;
-        if ((rc = content_add(m, (ph_str){ piece, n })) < 0)
+        if ((rc = cleanup_content(m, (ph_str){ piece, n })) < 0)
             return rc;
     }
     return 0;
@@ -227,14 +227,14 @@ static int do_content(struct message *m, struct ph_stream *io, const struct ph_f
 static int do_end(struct message *m, struct ph_stream *io, const struct ph_frame *in)
 {
     uint64_t facts = 0;
-    int rc = content_end(m);
+    int rc = cleanup_content_end(m);
 
     if (rc == 0)
-        rc = envelope_end(m);
+        rc = cleanup_envelope_end(m);
     if (rc == PH_CANCEL)
         return rc;
     if (rc < 0)
-        message_fail(m, CLEAN_DEFER, ph_error());
+        cleanup_fail(m, CLEAN_DEFER, ph_error());
     if (ph_frame_get_u64(in, "facts", &facts) == PH_FOUND)
         m->facts |= (uint32_t)facts & (PH_FACT_SMTPUTF8 | PH_FACT_BODY_8BIT | PH_FACT_NO_FINAL_EOL);
     if (m->error == CLEAN_OK) {
@@ -245,7 +245,7 @@ static int do_end(struct message *m, struct ph_stream *io, const struct ph_frame
             if (rc == PH_CANCEL)
                 return rc;
             ph_log_warn("%.*s: %s", PH_FMT(m->id), ph_error());
-            message_fail(m, rc == PH_PERM ? CLEAN_SIZE : CLEAN_WRITE, ph_error());
+            cleanup_fail(m, rc == PH_PERM ? CLEAN_SIZE : CLEAN_WRITE, ph_error());
         }
     } else {
         ph_log_warn("%.*s: message rejected: %.*s", PH_FMT(m->id), PH_FMT(m->reason));
