@@ -67,6 +67,8 @@ int ph_qmgr_params_load(struct ph_conf *c, struct ph_scope *s, struct qmgr_param
     out.recipient_delimiter = ph_conf_value(c, s, "recipient_delimiter");
     if (ph_conf_get_i64(c, "delay_logging_resolution_limit", &out.decimals) != PH_FOUND)
         out.decimals = 2;
+    if (ph_conf_get_bool(c, "soft_bounce", &out.soft_bounce) != PH_FOUND)
+        out.soft_bounce = 0;
     load_dependence(c, &out);
     *p = out;
     return 0;

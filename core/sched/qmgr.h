@@ -9,12 +9,12 @@
  *                                                                                    v
  *   removed | deferred | held <-- finish <-- settle: logs, marks <-- agents (private/TRANSPORT)
  *
- * Files: qmgr.c      start, roles, reload, timers    feed.c     activation: who enters active next
- *        resolve.c   asks rewrite, caches            lane.c     connections to transports, requests, answers
- *        settle.c    outcomes: logs, marks           finish.c   end of a round: notices, expiry, removal
- *        control.c   requests of administrators      survive.c  outcomes reported by agents after a restart
- *        params.c    parameters                      bouncer.c  requests to bounce
- *        
+ * Files: qmgr.c     start, roles, reload             feed.c     activation: who enters active next
+ *        resolve.c  asks rewrite, caches             lane.c     transports: requests, answers
+ *        settle.c   outcomes: logs, marks            finish.c   end of a round: notices, expiry, removal
+ *        control.c  requests of administrators       list.c     which messages; the listing
+ *        survive.c  outcomes told after a restart    bouncer.c  requests to bounce
+ *        params.c   parameters, limits of transports
  *
  * First frame of a client: {op=hello, role=intake|agent|control, service, pid}.
  * intake and agent: on private/qmgr only.  There is no answer to hello.

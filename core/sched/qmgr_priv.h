@@ -21,6 +21,7 @@ struct qmgr_params {
     int64_t delay_warning_time;
     ph_str defer_transports, recipient_delimiter;
     int64_t decimals;
+    int32_t soft_bounce;
     ph_str queue_directory;
     ph_str mail_owner;
     int32_t sender_counts;         /* 1: routes may depend on the sender */

@@ -62,7 +62,8 @@ void ph_settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rc
 
 /* ---- outcomes that we say ourselves, as the retry and error services would ---- */
 
-static void write_line(struct mail *mail, struct ph_scope *s, uint32_t rcpt, const struct ph_outcome *o)
+static void write_line(struct mail *mail, struct ph_scope *s, uint32_t rcpt, const struct ph_outcome *o,
+                       const char *status)
 {
     const struct ph_qmsg *m = mail->m;
     struct ph_buf line;
@@ -71,7 +72,7 @@ static void write_line(struct mail *mail, struct ph_scope *s, uint32_t rcpt, con
     ph_buf_init(&line, s, 16384);
     ph_delivery_line_format(s, &line, &(struct ph_delivery_line){
         .queue_id = ph_cstr(m->id), .to = m->rcpt[rcpt].address, .original = m->rcpt[rcpt].original,
-        .dsn = o->dsn, .status = o->status == PH_RCPT_BOUNCED ? PH_STR("bounced") : PH_STR("deferred"),
+        .dsn = o->dsn, .status = ph_cstr(status),
         .text = ph_str_first(o->text, 4000), .arrival_us = m->message.arrival_us, .active_us = mail->active_us,
         .setup_us = now, .connected_us = now, .done_us = now, .decimals = mail->q->p.decimals });
     ph_log("%s", line.p);
@@ -81,13 +82,19 @@ void ph_settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, ui
 {
     PH_SCOPED(s, NULL);
     struct ph_outcome *list = ph_alloc_array(s, n, sizeof *list);
-    const char *service = ph_log_service("error");
+    const char *service = ph_log_service("error"), *word = status == PH_RCPT_BOUNCED ? "bounced" : "deferred";
+
+    if (status == PH_RCPT_BOUNCED && mail->q->p.soft_bounce) {
+        word = "SOFTBOUNCE";
+        status = PH_RCPT_DEFERRED;
+        dsn = ph_str_printf(s, "4%.*s", PH_FMT(ph_str_from(dsn, 1)));
+    }
 
     for (uint32_t i = 0; i < n; i++) {
         PH_SCOPED(line, s);
 
         list[i] = (struct ph_outcome){ .size = sizeof *list, .status = status, .dsn = dsn, .text = text };
-        write_line(mail, line, rcpt[i], &list[i]);
+        write_line(mail, line, rcpt[i], &list[i], word);
     }
     ph_log_service(service);
     ph_settle(mail, list, rcpt, n);

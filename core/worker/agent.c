@@ -1,4 +1,5 @@
-/* agent: see agent.h.  outcome.c has what plugins call. */
+/* agent: see agent.h.  outcome.c has what plugins call, orphans.c what is left
+ * when qmgr goes away. */
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -94,7 +95,7 @@ static void start_waiting(struct ph_agent *a)
 
 /* ---- answers ---- */
 
-static int put_outcomes(struct ph_stream *io, struct delivery *v)
+int ph_agent_put_outcomes(struct ph_stream *io, struct delivery *v)
 {
     struct ph_frame *f = ph_frame_new(v->scope);
 
@@ -106,15 +107,14 @@ static int put_outcomes(struct ph_stream *io, struct delivery *v)
     return ph_frame_send(io, f);
 }
 
-/* qmgr may use the slot again once it has the answer: let go of it before. */
-static void drop_reader(struct delivery *v)
+void ph_agent_drop_reader(struct delivery *v)
 {
     if (v->message->fd >= 0)
         close(v->message->fd);
     v->message->fd = -1;
 }
 
-static void delivery_free(struct delivery *v)
+void ph_agent_delivery_free(struct delivery *v)
 {
     ph_list_remove(&v->of_conn);
     ph_scope_free(v->scope);
@@ -142,8 +142,8 @@ static int send_done(struct conn *c)
         struct delivery *v = ph_list_of(n, struct delivery, node);
 
         ph_list_push(&sent, n);
-        drop_reader(v);
-        rc = put_outcomes(c->io, v);
+        ph_agent_drop_reader(v);
+        rc = ph_agent_put_outcomes(c->io, v);
     }
     ph_log_flush();                /* our lines before qmgr's "removed" */
     if (rc >= 0)
@@ -152,7 +152,7 @@ static int send_done(struct conn *c)
         struct delivery *v = ph_list_of(n, struct delivery, node);
 
         if (rc >= 0) {
-            delivery_free(v);
+            ph_agent_delivery_free(v);
         } else {
             ph_list_unshift(&c->done, n);
         }
@@ -293,8 +293,8 @@ static void cancel_waiting(struct conn *c)
         if (v->conn == c) {
             ph_list_remove(n);
             a->waiting_count--;
-            drop_reader(v);
-            delivery_free(v);
+            ph_agent_drop_reader(v);
+            ph_agent_delivery_free(v);
         }
     }
 }
@@ -324,83 +324,4 @@ int ph_agent_serve(struct ph_agent *a, struct ph_scope *session, struct ph_strea
     cancel_waiting(c);
     disown(c);
     return rc == PH_CANCEL ? rc : 0;
-}
-
-/* ---- outcomes nobody took ---- */
-
-#define ORPHANS_MAX 1000
-#define RETRY_MS    1000
-
-static int tell(struct ph_stream *io, struct delivery *v)
-{
-    PH_SCOPED(s, NULL);
-    struct ph_frame *reply;
-    int rc = put_outcomes(io, v);
-
-    if (rc >= 0 && (rc = ph_stream_flush(io)) >= 0)
-        rc = ph_frame_recv(io, s, 4096, &reply);
-    if (rc >= 0 && ph_str_eq(ph_frame_value(reply, "status"), PH_STR("temp")))
-        rc = ph_fail(PH_TEMP, "qmgr: %.*s", PH_FMT(ph_frame_value(reply, "reason")));
-    return rc;
-}
-
-static int dial_qmgr(struct ph_agent *a, struct ph_scope *s, struct ph_stream **io)
-{
-    ph_str path = ph_str_printf(s, "%.*s/private/qmgr", PH_FMT(a->queue_directory));
-    struct ph_frame *f = ph_frame_new(s);
-    int rc = ph_dial_unix(s, path.p, ph_in_ms(10000), io);
-
-    ph_frame_cstr(f, "op", "hello");
-    ph_frame_cstr(f, "role", "agent");
-    ph_frame_cstr(f, "service", a->transport->service);
-    ph_frame_u64(f, "pid", (uint64_t)getpid());
-    return rc < 0 ? rc : ph_frame_send(*io, f);
-}
-
-/* Tell all of them on one connection. */
-static int tell_all(struct ph_agent *a)
-{
-    PH_SCOPED(s, NULL);
-    struct ph_stream *io;
-    int rc = dial_qmgr(a, s, &io);
-
-    while (rc >= 0 && !ph_list_is_empty(&a->orphans)) {
-        struct delivery *v = ph_list_of(a->orphans.next, struct delivery, node);
-
-        if ((rc = tell(io, v)) < 0)
-            break;
-        ph_list_remove(&v->node);
-        a->orphan_count--;
-        drop_reader(v);
-        delivery_free(v);
-    }
-    return rc;
-}
-
-static void orphans_task(void *arg)
-{
-    struct ph_agent *a = arg;
-    int rc = 0;
-
-    while (rc != PH_CANCEL && !ph_list_is_empty(&a->orphans))
-        if ((rc = tell_all(a)) < 0 && rc != PH_CANCEL)
-            rc = ph_sleep_until(ph_in_ms(RETRY_MS));
-    a->telling = 0;
-}
-
-void ph_agent_orphan(struct delivery *v)
-{
-    struct ph_agent *a = v->agent;
-
-    if (a->orphan_count >= ORPHANS_MAX) {
-        ph_log_warn("%.*s: qmgr is away, result dropped (the message may be delivered again)",
-                    PH_FMT(v->message->queue_id));
-        drop_reader(v);
-        delivery_free(v);
-        return;
-    }
-    ph_list_push(&a->orphans, &v->node);
-    a->orphan_count++;
-    if (!a->telling)
-        a->telling = ph_spawn(a->group, "survivors", orphans_task, a) >= 0;
 }

@@ -1,4 +1,4 @@
-/* agent_priv: the objects of the agent, shared by agent.c and outcome.c. */
+/* agent_priv: the objects of the agent, shared by agent.c, outcome.c and orphans.c. */
 #ifndef CORE_WORKER_AGENT_PRIV_H
 #define CORE_WORKER_AGENT_PRIV_H
 
@@ -50,6 +50,11 @@ struct delivery {
     struct ph_outcome *outcome;    /* by position in d.rcpt */
 };
 
+/* Encode the outcomes into the stream's buffer: 0, or negative. */
+int ph_agent_put_outcomes(struct ph_stream *io, struct delivery *v) PH_YIELDS;
+/* qmgr may use the slot again once it has the answer: let go of it before. */
+void ph_agent_drop_reader(struct delivery *v);
+void ph_agent_delivery_free(struct delivery *v);
 /* The delivery is over and nobody listens: keep its outcomes for the next qmgr. */
 void ph_agent_orphan(struct delivery *v);
 
