@@ -13,3 +13,23 @@ SUFFIXES = .la .yaml
 manifest_DATA += $(plugin_LTLIBRARIES:.la=.yaml)
 $(plugin_LTLIBRARIES:.la=.yaml): core/plugin/mkmanifest
 CLEANFILES += $(plugin_LTLIBRARIES:.la=.yaml)
+
+# The loader's test, and the objects that it is to refuse (and a few it is not).
+check_PROGRAMS += t/unit/plugin.t
+t_unit_plugin_t_SOURCES = t/unit/plugin.c
+t_unit_plugin_t_LDADD = core/libposthorn.la
+EXTRA_t_unit_plugin_t_DEPENDENCIES = $(TEST_OBJECTS)
+TEST_CASES = good blocking noentry undefined private gone abi kind tiny old
+TEST_OBJECTS = $(TEST_CASES:%=t/plugin/bad/table_%.so) t/plugin/bad/table_cxx.so
+OBJECT_CPPFLAGS = $(DEFS) $(DEFAULT_INCLUDES) $(INCLUDES) $(AM_CPPFLAGS) $(CPPFLAGS)
+t/plugin/bad/libphgone.so: Makefile
+	$(AM_V_CCLD)$(MKDIR_P) t/plugin/bad && echo 'int ph_gone(void); int ph_gone(void) { return 1; }' | \
+	  $(CC) -shared -fPIC -Wl,-soname,libphgone.so -o $@ -x c -
+$(TEST_CASES:%=t/plugin/bad/table_%.so): t/plugin/bad/table_%.so: t/plugin/objects/table.c core/libposthorn.la t/plugin/bad/libphgone.so
+	$(AM_V_CCLD)$(CC) $(OBJECT_CPPFLAGS) -DCASE_$* -DCASE_SYMBOL=table_$*_LTX_ph_plugin '-DCASE_NAME="$*"' $(AM_CFLAGS) $(CFLAGS) \
+	  -fPIC -shared -o $@ $(top_srcdir)/t/plugin/objects/table.c core/.libs/libposthorn.so $(if $(filter gone,$*),t/plugin/bad/libphgone.so)
+t/plugin/bad/table_cxx.so: t/plugin/objects/cxx.cc core/libposthorn.la
+	$(AM_V_CCLD)$(MKDIR_P) t/plugin/bad && $(CXX) -std=c++11 -Wall -Wextra -pedantic -Werror $(OBJECT_CPPFLAGS) \
+	  -fPIC -shared -o $@ $(top_srcdir)/t/plugin/objects/cxx.cc core/.libs/libposthorn.so
+CLEANFILES += $(TEST_OBJECTS) t/plugin/bad/libphgone.so
+EXTRA_DIST += t/plugin/objects/table.c t/plugin/objects/cxx.cc

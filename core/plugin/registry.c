@@ -26,7 +26,13 @@ static struct {
     struct ph_map *by_name;        /* "kind/name" to entry */
     struct ph_map *loaded;         /* object path to descriptor: survives a re-read */
     ph_str directory;
-} reg;
+    const char *data_dir;          /* of the distribution */
+} reg = { .data_dir = PH_DATA_DIR };
+
+void ph_registry_data_dir(const char *dir)
+{
+    reg.data_dir = dir;
+}
 
 static int read_file(struct ph_scope *s, const char *path, ph_str *text)
 {
@@ -110,7 +116,9 @@ int ph_registry_open(struct ph_conf *conf)
     if (rc == PH_NONE || reg.directory.n == 0)
         reg.directory = PH_STR(PH_PLUGIN_DIR);
     const char *own = ph_str_printf(reg.scope, "%s/plugins.d", ph_conf_dir(conf)).p;
-    add_directory(PH_DATA_DIR "/plugins.d", own);
+    const char *vendors = ph_str_printf(reg.scope, "%s/plugins.d", reg.data_dir).p;
+    if (strcmp(vendors, own) != 0)
+        add_directory(vendors, own);
     add_directory(own, NULL);
     return 0;
 }
@@ -147,10 +155,11 @@ int ph_plugin_provider(uint32_t kind, ph_str what, ph_str *name)
     return PH_NONE;
 }
 
-/* The package that is known to hold it, from the distribution's list. */
+/* The package that is known to hold it, from the distribution's list; "-" for
+ * what does not exist yet. */
 static int package_of(struct ph_scope *s, uint32_t kind, ph_str name, ph_str *package)
 {
-    const char *file = PH_DATA_DIR "/plugin-packages.yaml";
+    const char *file = ph_str_printf(s, "%s/plugin-packages.yaml", reg.data_dir).p;
     struct ph_yaml *root;
     ph_str text;
 
@@ -169,7 +178,10 @@ int ph_plugin_missing(uint32_t kind, ph_str name)
     const char **names = ph_alloc_array(s, count + 1, sizeof *names);
     void *value;
 
-    if (package_of(s, kind, name, &package))
+    int has_package = package_of(s, kind, name, &package);
+    if (has_package && ph_str_eq(package, PH_STR("-")))
+        return ph_fail(PH_CONF, "unsupported %s type \"%.*s\": it is not built yet", ph_kind_name(kind), PH_FMT(name));
+    if (has_package)
         return ph_fail(PH_CONF, "unsupported %s type \"%.*s\": install the package %.*s", ph_kind_name(kind), PH_FMT(name), PH_FMT(package));
     while (reg.by_name && ph_map_next(reg.by_name, &at, &key, &value))
         if (((struct entry *)value)->m.kind == kind)

@@ -18,6 +18,9 @@
  * stands.  0, or PH_CONF with file:line:column; PH_TEMP.  Blocking I/O; call it
  * before the seal.  Later finds use what was read. */
 int ph_registry_open(struct ph_conf *conf);
+/* Where vendors' manifests and plugin-packages.yaml stand instead of PH_DATA_DIR:
+ * for tests.  The string must live for ever. */
+void ph_registry_data_dir(const char *dir);
 /* The plugin of that kind and name, loaded and checked: 0 and *desc (never
  * freed; of the kind's full size, missing members zero); PH_CONF with the true
  * cause and what to do. */

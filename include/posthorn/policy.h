@@ -74,11 +74,7 @@ struct ph_policy_plugin {
 };
 
 #define PH_PLUGIN_POLICY(name_, ...) \
-    extern PH_EXPORT const struct ph_policy_plugin policy_##name_##_LTX_ph_plugin; \
-    const struct ph_policy_plugin policy_##name_##_LTX_ph_plugin = { \
-        .plugin = { PH_PLUGIN_HEAD(PH_KIND_POLICY, PH_POLICY_REVISION, struct ph_policy_plugin, name_), \
-                    PH_FIRST_(__VA_ARGS__) }, \
-        .name_stride = sizeof(struct ph_policy_name), PH_REST_(__VA_ARGS__) }
+    PH_ENTRY_(struct ph_policy_plugin, policy_##name_##_LTX_ph_plugin, PH_KIND_POLICY, PH_POLICY_REVISION, name_, __VA_ARGS__, .name_stride = sizeof(struct ph_policy_name))
 
 /* Host side, for smtpd: the restriction of that name, opened and prepared.
  * 0 and *r on the scope; PH_CONF: unknown name (with what it may have meant or

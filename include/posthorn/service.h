@@ -51,10 +51,7 @@ struct ph_service_plugin {
 };
 
 #define PH_PLUGIN_SERVICE(name_, ...) \
-    extern PH_EXPORT const struct ph_service_plugin service_##name_##_LTX_ph_plugin; \
-    const struct ph_service_plugin service_##name_##_LTX_ph_plugin = { \
-        .plugin = { PH_PLUGIN_HEAD(PH_KIND_SERVICE, PH_SERVICE_REVISION, struct ph_service_plugin, name_), \
-                    PH_FIRST_(__VA_ARGS__) }, PH_REST_(__VA_ARGS__) }
+    PH_ENTRY_(struct ph_service_plugin, service_##name_##_LTX_ph_plugin, PH_KIND_SERVICE, PH_SERVICE_REVISION, name_, __VA_ARGS__)
 
 PH_END
 #endif

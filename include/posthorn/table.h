@@ -62,9 +62,6 @@ struct ph_table {
 };
 
 #define PH_PLUGIN_TABLE(name_, ...) \
-    extern PH_EXPORT const struct ph_table_plugin table_##name_##_LTX_ph_plugin; \
-    const struct ph_table_plugin table_##name_##_LTX_ph_plugin = { \
-        .plugin = { PH_PLUGIN_HEAD(PH_KIND_TABLE, PH_TABLE_REVISION, struct ph_table_plugin, name_), \
-                    PH_FIRST_(__VA_ARGS__) }, PH_REST_(__VA_ARGS__) }
+    PH_ENTRY_(struct ph_table_plugin, table_##name_##_LTX_ph_plugin, PH_KIND_TABLE, PH_TABLE_REVISION, name_, __VA_ARGS__)
 PH_END
 #endif

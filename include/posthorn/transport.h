@@ -71,10 +71,7 @@ struct ph_transport_plugin {
 };
 
 #define PH_PLUGIN_TRANSPORT(name_, ...) \
-    extern PH_EXPORT const struct ph_transport_plugin transport_##name_##_LTX_ph_plugin; \
-    const struct ph_transport_plugin transport_##name_##_LTX_ph_plugin = { \
-        .plugin = { PH_PLUGIN_HEAD(PH_KIND_TRANSPORT, PH_TRANSPORT_REVISION, struct ph_transport_plugin, name_), \
-                    PH_FIRST_(__VA_ARGS__) }, PH_REST_(__VA_ARGS__) }
+    PH_ENTRY_(struct ph_transport_plugin, transport_##name_##_LTX_ph_plugin, PH_KIND_TRANSPORT, PH_TRANSPORT_REVISION, name_, __VA_ARGS__)
 
 /* Say the outcome of recipient i (once; a second is ignored with a warning).
  * Writes the log line of spec: to=, relay=, delay=, dsn=, status=. */
