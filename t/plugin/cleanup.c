@@ -19,7 +19,7 @@ extern const struct ph_service_plugin service_cleanup_LTX_ph_plugin;
 struct ph_intake { int in_body, attrs; uint32_t rcpts; };
 
 static struct {
-    char content[400000];
+    char content[5000000];
     size_t n, header_n;
     char sender[300], rcpts[2000], attrs[2000];
     uint32_t facts;
@@ -327,6 +327,31 @@ static void test_duplicates(void)
     session_end(x);
 }
 
+/* However long and strange the headers are, memory is flat, and what they say is seen. */
+static void test_many_headers(void)
+{
+    PH_SCOPED(s, NULL);
+    struct session *x = session_start(s, "");
+    struct ph_buf b;
+
+    ph_buf_init(&b, s, 200000);
+    ph_buf_puts(&b, "Content-Transfer-Encoding: 8bit\r\nContent-Transfer-Encoding:");
+    while (b.n < 90000)
+        ph_buf_puts(&b, " 8bit\r\n");
+    begin(x, "remote", "s@a.test", "");
+    SEND(x, "op", "rcpt", "address", "r@b.test", "original", "r@b.test");
+    size_t before = ph_scope_bytes(x->far);
+    for (int i = 0; i < 40; i++)
+        send_content(x, ph_buf_view(&b), 8000);
+    size_t held = ph_scope_bytes(x->far) - before;
+    ph_str reply = ph_frame_value(end(x), "reply");
+    is_bytes(reply, "250 2.0.0 Ok: queued as " ID, "long headers pass");
+    ok(queue.facts & PH_FACT_BODY_8BIT, "Content-Transfer-Encoding is believed");
+    is_int((long long)queue.n, (long long)(40 * b.n + 2), "whole");
+    ok(held < 700000, "and memory stays flat (%zu bytes)", held);
+    session_end(x);
+}
+
 static void test_failures(void)
 {
     PH_SCOPED(s, NULL);
@@ -470,6 +495,7 @@ static int all(void *arg PH_UNUSED)
     test_content();
     test_envelope();
     test_duplicates();
+    test_many_headers();
     test_failures();
     test_leaving();
     test_hostile();

@@ -52,13 +52,23 @@ static int is_dropped(const struct message *m, ph_str name)
     return 0;
 }
 
-/* The value behind the colon, unfolded and bounded, for a log line. */
-static ph_str value_for_log(struct message *m, ph_str raw)
+#define VALUE_MAX 1000u            /* of a value that we look at or log */
+
+/* The value behind the colon, unfolded; cut first, since a peer may send many
+ * long ones. */
+static ph_str value_of(struct ph_scope *s, ph_str raw)
 {
     ptrdiff_t colon = ph_str_find(raw, ':');
-    ph_str v = ph_str_trim(ph_header_unfold(m->scope, ph_str_from(raw, (size_t)colon + 1)));
 
-    return ph_str_first(v, 1000);
+    return ph_str_trim(ph_header_unfold(s, ph_str_first(ph_str_from(raw, (size_t)colon + 1), VALUE_MAX)));
+}
+
+static int is_8bit(ph_str raw)
+{
+    PH_SCOPED(s, NULL);
+    ph_str how = value_of(s, raw);
+
+    return ph_str_eq_nocase(how, PH_STR("8bit")) || ph_str_eq_nocase(how, PH_STR("binary"));
 }
 
 /* "Name :" leaves as "Name:": readers disagree about what the blank means. */
@@ -81,17 +91,13 @@ int cleanup_header(struct message *m, ph_str raw)
 
     m->saw |= saw;
     if (saw & SAW_MESSAGE_ID && m->message_id.n == 0)
-        m->message_id = value_for_log(m, raw);
+        m->message_id = value_of(m->scope, raw);
     if (saw & SAW_RESENT_ID && m->resent_id.n == 0)
-        m->resent_id = value_for_log(m, raw);
+        m->resent_id = value_of(m->scope, raw);
     if (ph_str_eq_nocase(name, PH_STR("Received")) && ++m->hops > m->p->hop_limit)
         cleanup_fail(m, CLEAN_HOPS, "hopcount exceeded");
-    if (m->p->detect_8bit && ph_str_eq_nocase(name, PH_STR("Content-Transfer-Encoding"))) {
-        ph_str how = value_for_log(m, raw);
-
-        if (ph_str_eq_nocase(how, PH_STR("8bit")) || ph_str_eq_nocase(how, PH_STR("binary")))
-            m->facts |= PH_FACT_BODY_8BIT;
-    }
+    if (m->p->detect_8bit && ph_str_eq_nocase(name, PH_STR("Content-Transfer-Encoding")) && is_8bit(raw))
+        m->facts |= PH_FACT_BODY_8BIT;
     return is_dropped(m, name) ? 0 : put_header(m, raw, name);
 }
 
