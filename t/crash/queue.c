@@ -1,249 +1,35 @@
-/* t/crash/queue.c: kill -9 at system calls of the queue, and errors injected
- * into them; the oracle: nothing lost after the answer, nothing done again that
- * is known to be done, nothing twice, nothing that was refused.
+/* t/crash/queue.c: the queue under kill -9, failing calls and power loss at
+ * sampled points of its work; the oracle: nothing lost after the answer, nothing
+ * done again that is known to be done, nothing twice, nothing that was refused.
  *
- * A child plays qmgr and a receiver in one process (disk_threads 0: every system
- * call in one thread) and says on a pipe what it promised.  The parent stops it
- * at the Nth call by ptrace, kills it (or makes the call fail), and another
- * child opens the queue as the next qmgr would and lists what is there. */
+ * A child (scenario.c) says on a pipe what it promised.  The tracer stops it at
+ * its Nth call; then another child opens the queue as the next qmgr would and
+ * lists what is there. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/ptrace.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <posthorn/intake.h>
-#include "core/conf/conf.h"
-#include "core/queue/hub.h"
-#include "core/queue/store.h"
+#include "core/queue/id.h"
+#include <posthorn/message.h>
 #include "core/run/loop.h"
+#include "scenario.h"
+#include "trace.h"
 #include "tap.h"
 
-#define MESSAGES 12
 #define KILLS    70                /* points of a run that are tried */
+#define POWER    70
 #define FAILURES 25
-
-/* ---- the child: a scenario ---- */
-
-static char top[32];
-static int words = -1;             /* where the child says what it promised */
-static struct ph_queue *queue;
-static struct ph_group *servers;
-static struct ph_qmsg *last;       /* that arrived */
-static struct ph_cond *came;
-
-static void say(const char *what, const char *id)
-{
-    char line[100];
-    int n = snprintf(line, sizeof line, "%s %s\n", what, id);
-
-    if (write(words, line, (size_t)n) != n)
-        _exit(98);
-}
-
-static void arrived(void *arg PH_UNUSED, struct ph_qmsg *m)
-{
-    last = m;
-    ph_cond_broadcast(came);
-}
-
-static int has_room(void *arg PH_UNUSED)
-{
-    return 1;
-}
-
-static const struct ph_queue_events events = { arrived, has_room };
-
-struct server {
-    struct ph_scope *scope;
-    struct ph_stream *io;
-};
-
-static void serve(void *arg)
-{
-    struct server *v = arg;
-    struct ph_scope *s = v->scope;
-    struct ph_frame *hello;
-
-    if (ph_frame_recv(v->io, s, 0, &hello) > 0)
-        ph_queue_serve_intake(queue, s, v->io, hello);
-    ph_stream_close(v->io);
-    ph_scope_free(s);
-}
-
-static int dial(struct ph_scope *s, struct ph_stream **io)
-{
-    struct ph_scope *far = ph_scope_new(NULL);
-    struct server *v = ph_new(far, struct server);
-
-    v->scope = far;
-    ph_stream_pair(s, far, 0, io, &v->io);
-    return ph_spawn(servers, "server", serve, v);
-}
-
-static struct ph_conf *conf_of(struct ph_scope *s)
-{
-    struct ph_conf *c;
-
-    if (ph_conf_parse(s, top, "test", ph_str_printf(s, "queue_directory = %s\n", top), &c) < 0)
-        _exit(97);
-    return c;
-}
-
-/* Message i: every fourth is larger than memory, and is written in pieces. */
-static int submit(int i)
-{
-    PH_SCOPED(s, NULL);
-    struct ph_intake *q;
-    char id[PH_ID_MAX + 1];
-    int rc = ph_intake_begin(s, PH_INTAKE_NET, &q);
-
-    if (rc < 0)
-        return rc;
-    snprintf(id, sizeof id, "%.*s", PH_FMT(ph_intake_id(q)));
-    say("begun", id);
-    rc = ph_intake_write(q, PH_STR("Subject: crash\r\n"));
-    for (int k = 0; k < (i % 4 == 3 ? 4000 : 40) && rc == 0; k++)
-        rc = ph_intake_write(q, PH_STR("0123456789012345678901234567890123456789\r\n"));
-    ph_intake_sender(q, PH_STR("s@example.com"));
-    ph_intake_recipient(q, PH_STR("one@example.org"), PH_STR(""), PH_STR(""), PH_STR(""));
-    ph_intake_recipient(q, PH_STR("two@example.org"), PH_STR(""), PH_STR(""), PH_STR(""));
-    if (rc == 0)
-        rc = ph_intake_commit(q);
-    say(rc == 0 ? "accepted" : "refused", id);
-    return rc;
-}
-
-static struct ph_qmsg *wait_arrival(void)
-{
-    int64_t until = ph_in_ms(5000);
-
-    while (!last && ph_cond_wait(came, until) == 0)
-        ;
-    return last;
-}
-
-/* What qmgr does with message i.  "ending" is said before an end begins: from
- * there on the message may be there or not. */
-static void treat(int i, struct ph_qmsg *m)
-{
-    char id[PH_ID_MAX + 1];
-    int fd;
-
-    memcpy(id, m->id, sizeof id);
-    switch (i % 6) {
-    case 0:                            /* delivered */
-        if ((fd = ph_queue_open_reader(queue, m)) > 2)
-            close(fd);
-        say("ending", id);
-        if (ph_queue_mark(queue, m, 0, PH_STATE_DELIVERED) == 0 && ph_queue_mark(queue, m, 1, PH_STATE_DELIVERED) == 0)
-            ph_queue_remove(queue, m);
-        return;
-    case 1:                            /* one of two delivered, deferred, tried again, put off */
-        say("marking", id);
-        if (ph_queue_mark(queue, m, 0, PH_STATE_DELIVERED) == 0)
-            say("marked", id);
-        ph_queue_defer(queue, m, ph_wall_us() + 1000000);
-        ph_queue_defer(queue, m, ph_wall_us() + 9000000);
-        return;
-    case 2:                            /* held, released */
-        if (ph_queue_hold(queue, m) == 0)
-            ph_queue_release(queue, m);
-        return;
-    case 3:                            /* bounced: the notice would go out between */
-        say("marking", id);
-        if (ph_queue_mark(queue, m, 0, PH_STATE_FAILED) == 0 && ph_queue_sync(queue, m) == 0)
-            ph_queue_mark(queue, m, 0, PH_STATE_TOLD);
-        ph_queue_sync(queue, m);
-        return;
-    case 4:                            /* deferred, then done */
-        if (ph_queue_defer(queue, m, ph_wall_us()) < 0)
-            return;
-        say("ending", id);
-        ph_queue_mark(queue, m, 0, PH_STATE_DELIVERED);
-        ph_queue_mark(queue, m, 1, PH_STATE_DELIVERED);
-        ph_queue_remove(queue, m);
-        return;
-    default:                           /* the administrator deletes it */
-        say("ending", id);
-        ph_queue_remove(queue, m);
-    }
-}
-
-static int scenario(void *arg PH_UNUSED)
-{
-    struct ph_scope *s = ph_scope_new(NULL);
-
-    came = ph_cond_new(s);
-    servers = ph_group_new(s);
-    ph_hub_dial_with(dial);
-    if (ph_queue_open(s, conf_of(s), &events, NULL, &queue) < 0 || ph_queue_recover(queue) < 0 ||
-        ph_queue_start(queue, servers) < 0)
-        return 0;                      /* a failure injected here ends it: nothing was promised */
-    for (int i = 0; i < MESSAGES; i++) {
-        last = NULL;
-        if (submit(i) == 0 && wait_arrival())
-            treat(i, last);
-    }
-    say("end", "-");
-    _exit(0);
-}
-
-/* ---- the next qmgr: what is there ---- */
 
 struct found {
     char id[PH_ID_MAX + 1];
     int times, pending, first;         /* first: state of recipient one */
 };
 
-static void tell(struct ph_qmsg *m, const char *where)
-{
-    char text[100];
-    int rc = ph_queue_load(queue, m);
-
-    if (rc != 0) {
-        say("bad", where);
-        return;
-    }
-    snprintf(text, sizeof text, "%s %u %c", m->id, m->pending, (int)m->rcpt[0].state);
-    say("found", text);
-}
-
-static int survey(void *arg PH_UNUSED)
-{
-    struct ph_scope *s = ph_scope_new(NULL);
-    static const unsigned places[] = { PH_PLACE_DEFERRED, PH_PLACE_HOLD, PH_PLACE_CORRUPT };
-    struct ph_qmsg *m;
-    size_t at = 0;
-
-    came = ph_cond_new(s);
-    if (ph_queue_open(s, conf_of(s), &events, NULL, &queue) < 0 || ph_queue_recover(queue) < 0)
-        _exit(96);
-    while ((m = ph_queue_next(queue, &at)) != NULL)
-        tell(m, "pool");
-    for (size_t i = 0; i < 3; i++) {
-        struct ph_walk *w = ph_walk_new(s, queue, places[i], 0);
-
-        while (ph_walk_next(w, &m) == PH_FOUND)
-            if (places[i] == PH_PLACE_CORRUPT)
-                say("corrupt", m->id);
-            else
-                tell(m, ph_place_name(places[i]));
-    }
-    if (!ph_list_is_empty(&queue->limbo))
-        say("bad", "limbo");
-    say("end", "-");
-    _exit(0);
-}
-
-/* ---- the parent ---- */
-
 struct promise {
     char id[PH_ID_MAX + 1];
-    int accepted, refused, marking, marked, ending;
+    int accepted, refused, marking, marked, synced, ending;
 };
 
 struct history {
@@ -288,6 +74,7 @@ static void note(struct history *h, const char *what, const char *id, unsigned p
         p->refused |= strcmp(what, "refused") == 0;
         p->marking |= strcmp(what, "marking") == 0;
         p->marked |= strcmp(what, "marked") == 0;
+        p->synced |= strcmp(what, "synced") == 0;
         p->ending |= strcmp(what, "ending") == 0;
     }
 }
@@ -316,9 +103,8 @@ static const struct found *find(const struct history *h, const char *id)
     return NULL;
 }
 
-/* What must hold, whatever happened.  `killed`: the process ended there; else a
- * call failed and it went on. */
-static int judge(const struct history *h, int killed, char *why, size_t size)
+/* What must hold, whatever happened (TRACE_*). */
+static int judge(const struct history *h, int what, char *why, size_t size)
 {
     for (int i = 0; i < h->n; i++) {
         const struct promise *p = &h->p[i];
@@ -332,7 +118,9 @@ static int judge(const struct history *h, int killed, char *why, size_t size)
             return snprintf(why, size, "%s is there %d times", p->id, f->times);
         if (f && !p->marking && !p->ending && f->pending != 2)
             return snprintf(why, size, "%s has marks that nobody made", p->id);
-        if (f && p->marked && f->first != PH_STATE_DELIVERED)
+        if (f && p->synced && f->first == PH_STATE_PENDING)
+            return snprintf(why, size, "%s lost a mark that was synced: a notice may be out", p->id);
+        if (f && p->marked && what != TRACE_POWER && f->first != PH_STATE_DELIVERED)
             return snprintf(why, size, "%s lost its mark: it would be delivered again", p->id);
     }
     for (int i = 0; i < h->found; i++) {
@@ -343,8 +131,9 @@ static int judge(const struct history *h, int killed, char *why, size_t size)
         if (!known)
             return snprintf(why, size, "%s comes from nowhere", h->f[i].id);
     }
-    /* Only a write cut in two by the kill may leave something damaged. */
-    if (h->bad || h->corrupt > (killed ? 1 : 0))
+    /* Only a write cut in two may leave something damaged; what was accepted is
+     * never that. */
+    if (h->bad || h->corrupt > (what == TRACE_FAIL ? 0 : 1))
         return snprintf(why, size, "%d damaged, %d unreadable", h->corrupt, h->bad);
     return 0;
 }
@@ -361,7 +150,7 @@ static pid_t start(int (*fn)(void *), int traced, int *out)
         int null = open("/dev/null", O_WRONLY);
 
         close(p[0]);
-        words = p[1];
+        crash_words = p[1];
         dup2(null, 2);                 /* warnings of injected errors */
         if (traced && (ptrace(PTRACE_TRACEME, 0, 0, 0) < 0 || raise(SIGSTOP) != 0))
             _exit(95);
@@ -372,87 +161,16 @@ static pid_t start(int (*fn)(void *), int traced, int *out)
     return pid;
 }
 
-/* Calls that write: where injected errors matter. */
-static int is_write(uint64_t nr)
-{
-    switch (nr) {
-    case SYS_pwritev: case SYS_pwrite64: case SYS_fdatasync: case SYS_fsync: case SYS_renameat2:
-    case SYS_openat: case SYS_unlinkat: case SYS_utimensat:
-        return 1;
-    default:
-        return 0;
-    }
-}
-
-#ifdef __x86_64__
-static void make_fail(pid_t pid, int err, int *state)
-{
-    struct user_regs_struct r;
-
-    if (ptrace(PTRACE_GETREGS, pid, 0, &r) < 0)
-        exit(99);
-    if (*state == 0) {
-        r.orig_rax = (unsigned long long)-1;       /* no such call: the kernel does nothing */
-        *state = 1;
-    } else {
-        r.rax = (unsigned long long)-(long long)err;
-        *state = 2;
-    }
-    if (ptrace(PTRACE_SETREGS, pid, 0, &r) < 0)
-        exit(99);
-}
-#define CAN_INJECT 1
-#else
-static void make_fail(pid_t pid PH_UNUSED, int err PH_UNUSED, int *state) { *state = 2; }
-#define CAN_INJECT 0
-#endif
-
-/* Run the traced child: at its `at`th call (writing call, when err) kill it, or
- * make that call fail with err.  How many calls there were. */
-static long drive(pid_t pid, long at, int err)
-{
-    long count = 0;
-    int status, entering = 1, state = 0;
-
-    waitpid(pid, &status, 0);
-    ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL);
-    ptrace(PTRACE_SYSCALL, pid, 0, 0);
-    while (waitpid(pid, &status, 0) == pid && !WIFEXITED(status) && !WIFSIGNALED(status)) {
-        struct __ptrace_syscall_info info = { 0 };
-        int sig = 0;
-
-        if (WSTOPSIG(status) != (SIGTRAP | 0x80)) {
-            sig = WSTOPSIG(status);
-        } else if (state == 1) {
-            make_fail(pid, err, &state);
-            entering = 1;
-        } else if (entering) {
-            ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info);
-            count += err ? is_write(info.entry.nr) : 1;
-            if (count == at && !err) {
-                kill(pid, SIGKILL);
-            } else if (count == at && state == 0 && is_write(info.entry.nr)) {
-                make_fail(pid, err, &state);
-            }
-            entering = 0;
-        } else {
-            entering = 1;
-        }
-        ptrace(PTRACE_SYSCALL, pid, 0, sig);
-    }
-    return count;
-}
-
 static void fresh_dir(void)
 {
     char cmd[100];
 
-    snprintf(cmd, sizeof cmd, "rm -rf %s && mkdir %s", top, top);
+    snprintf(cmd, sizeof cmd, "rm -rf %s && mkdir %s", crash_top, crash_top);
     if (system(cmd) != 0)
         exit(99);
 }
 
-static long one_run(struct history *h, long at, int err)
+static long one_run(struct history *h, struct trace *t)
 {
     pid_t pid;
     long calls;
@@ -460,10 +178,11 @@ static long one_run(struct history *h, long at, int err)
 
     memset(h, 0, sizeof *h);
     fresh_dir();
-    pid = start(scenario, 1, &out);
-    calls = drive(pid, at, err);
+    pid = start(crash_scenario, 1, &out);
+    t->top = crash_top;
+    calls = trace_run(pid, t);
     listen_to(h, out);
-    pid = start(survey, 0, &out);
+    pid = start(crash_survey, 0, &out);
     h->whole = 0;
     listen_to(h, out);
     waitpid(pid, &status, 0);
@@ -472,49 +191,56 @@ static long one_run(struct history *h, long at, int err)
     return calls;
 }
 
-static void sample(long calls, int err, const char *what)
+static void sample(long calls, int what, int err, long points, const char *name)
 {
     struct history *h = calloc(1, sizeof *h);
-    long points = err ? FAILURES : KILLS, step = calls / points > 0 ? calls / points : 1;
-    int tried = 0, bad = 0, refused = 0;
+    long step = calls / points > 0 ? calls / points : 1;
+    int tried = 0, bad = 0, refused = 0, disorder = 0;
     char why[200];
 
     for (long at = 1; at <= calls && h; at += step) {
-        one_run(h, at, err);
+        struct trace t = { .what = what, .at = at, .err = err, .seed = (unsigned)at };
+
+        one_run(h, &t);
         tried++;
+        disorder += t.disorder;
         for (int i = 0; i < h->n; i++)
             refused += h->p[i].refused;
-        if (judge(h, !err, why, sizeof why) != 0 && ++bad < 10)
-            printf("# %s at call %ld: %s\n", what, at, why);
+        if (judge(h, what, why, sizeof why) != 0 && ++bad < 10)
+            printf("# %s at call %ld: %s\n", name, at, why);
     }
-    if (err)
-        ok(refused > 0, "%s: some of it is refused (%d)", what, refused);
-    is_int(bad, 0, "%s at %d of %ld calls: nothing lost, nothing twice", what, tried, calls);
+    if (what == TRACE_FAIL)
+        ok(refused > 0, "%s: some of it is refused (%d)", name, refused);
+    if (what == TRACE_POWER)
+        is_int(disorder, 0, "%s: no directory of the pool is synced before those its messages went to", name);
+    is_int(bad, 0, "%s at %d of %ld calls: nothing lost, nothing twice", name, tried, calls);
     free(h);
 }
 
 int main(void)
 {
     struct history *h = calloc(1, sizeof *h);
+    struct trace whole = { .what = TRACE_KILL, .at = -1 }, writing = { .what = TRACE_FAIL, .at = -1, .err = EIO };
     char why[200] = "";
     long calls, writes;
 
-    snprintf(top, sizeof top, "/tmp/crash.XXXXXX");
-    if (!h || !mkdtemp(top))
+    snprintf(crash_top, sizeof crash_top, "/tmp/crash.XXXXXX");
+    if (!h || !mkdtemp(crash_top))
         exit(99);
-    calls = one_run(h, -1, 0);
-    writes = one_run(h, -1, EIO);
+    calls = one_run(h, &whole);
+    writes = one_run(h, &writing);
     is_int(h->n, MESSAGES, "undisturbed: all messages are begun");
-    is_int(judge(h, 0, why, sizeof why), 0, "and every promise is kept %s", why);
+    is_int(judge(h, TRACE_FAIL, why, sizeof why), 0, "and every promise is kept %s", why);
     is_int(h->found, MESSAGES / 6 * 3, "what was not ended is there");
-    sample(calls, 0, "kill -9");
-    if (CAN_INJECT) {
-        sample(writes, EIO, "EIO");
-        sample(writes, ENOSPC, "ENOSPC");
-        sample(writes, EMFILE, "EMFILE");
+    sample(calls, TRACE_KILL, 0, KILLS, "kill -9");
+    sample(calls, TRACE_POWER, 0, POWER, "power loss");
+    if (TRACE_CAN_FAIL) {
+        sample(writes, TRACE_FAIL, EIO, FAILURES, "EIO");
+        sample(writes, TRACE_FAIL, ENOSPC, FAILURES, "ENOSPC");
+        sample(writes, TRACE_FAIL, EMFILE, FAILURES, "EMFILE");
     }
     fresh_dir();
-    rmdir(top);
+    rmdir(crash_top);
     free(h);
     return done_testing();
 }
