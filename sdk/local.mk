@@ -1,1 +1,9 @@
 # Make fragment of sdk (included by Makefile.am; paths are from the top).
+# posthorn-table-test: the harness that our tables and third parties' go through.
+bin_PROGRAMS += sdk/posthorn-table-test
+sdk_posthorn_table_test_SOURCES = sdk/table_test.c
+sdk_posthorn_table_test_LDADD = core/libposthorn.la
+TABLE_TESTS = plugins/table/static/static.test plugins/table/inline/inline.test plugins/table/texthash/texthash.test \
+	plugins/table/cidr/cidr.test plugins/table/pattern/regexp.test plugins/table/pattern/pcre.test \
+	plugins/table/hash/hash.test plugins/table/hash/btree.test plugins/table/fail/fail.test
+EXTRA_DIST += $(TABLE_TESTS) t/plugin/tables.t

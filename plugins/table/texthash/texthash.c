@@ -61,7 +61,8 @@ static int32_t texthash_changed(struct ph_table *t)
     struct texthash *self = t->self;
     struct stat now;
 
-    return stat(self->path, &now) < 0 || now.st_mtime != self->st.st_mtime || now.st_ino != self->st.st_ino ? PH_FOUND : PH_NONE;
+    return stat(self->path, &now) < 0 || now.st_ino != self->st.st_ino || now.st_size != self->st.st_size ||
+                   now.st_mtim.tv_sec != self->st.st_mtim.tv_sec || now.st_mtim.tv_nsec != self->st.st_mtim.tv_nsec ? PH_FOUND : PH_NONE;
 }
 
 PH_PLUGIN_TABLE(texthash, PH_IS(.summary = "a text file read into memory", .exec = PH_PURE, .concurrency = PH_MANY_CALLS),

@@ -1,0 +1,76 @@
+#!/usr/bin/perl
+# postmap and postalias: what scripts rely on, and a running system that takes
+# up a rebuilt table.
+use strict;
+use warnings;
+use Test::More;
+use lib 't/lib';
+use Posthorn;
+
+my $ph = Posthorn->new('default_database_type' => 'hash');
+my $m = "$ph->{tmp}/m";
+sub postmap { return $ph->cmd('postmap', @_) }
+
+Posthorn::spew($m, "# c\nAlpha one\nbeta two\n  more\n\"a b\"\@x three\nalpha again\nonly\n");
+my $out = postmap($m);
+is($?, 0, 'postmap without type builds the default type');
+like($out, qr/warning: \S+\/m: duplicate entry: "alpha"/, 'a duplicate is warned about');
+like($out, qr/warning: \S+\/m, line 7: expected format: key whitespace value/, 'a line without value too');
+is(postmap('-q', 'ALPHA', "hash:$m"), "one\n", '-q prints the value of the first entry');
+is($?, 0, 'status 0 when found');
+is(postmap('-q', 'nope', "hash:$m"), '', 'nothing when not found');
+is($? >> 8, 1, 'and status 1');
+is($ph->run_in("alpha\nnope\nBETA\n", $ph->sbin('postmap'), '-c', $ph->dir, '-q', '-', "hash:$m"), "alpha\tone\nBETA\ttwo  more\n", '-q -: key, tab, value');
+is(join('', sort { $a cmp $b } split /^/, postmap('-s', "hash:$m")), qq("a b"\@x\tthree\nalpha\tone\nbeta\ttwo  more\n), '-s lists');
+is(postmap('-q', 'beta', '-j', "hash:$m"), qq({"beta": "two  more"}\n), '-j is JSON');
+postmap('-d', 'beta', "hash:$m");
+is($?, 0, '-d removes');
+postmap('-d', 'beta', "hash:$m");
+is($? >> 8, 1, 'and says when it was not there');
+$ph->run_in("gamma three\nalpha new\n", $ph->sbin('postmap'), '-c', $ph->dir, '-i', '-r', "hash:$m");
+is(postmap('-q', 'gamma', "hash:$m") . postmap('-q', 'alpha', "hash:$m"), "three\nnew\n", '-i adds, -r replaces');
+postmap('-w', "btree:$m.b");
+isnt($?, 0, 'a missing source is fatal');
+like(postmap("regexp:$m"), qr/fatal: table type "regexp" cannot be written or built/, 'a type that cannot be built says so');
+like(postmap('-q', 'x', "hsh:$m"), qr/fatal: unsupported table type "hsh": did you mean "hash"\?/, 'a misspelt type');
+like(postmap('-q', 'x', "ldap:$m"), qr/fatal: unsupported table type "ldap": it is not built yet/, 'a type that does not exist yet');
+like(postmap('-q', 'x', '-d', 'y', "hash:$m"), qr/specify only one of -d -i -q or -s/, 'one mode only');
+is(postmap('-q', 'x', 'fail:down') =~ /fatal: query error: .*fail:down/ ? 1 : 0, 1, 'a failing table is no "not found"');
+chmod 0640, $m;
+postmap($m);
+is((stat "$m.db")[2] & 0777, 0640, 'the result has the read bits of the source');
+SKIP: {
+    skip 'needs root', 1 unless $> == 0;
+    mkdir "$ph->{tmp}/own";
+    Posthorn::spew("$ph->{tmp}/own/m", "a b\n");
+    chown 65534, 65534, "$ph->{tmp}/own", "$ph->{tmp}/own/m";
+    postmap("hash:$ph->{tmp}/own/m");
+    is((stat "$ph->{tmp}/own/m.db")[4], 65534, 'root builds as the owner of the source');
+}
+is(scalar(() = glob "$ph->{tmp}/*.tmp.*"), 0, 'nothing half-built is left');
+
+Posthorn::spew("$ph->{tmp}/aliases", "root: joe, \"|/bin/a b\"\npostmaster:root\nbad\@x: y\n\"two words\": a,b\nnothing\n");
+$out = $ph->cmd('postalias', "hash:$ph->{tmp}/aliases");
+like($out, qr/line 3: name must be local and have no domain/, 'postalias: a name with domain is left out');
+like($out, qr/line 5: need name:value pair/, 'postalias: a line without colon too');
+is($ph->cmd('postalias', '-q', 'root', "hash:$ph->{tmp}/aliases"), qq(joe, "|/bin/a b"\n), 'postalias -q');
+is($ph->cmd('postalias', '-q', '@', "hash:$ph->{tmp}/aliases"), "\@\n", 'the completeness mark');
+
+# A running system sees a rebuilt table without reload.
+my $boxes = "$ph->{dir}/boxes";
+Posthorn::spew($boxes, "u\@example.test u/\n");
+postmap("hash:$boxes");
+$ph->set(virtual_mailbox_maps => "hash:$boxes", smtpd_reject_unlisted_recipient => 'no');
+$ph->start;
+$ph->smtp->send(from => 'a@x.test', to => ['u@example.test'], body => "Subject: 1\r\n\r\none\r\n");
+ok(Posthorn::wait_for(sub { glob "$ph->{dir}/mail/u/new/*" }), 'a mailbox of a hash table');
+Posthorn::spew($boxes, "u\@example.test other/\n");
+postmap("hash:$boxes");
+my $n = 1;
+ok(Posthorn::wait_for(sub {
+    $n++;
+    $ph->smtp->send(from => 'a@x.test', to => ['u@example.test'], body => "Subject: $n\r\n\r\nmore\r\n");
+    return glob "$ph->{dir}/mail/other/new/*";
+}), 'and of the table as it was rebuilt') or diag $ph->log;
+$ph->stop;
+done_testing();
