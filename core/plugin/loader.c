@@ -58,6 +58,9 @@ static int init(void)
 
 void ph_plugin_preload(const void *symbols)
 {
+    /* Initialising libltdl empties its list. */
+    if (init() < 0)
+        ph_die("%s", ph_error());
     lt_dlpreload((const lt_dlsymlist *)symbols);
     state.has_preloaded = 1;
 }

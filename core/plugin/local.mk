@@ -33,3 +33,13 @@ t/plugin/bad/table_cxx.so: t/plugin/objects/cxx.cc core/libposthorn.la
 	  -fPIC -shared -o $@ $(top_srcdir)/t/plugin/objects/cxx.cc core/.libs/libposthorn.so
 CLEANFILES += $(TEST_OBJECTS) t/plugin/bad/libphgone.so
 EXTRA_DIST += t/plugin/objects/table.c t/plugin/objects/cxx.cc
+
+# The same objects without dlopen: fuzz and sanitizer builds link them so.
+if STATIC_PLUGINS
+check_PROGRAMS += t/unit/static_plugins.t
+t_unit_static_plugins_t_SOURCES = t/unit/static_plugins.c
+t_unit_static_plugins_t_LDADD = core/libposthorn.la
+t_unit_static_plugins_t_LDFLAGS = $(AM_LDFLAGS) -static $(plugin_LTLIBRARIES:%=-dlpreopen %)
+t_unit_static_plugins_t_DEPENDENCIES = core/libposthorn.la $(plugin_LTLIBRARIES)
+endif
+EXTRA_DIST += t/unit/static_plugins.c

@@ -200,6 +200,8 @@ static int load(struct entry *e)
     const struct ph_plugin *raw, *desc = ph_map_get(reg.loaded, ph_cstr(object));
     int rc = 0;
 
+    if (desc && (desc->kind != e->m.kind || !ph_str_eq(ph_cstr(desc->name), e->m.name)))
+        desc = NULL;               /* two manifests name one object: it is one of them */
     if (!desc && ph_object_load(stem, NULL, &raw) < 0)
         if ((rc = ph_path_check(object)) < 0 || (rc = ph_elf_check(object)) < 0 || (rc = ph_object_load(stem, object, &raw)) < 0)
             return rc;
