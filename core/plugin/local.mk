@@ -43,3 +43,8 @@ t_unit_static_plugins_t_LDFLAGS = $(AM_LDFLAGS) -static $(plugin_LTLIBRARIES:%=-
 t_unit_static_plugins_t_DEPENDENCIES = core/libposthorn.la $(plugin_LTLIBRARIES)
 endif
 EXTRA_DIST += t/unit/static_plugins.c
+
+check_PROGRAMS += t/unit/lookup.t
+t_unit_lookup_t_SOURCES = t/unit/lookup.c
+t_unit_lookup_t_LDADD = core/libposthorn.la
+EXTRA_t_unit_lookup_t_DEPENDENCIES = $(plugin_LTLIBRARIES)

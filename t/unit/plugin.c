@@ -37,7 +37,7 @@ static void put_text(const char *name, const char *text)
 static void copy_object(const char *name, const char *to, unsigned mode)
 {
     static char mem[16 << 20];
-    int fd = open(ph_str_printf(scope, "t/plugin/bad/%s.so", name).p, O_RDONLY);
+    int fd = open(ph_str_printf(scope, "%s/t/plugin/bad/%s.so", build_dir(), name).p, O_RDONLY);
     ssize_t n = fd < 0 ? -1 : read(fd, mem, sizeof mem);
 
     if (n <= 0)

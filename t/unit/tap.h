@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <posthorn/buf.h>
 
 static int tap_count, tap_bad;
@@ -53,6 +54,20 @@ static void diag_bytes(const char *what, const char *p, size_t n)
         if (!ok(got__ == want__, __VA_ARGS__)) \
             printf("#  got: %lld\n#  want: %lld\n", got__, want__); \
     } while (0)
+
+/* The build directory this program stands in (tests run from anywhere). */
+__attribute__((unused))
+static const char *build_dir(void)
+{
+    static char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    char *end;
+
+    path[n < 0 ? 0 : n] = 0;
+    if ((end = strstr(path, "/t/unit/")) || (end = strstr(path, "/t/plugin/")))
+        *end = 0;
+    return path;
+}
 
 __attribute__((unused))
 static int done_testing(void)
