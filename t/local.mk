@@ -5,7 +5,9 @@ check_PROGRAMS += t/unit/base.t
 t_unit_base_t_SOURCES = t/unit/base.c
 t_unit_base_t_LDADD = core/libposthorn.la
 
-check-programs: all $(check_PROGRAMS) $(check_LTLIBRARIES)
+# One after the other: `all` is a make of its own, and two must not build one thing.
+check-programs: all
+	@$(MAKE) $(AM_MAKEFLAGS) $(check_PROGRAMS) $(check_LTLIBRARIES)
 
 check-local: check-programs
 	$(PROVE) --failures $(PROVEFLAGS) $(filter %.t,$(check_PROGRAMS))

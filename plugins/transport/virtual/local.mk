@@ -3,3 +3,10 @@ plugins_transport_virtual_transport_virtual_la_SOURCES = plugins/transport/virtu
 	plugins/transport/virtual/maildir.c plugins/transport/virtual/mbox.c plugins/transport/virtual/mailbox.h
 plugins_transport_virtual_transport_virtual_la_LDFLAGS = $(PLUGIN_LDFLAGS)
 plugins_transport_virtual_transport_virtual_la_LIBADD = $(PLUGIN_LIBADD)
+
+check_PROGRAMS += t/plugin/virtual.t
+t_plugin_virtual_t_SOURCES = t/plugin/virtual.c $(plugins_transport_virtual_transport_virtual_la_SOURCES) \
+	plugins/transport/error/error.c plugins/transport/discard/discard.c
+t_plugin_virtual_t_CFLAGS = $(AM_CFLAGS)
+t_plugin_virtual_t_LDADD = core/libposthorn.la
+EXTRA_t_plugin_virtual_t_DEPENDENCIES = $(plugin_LTLIBRARIES)

@@ -27,18 +27,44 @@ static void host_name(struct ph_buf *out)
             ph_buf_putc(out, *p);
 }
 
-/* mkdir -p below an existing base, mode 0700. */
+static int sync_path(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return -1;
+    int rc = fsync(fd);
+
+    close(fd);
+    return rc;
+}
+
+/* One directory of the path, mode 0700, its name on stable storage.  What we may
+ * not make (or not look at) above the base is there already. */
+static int make_dir(char *path)
+{
+    if (mkdir(path, 0700) < 0)
+        return errno == EEXIST || errno == EACCES || errno == EROFS ? 0 : -1;
+    char *slash = strrchr(path, '/');
+    *slash = 0;
+    int rc = sync_path(path[0] ? path : "/");
+
+    *slash = '/';
+    return rc;
+}
+
+/* mkdir -p below an existing base. */
 static int make_dirs(char *path)
 {
     for (char *at = path + 1; (at = strchr(at, '/')); at++) {
         *at = 0;
-        int rc = mkdir(path, 0700);
+        int rc = make_dir(path);
 
         *at = '/';
-        if (rc < 0 && errno != EEXIST && errno != EACCES && errno != EROFS)
+        if (rc < 0)
             return -1;
     }
-    return mkdir(path, 0700) < 0 && errno != EEXIST ? -1 : 0;
+    return make_dir(path) < 0 || access(path, X_OK) < 0 ? -1 : 0;
 }
 
 /* The three directories, made when missing. */
@@ -56,19 +82,12 @@ static int make_maildir(struct mailbox_job *job)
     return 0;
 }
 
-/* fsync the directory and with its parent when it is new. */
-static int sync_dir(const char *maildir, const char *sub)
+static int sync_new(const char *maildir)
 {
     char path[4096];
 
-    snprintf(path, sizeof path, "%s%s", maildir, sub);
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    int rc = fsync(fd);
-
-    close(fd);
-    return rc;
+    snprintf(path, sizeof path, "%snew", maildir);
+    return sync_path(path);
 }
 
 static int tmp_open(struct mailbox_job *job, const char *host, char *tmp, size_t size, int *made)
@@ -88,7 +107,6 @@ static int tmp_open(struct mailbox_job *job, const char *host, char *tmp, size_t
         return tmp_open(job, host, tmp, size, made);
     }
     if (fd < 0) {
-
         job->dsn = "4.2.0";
         ph_fail_errno(PH_TEMP, errno, "create maildir file %s", tmp);
         return -1;
@@ -97,7 +115,7 @@ static int tmp_open(struct mailbox_job *job, const char *host, char *tmp, size_t
 }
 
 /* Give the written file its final name and make that name stable. */
-static int publish(struct mailbox_job *job, int fd, const char *host, const char *tmp, int made)
+static int publish(struct mailbox_job *job, int fd, const char *host, const char *tmp)
 {
     struct stat st;
     struct timeval now;
@@ -117,7 +135,7 @@ static int publish(struct mailbox_job *job, int fd, const char *host, const char
     }
     /* The name is part of the promise.  After a failed sync the message may
      * still be there: a later try can duplicate it, which is allowed. */
-    if (sync_dir(job->path, "new") < 0 || (made && sync_dir(job->path, "") < 0))
+    if (sync_new(job->path) < 0)
         return mailbox_write_failed(job, errno);
     return 0;
 }
@@ -141,7 +159,7 @@ int maildir_deliver(void *arg)
     int rc = mailbox_copy(job, fd, 0);
 
     if (rc == 0)
-        rc = publish(job, fd, host.p, tmp, made);
+        rc = publish(job, fd, host.p, tmp);
     if (close(fd) < 0 && rc == 0)
         rc = mailbox_write_failed(job, errno);
     if (rc != 0)
