@@ -7,3 +7,4 @@ TABLE_TESTS = plugins/table/static/static.test plugins/table/inline/inline.test 
 	plugins/table/cidr/cidr.test plugins/table/pattern/regexp.test plugins/table/pattern/pcre.test \
 	plugins/table/hash/hash.test plugins/table/hash/btree.test plugins/table/fail/fail.test
 EXTRA_DIST += $(TABLE_TESTS) t/plugin/tables.t
+dist_man_MANS += sdk/posthorn-table-test.1

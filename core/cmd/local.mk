@@ -61,3 +61,4 @@ core_cmd_postmap_SOURCES = $(POSTMAP_SOURCES)
 core_cmd_postmap_LDADD = core/libposthorn.la
 core_cmd_postalias_SOURCES = $(POSTMAP_SOURCES)
 core_cmd_postalias_LDADD = core/libposthorn.la
+dist_man_MANS += man/postmap.1 man/postalias.1

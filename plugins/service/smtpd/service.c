@@ -1,4 +1,4 @@
-/* service/smtpd: one session from greeting to end.  Reference: man/smtpd.8. */
+/* service/smtpd: one session from greeting to end.  Reference: smtpd(8). */
 #include <string.h>
 #include <posthorn/error.h>
 #include "smtpd.h"

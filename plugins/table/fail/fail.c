@@ -1,5 +1,5 @@
 /* table/fail: every look-up fails, `fail:words`.  For tests of how a service
- * takes a failing table.  Reference: man/fail_table.5. */
+ * takes a failing table.  Reference: fail_table(5). */
 #include <posthorn/table.h>
 
 static int32_t fail_open(struct ph_table *t PH_UNUSED, ph_str spec PH_UNUSED)

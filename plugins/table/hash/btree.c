@@ -1,5 +1,5 @@
 /* table/btree: Berkeley DB btree files, `btree:/etc/postfix/x` reads x.db.
- * Reference: man/btree_table.5. */
+ * Reference: btree_table(5). */
 #include "bdb.h"
 
 static int32_t btree_open(struct ph_table *t, ph_str spec) { return bdb_open(t, spec, DB_BTREE); }

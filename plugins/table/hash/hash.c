@@ -1,5 +1,5 @@
 /* table/hash: Berkeley DB hash files, `hash:/etc/postfix/x` reads x.db.
- * Reference: man/hash_table.5. */
+ * Reference: hash_table(5). */
 #include "bdb.h"
 
 static int32_t hash_open(struct ph_table *t, ph_str spec) { return bdb_open(t, spec, DB_HASH); }

@@ -6,3 +6,4 @@ plugin_LTLIBRARIES += plugins/table/hash/table_btree.la
 plugins_table_hash_table_btree_la_SOURCES = plugins/table/hash/btree.c plugins/table/hash/bdb.c plugins/table/hash/bdb.h
 plugins_table_hash_table_btree_la_LDFLAGS = $(PLUGIN_LDFLAGS)
 plugins_table_hash_table_btree_la_LIBADD = $(PLUGIN_LIBADD) $(DB_LIBS)
+dist_man_MANS += plugins/table/hash/hash_table.5 plugins/table/hash/btree_table.5

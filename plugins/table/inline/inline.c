@@ -1,5 +1,5 @@
 /* table/inline: contents in the name: `inline:{ key=value, { key = text with
- * blanks } }`.  Reference: man/inline_table.5. */
+ * blanks } }`.  Reference: inline_table(5). */
 #include <posthorn/map.h>
 #include <posthorn/table.h>
 

@@ -6,3 +6,4 @@ plugin_LTLIBRARIES += plugins/table/pattern/table_pcre.la
 plugins_table_pattern_table_pcre_la_SOURCES = plugins/table/pattern/pcre.c plugins/table/pattern/pattern.c plugins/table/pattern/pattern.h
 plugins_table_pattern_table_pcre_la_LDFLAGS = $(PLUGIN_LDFLAGS)
 plugins_table_pattern_table_pcre_la_LIBADD = $(PLUGIN_LIBADD) $(PCRE2_LIBS)
+dist_man_MANS += plugins/table/pattern/regexp_table.5 plugins/table/pattern/pcre_table.5

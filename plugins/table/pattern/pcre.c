@@ -1,6 +1,6 @@
 /* table/pcre: Perl-compatible regular expressions (PCRE2).  Patterns are
  * compiled, and where the system allows it translated to machine code, when
- * the table is opened: before the seal.  Reference: man/pcre_table.5. */
+ * the table is opened: before the seal.  Reference: pcre_table(5). */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include "pattern.h"

@@ -1,4 +1,4 @@
-/* table/regexp: POSIX regular expressions.  Reference: man/regexp_table.5. */
+/* table/regexp: POSIX regular expressions.  Reference: regexp_table(5). */
 #include <regex.h>
 #include "pattern.h"
 

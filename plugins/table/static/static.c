@@ -1,5 +1,5 @@
 /* table/static: answers every key with one value, `static:example.com`, or
- * `static:{ text with blanks }`.  Reference: man/static_table.5. */
+ * `static:{ text with blanks }`.  Reference: static_table(5). */
 #include <posthorn/table.h>
 
 struct static_table {

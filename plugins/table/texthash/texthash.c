@@ -1,5 +1,5 @@
 /* table/texthash: a text file read into memory, `texthash:/etc/postfix/x`.
- * Reference: man/texthash_table.5. */
+ * Reference: texthash_table(5). */
 #include <errno.h>
 #include <sys/stat.h>
 #include <posthorn/map.h>

@@ -1,5 +1,5 @@
 /* transport/discard: says "sent" and delivers nothing; the text is the next
- * hop.  Reference: man/discard.8. */
+ * hop.  Reference: discard(8). */
 #include <posthorn/transport.h>
 
 static int discard_deliver(struct ph_transport *t PH_UNUSED, struct ph_delivery *d)

@@ -1,6 +1,6 @@
 /* transport/error: gives every recipient the same answer, the text of the next
  * hop.  Under the service name "retry" the answer is a deferral.
- * Reference: man/error.8. */
+ * Reference: error(8). */
 #include <string.h>
 #include <posthorn/dsn.h>
 #include <posthorn/transport.h>

@@ -1,5 +1,5 @@
 /* transport/smtp: the plugin, and one delivery from next hop to outcome.
- * Reference: man/smtp.8. */
+ * Reference: smtp(8). */
 #include <string.h>
 #include "smtp.h"
 

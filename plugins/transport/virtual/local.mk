@@ -10,3 +10,4 @@ t_plugin_virtual_t_SOURCES = t/plugin/virtual.c $(plugins_transport_virtual_tran
 t_plugin_virtual_t_CFLAGS = $(AM_CFLAGS)
 t_plugin_virtual_t_LDADD = core/libposthorn.la
 EXTRA_t_plugin_virtual_t_DEPENDENCIES = $(plugin_LTLIBRARIES)
+dist_man_MANS += plugins/transport/virtual/virtual.8

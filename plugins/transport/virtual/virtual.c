@@ -1,5 +1,5 @@
 /* transport/virtual: mailboxes of hosted domains, by table look-ups only.
- * Reference: man/virtual.8.
+ * Reference: virtual(8).
  *
  * It delivers with the rights of its own process: a recipient that belongs to
  * another uid is deferred with words that say so. */
