@@ -157,7 +157,7 @@ int ph_plugin_provider(uint32_t kind, ph_str what, ph_str *name)
 
 /* The package that is known to hold it, from the distribution's list; "-" for
  * what does not exist yet. */
-static int package_of(struct ph_scope *s, uint32_t kind, ph_str name, ph_str *package)
+static int package_of(struct ph_scope *s, const char *kind, ph_str name, ph_str *package)
 {
     const char *file = ph_str_printf(s, "%s/plugin-packages.yaml", reg.data_dir).p;
     struct ph_yaml *root;
@@ -165,30 +165,56 @@ static int package_of(struct ph_scope *s, uint32_t kind, ph_str name, ph_str *pa
 
     if (read_file(s, file, &text) < 0 || ph_yaml_parse(s, file, text, &root) < 0 || !root || root->kind != PH_YAML_MAPPING)
         return 0;
-    const struct ph_yaml *k = ph_yaml_member(root, ph_kind_name(kind));
+    const struct ph_yaml *k = ph_yaml_member(root, kind);
     const struct ph_yaml *n = k && k->kind == PH_YAML_MAPPING ? ph_yaml_member(k, ph_cstr_dup(s, name)) : NULL;
     return n && ph_yaml_text(n, package) == 0;
+}
+
+/* "unsupported table type "x"" and what to do; `section` is that of the list of packages. */
+static int missing(struct ph_scope *s, const char *what, const char *section, ph_str name, const char *const *names, size_t n)
+{
+    ph_str package;
+
+    if (package_of(s, section, name, &package)) {
+        if (ph_str_eq(package, PH_STR("-")))
+            return ph_fail(PH_CONF, "%s \"%.*s\": it is not built yet", what, PH_FMT(name));
+        return ph_fail(PH_CONF, "%s \"%.*s\": install the package %.*s", what, PH_FMT(name), PH_FMT(package));
+    }
+    const char *near = ph_nearest(name, names, n);
+    return ph_fail(PH_CONF, "%s \"%.*s\"%s%s%s", what, PH_FMT(name), near ? ": did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 int ph_plugin_missing(uint32_t kind, ph_str name)
 {
     PH_SCOPED(s, NULL);
-    ph_str package, key;
+    ph_str key;
     size_t at = 0, n = 0, count = reg.by_name ? ph_map_count(reg.by_name) : 0;
     const char **names = ph_alloc_array(s, count + 1, sizeof *names);
     void *value;
 
-    int has_package = package_of(s, kind, name, &package);
-    if (has_package && ph_str_eq(package, PH_STR("-")))
-        return ph_fail(PH_CONF, "unsupported %s type \"%.*s\": it is not built yet", ph_kind_name(kind), PH_FMT(name));
-    if (has_package)
-        return ph_fail(PH_CONF, "unsupported %s type \"%.*s\": install the package %.*s", ph_kind_name(kind), PH_FMT(name), PH_FMT(package));
     while (reg.by_name && ph_map_next(reg.by_name, &at, &key, &value))
         if (((struct entry *)value)->m.kind == kind)
             names[n++] = ph_cstr_dup(s, ((struct entry *)value)->m.name);
-    const char *near = ph_nearest(name, names, n);
-    return ph_fail(PH_CONF, "unsupported %s type \"%.*s\"%s%s%s", ph_kind_name(kind), PH_FMT(name), near ? ": did you mean \"" : "",
-                   near ? near : "", near ? "\"?" : "");
+    return missing(s, ph_str_printf(s, "unsupported %s type", ph_kind_name(kind)).p, ph_kind_name(kind), name, names, n);
+}
+
+#define PROVIDED_MAX 1000u
+
+int ph_plugin_not_provided(uint32_t kind, const char *what, ph_str name)
+{
+    PH_SCOPED(s, NULL);
+    ph_str key;
+    size_t at = 0, n = 0;
+    const char **names = ph_alloc_array(s, PROVIDED_MAX, sizeof *names);
+    void *value;
+
+    while (reg.by_name && ph_map_next(reg.by_name, &at, &key, &value)) {
+        const struct manifest *m = &((struct entry *)value)->m;
+
+        for (size_t i = 0; m->kind == kind && i < m->provides_count && n < PROVIDED_MAX; i++)
+            names[n++] = ph_cstr_dup(s, m->provides[i]);
+    }
+    return missing(s, ph_str_printf(s, "unknown %s", what).p, "restriction", name, names, n);
 }
 
 static int load(struct entry *e)

@@ -32,6 +32,8 @@ int ph_plugin_exists(uint32_t kind, ph_str name);
 int ph_plugin_provider(uint32_t kind, ph_str what, ph_str *name);
 /* PH_CONF: "unsupported KIND type NAME", with the package to install or what it may have meant. */
 int ph_plugin_missing(uint32_t kind, ph_str name);
+/* PH_CONF: no plugin of that kind provides `what` ("smtpd restriction"), with the same help. */
+int ph_plugin_not_provided(uint32_t kind, const char *what, ph_str name);
 /* Preloaded objects (lt_preloaded_symbols of the program) come before files. */
 void ph_plugin_preload(const void *symbols);
 

@@ -17,7 +17,7 @@ static int find_plugin(ph_str name, const struct ph_policy_plugin **ops, const s
     ph_str plugin;
 
     if (ph_plugin_provider(PH_KIND_POLICY, name, &plugin) != PH_FOUND)
-        return ph_fail(PH_CONF, "unknown smtpd restriction: \"%.*s\"", PH_FMT(name));
+        return ph_plugin_not_provided(PH_KIND_POLICY, "smtpd restriction", name);
     int rc = ph_plugin_find(PH_KIND_POLICY, plugin, &desc);
     if (rc < 0)
         return rc;
