@@ -8,3 +8,9 @@ TABLE_TESTS = plugins/table/static/static.test plugins/table/inline/inline.test 
 	plugins/table/hash/hash.test plugins/table/hash/btree.test plugins/table/fail/fail.test
 EXTRA_DIST += $(TABLE_TESTS) t/plugin/tables.t
 dist_man_MANS += sdk/posthorn-table-test.1
+# For plugins outside the tree.
+pkgconfigdir = $(libdir)/pkgconfig
+pkgconfig_DATA = sdk/posthorn.pc
+templatedir = $(phdatadir)/template
+template_DATA = sdk/template/Makefile sdk/template/table_example.c sdk/template/table_example.yaml sdk/template/table_example.test
+EXTRA_DIST += $(template_DATA) t/plugin/template.t
