@@ -73,6 +73,8 @@ static int check_image(const struct image *im, const char *path)
         memcpy(&eh, head, sizeof eh);
     if (!head || memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0)
         return ph_fail(PH_CONF, "%s: not a shared object", path);
+    if (eh.e_shnum == 0)
+        return ph_fail(PH_CONF, "%s: stripped of its section headers, so that its needs cannot be checked", path);
     for (unsigned i = 0; i < eh.e_shnum; i++) {
         const void *p = at(im, eh.e_shoff + (uint64_t)i * eh.e_shentsize, sizeof sec);
 

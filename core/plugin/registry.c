@@ -214,7 +214,7 @@ int ph_plugin_not_provided(uint32_t kind, const char *what, ph_str name)
         for (size_t i = 0; m->kind == kind && i < m->provides_count && n < PROVIDED_MAX; i++)
             names[n++] = ph_cstr_dup(s, m->provides[i]);
     }
-    return missing(s, ph_str_printf(s, "unknown %s", what).p, "restriction", name, names, n);
+    return missing(s, ph_str_printf(s, "unknown %s:", what).p, "restriction", name, names, n);
 }
 
 static int load(struct entry *e)

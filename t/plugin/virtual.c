@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <utime.h>
+#include <posthorn/task.h>
 #include <posthorn/transport.h>
 #include "core/conf/conf.h"
 #include "core/plugin/registry.h"
@@ -41,12 +42,14 @@ int64_t ph_message_read(const struct ph_message *m PH_UNUSED, uint64_t offset, v
 /* --- outcomes --- */
 
 static char outcome[1024];
+static int sent;
 
 void ph_delivered(struct ph_delivery *d, uint32_t i, const struct ph_outcome *o)
 {
     static const char *const status[] = { "open", "sent", "bounced", "deferred" };
 
     d->rcpt[i].state = o->status;
+    sent += o->status == PH_RCPT_SENT;
     snprintf(outcome, sizeof outcome, "%s %.*s %.*s: %.*s", status[o->status], PH_FMT(o->dsn), PH_FMT(o->relay), PH_FMT(o->text));
 }
 
@@ -354,8 +357,41 @@ static void test_others(void)
     }
 }
 
+static void deliver_one(void *arg)
+{
+    virtual(arg);
+}
+
+/* Eight messages at once for a mailbox that does not exist: pool threads make it
+ * together. */
+static void test_together(void)
+{
+    char name[32];
+
+    set_text(TEXT);
+    for (int round = 0; round < 20; round++) {
+        struct ph_scope *s = ph_scope_new(scope);
+        struct ph_group *g = ph_group_new(s);
+
+        snprintf(name, sizeof name, "u%d@many.test", round);
+        sent = 0;
+        for (int i = 0; i < 8; i++)
+            ph_spawn(g, "deliver", deliver_one, name);
+        ph_group_wait(g, PH_FOREVER);
+        is_int(sent, 8, "round %d: eight messages make a maildir together", round);
+        is_int(count(ph_str_printf(scope, "many/%.*s/new", (int)strcspn(name, "@"), name).p, NULL), 8, "and all are in it");
+        ph_scope_free(s);
+    }
+    if (mkdir(path("half"), 0700) < 0 || mkdir(path("half/tmp"), 0700) < 0)
+        ph_die("%s", dir);
+    virtual("half@v.test");
+    is_outcome("sent", "a maildir of which there is only tmp is completed");
+}
+
 static int run(void *arg PH_UNUSED)
 {
+    ph_disk_start(8);
+    test_together();
     test_maildir();
     test_mbox();
     test_locks();
@@ -389,6 +425,7 @@ int main(void)
     install("inline", "inline");
     install("static", "static");
     install("fail", "fail");
+    install("pattern", "regexp");
     ph_registry_data_dir(dir);
     /* root may be no mailbox's owner: be somebody. */
     if (geteuid() == 0 && (chown(dir, 65534, 65534) < 0 || chmod(path("plugins.d"), 0755) < 0 || setegid(65534) < 0 || seteuid(65534) < 0))
@@ -397,7 +434,7 @@ int main(void)
         ph_die("%s", ph_error());
     set("virtual_mailbox_base", dir);
     set("virtual_mailbox_maps", "inline:{md@v.test=deep/md/, other@v.test=deep/other/, mb@v.test=mbox, noparent@v.test=none/mbox, adir@v.test=adir, "
-        "alink@v.test=alink, hard@v.test=mbox, up@v.test=../x, ext@v.test=ext/, border@v.test=border, bordir@v.test=bordir/}");
+        "alink@v.test=alink, hard@v.test=mbox, up@v.test=../x, ext@v.test=ext/, border@v.test=border, bordir@v.test=bordir/, half@v.test=half/}, regexp:{ {/^(u.*)@many/ many/$$1/} }");
     set("virtual_uid_maps", ph_str_printf(scope, "static:%u", (unsigned)geteuid()).p);
     set("virtual_gid_maps", ph_str_printf(scope, "static:%u", (unsigned)getegid()).p);
     set("recipient_delimiter", "+");

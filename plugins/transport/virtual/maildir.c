@@ -67,10 +67,11 @@ static int make_dirs(char *path)
     return make_dir(path) < 0 || access(path, X_OK) < 0 ? -1 : 0;
 }
 
-/* The three directories, made when missing. */
+/* The three directories, made when missing; tmp last: who finds it (another
+ * thread, another process) finds the others too. */
 static int make_maildir(struct mailbox_job *job)
 {
-    static const char *const subs[] = { "tmp", "new", "cur" };
+    static const char *const subs[] = { "cur", "new", "tmp" };
     char path[4096];
 
     for (size_t i = 0; i < sizeof subs / sizeof *subs; i++) {
@@ -129,9 +130,18 @@ static int publish(struct mailbox_job *job, int fd, const char *host, const char
         job->dsn = "4.2.0";
         return ph_fail(PH_TEMP, "maildir name is too long");
     }
-    if (renameat2(AT_FDCWD, tmp, AT_FDCWD, final, RENAME_NOREPLACE) < 0) {
+    int err = renameat2(AT_FDCWD, tmp, AT_FDCWD, final, RENAME_NOREPLACE) < 0 ? errno : 0;
+    /* A maildir of somebody else's making may have tmp alone, for a moment or for good. */
+    if (err == ENOENT) {
+        int rc = make_maildir(job);
+
+        if (rc < 0)
+            return rc;
+        err = renameat2(AT_FDCWD, tmp, AT_FDCWD, final, RENAME_NOREPLACE) < 0 ? errno : 0;
+    }
+    if (err) {
         job->dsn = "4.2.0";
-        return ph_fail_errno(PH_TEMP, errno, "rename %s to %s", tmp, final);
+        return ph_fail_errno(PH_TEMP, err, "rename %s to %s", tmp, final);
     }
     /* The name is part of the promise.  After a failed sync the message may
      * still be there: a later try can duplicate it, which is allowed. */

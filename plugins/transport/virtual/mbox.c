@@ -97,10 +97,11 @@ static int deliver_locked(struct mailbox_job *job)
     int fd = open(job->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 
     if (fd < 0) {
-        int gone = errno == ENOENT || errno == ENOSPC || errno == EMFILE || errno == ENFILE || errno == EIO;
+        /* What the recipient did to his mailbox is his to mend; the rest may pass. */
+        int his = errno == EACCES || errno == EPERM || errno == ELOOP || errno == EISDIR || errno == ENXIO;
 
-        job->dsn = gone ? "4.2.0" : "5.2.0";
-        return ph_fail_errno(gone ? PH_TEMP : PH_PERM, errno, "cannot open file");
+        job->dsn = his ? "5.2.0" : "4.2.0";
+        return ph_fail_errno(his ? PH_PERM : PH_TEMP, errno, "cannot open file");
     }
     int rc = kernel_lock(job, fd);
 
