@@ -62,7 +62,9 @@ struct ph_plugin {
 #define PH_FIRST_(first, ...) PH_UNWRAP_ first
 #define PH_REST_(first, ...) __VA_ARGS__
 
-#ifdef __cplusplus
+#ifdef __cppcheck__                 /* which does not expand PH_FIRST_ */
+#define PH_ENTRY_(type_, symbol_, kind_, rev_, name_, ...) extern const type_ symbol_
+#elif defined __cplusplus
 #define PH_EACH_1_(o, a) o a;
 #define PH_EACH_2_(o, a, ...) o a; PH_EACH_1_(o, __VA_ARGS__)
 #define PH_EACH_3_(o, a, ...) o a; PH_EACH_2_(o, __VA_ARGS__)
