@@ -125,16 +125,24 @@ static int read_once(struct ph_scope *s, int fd, const char *path, size_t max, p
 }
 
 /* An editor that writes in place may be at work: read until nothing changed. */
+int ph_conf_read_fd(struct ph_scope *s, int fd, const char *path, size_t max, ph_str *text)
+{
+    int rc = PH_EOF;
+
+    for (int round = 0; round < 5 && rc == PH_EOF; round++)
+        rc = read_once(s, fd, path, max, text);
+    return rc == PH_EOF ? ph_fail(PH_TEMP, "%s: changes while it is read", path) : rc;
+}
+
 int ph_conf_read_file(struct ph_scope *s, const char *path, size_t max, ph_str *text)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = PH_EOF;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0)
         return ph_fail_errno(PH_TEMP, errno, "open %s", path);
-    for (int round = 0; round < 5 && rc == PH_EOF; round++)
-        rc = read_once(s, fd, path, max, text);
+    int rc = ph_conf_read_fd(s, fd, path, max, text);
     close(fd);
-    return rc == PH_EOF ? ph_fail(PH_TEMP, "%s: changes while it is read", path) : rc;
+    return rc;
 }
 
 int ph_conf_open(struct ph_scope *s, const char *dir, struct ph_conf **conf)

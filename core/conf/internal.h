@@ -59,6 +59,8 @@ struct ph_place ph_entry_place(const struct entry *e, size_t offset);
 int ph_conf_text(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text, const struct entry **e);
 /* The bytes of a file, at most max: 0, PH_TEMP, PH_CONF. */
 int ph_conf_read_file(struct ph_scope *s, const char *path, size_t max, ph_str *text);
+/* The same of an open file; path names it in messages. */
+int ph_conf_read_fd(struct ph_scope *s, int fd, const char *path, size_t max, ph_str *text);
 /* Start an error text with where and what: "FILE:LINE:COLUMN: fmt". */
 int ph_conf_fail_at(struct ph_place at, const char *fmt, ...) PH_PRINTF(2, 3);
 

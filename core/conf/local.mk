@@ -5,7 +5,7 @@ core_conf_libmaincf_la_SOURCES = core/conf/conf.c core/conf/conf.h core/conf/int
 	core/conf/expand.c core/conf/value.c core/conf/shared.c core/conf/known.c core/conf/names.c
 nodist_core_conf_libmaincf_la_SOURCES = core/conf/known_table.h
 core_conf_libconf_la_SOURCES = core/conf/idn.c core/conf/master.c core/conf/master.h \
-	core/conf/service.c core/conf/service.h core/conf/yaml.c core/conf/yaml.h
+	core/conf/service.c core/conf/service.h core/conf/snapshot.c core/conf/snapshot.h core/conf/yaml.c core/conf/yaml.h
 core_conf_libconf_la_LIBADD = core/conf/libmaincf.la
 
 # The sources say which parameters are used; so the table is made anew each time,

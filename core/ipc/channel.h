@@ -13,10 +13,11 @@
 #define PH_MASTER_WAKE   'W'       /* run the service's wakeup */
 #define PH_MASTER_DRAIN  'Q'       /* accept no more, end when the sessions have */
 #define PH_MASTER_STOP   'T'       /* the same, but sessions end soon */
-#define PH_MASTER_RELOAD 'H'       /* read the configuration again in place (qmgr) */
+#define PH_MASTER_RELOAD 'H'       /* take the configuration files that come with it (qmgr) */
 
 /* Descriptors a worker is born with. */
 #define PH_WORKER_CHANNEL_FD 3
-#define PH_WORKER_LISTEN_FD  4     /* the first of -l N */
+#define PH_WORKER_FILES_FD   4     /* main.cf and master.yaml, as checked: core/conf/snapshot.h */
+#define PH_WORKER_LISTEN_FD  6     /* the first of -l N */
 
 #endif

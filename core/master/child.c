@@ -23,6 +23,23 @@ void child_tell(struct child *c, char word)
         (void)!send(c->channel, &word, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+void child_tell_reload(struct child *c)
+{
+    const struct ph_snapshot *files = &c->service->master->config->files;
+    union { struct cmsghdr head; char mem[CMSG_SPACE(sizeof files->fd)]; } control = { .mem = { 0 } };
+    char word = PH_MASTER_RELOAD;
+    struct iovec v = { .iov_base = &word, .iov_len = 1 };
+    struct msghdr msg = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.mem, .msg_controllen = sizeof control.mem };
+    struct cmsghdr *h = CMSG_FIRSTHDR(&msg);
+
+    h->cmsg_level = SOL_SOCKET;
+    h->cmsg_type = SCM_RIGHTS;
+    h->cmsg_len = CMSG_LEN(sizeof files->fd);
+    memcpy(CMSG_DATA(h), files->fd, sizeof files->fd);
+    if (sendmsg(c->channel, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        ph_log_warn("reload: cannot tell %s pid %d: %s", c->service->name, (int)c->pid, strerror(errno));
+}
+
 static void hear(struct ph_watch *w, int ready PH_UNUSED)
 {
     struct child *c = w->arg;
@@ -51,15 +68,21 @@ static void hear(struct ph_watch *w, int ready PH_UNUSED)
     ph_cond_broadcast(c->service->master->changed);
 }
 
-/* Put the descriptors where the worker expects them: channel at 3, listeners
- * behind it.  All of them first go out of the way of the targets. */
+/* Put the descriptors where the worker expects them: channel, configuration
+ * files, listeners.  All of them first go out of the way of the targets. */
 static int arrange(const struct service *v, int channel)
 {
-    int high[PH_LISTEN_MAX + 1];
-    unsigned n = v->listen_count + 1;
+    const struct ph_snapshot *files = &v->master->config->files;
+    int from[PH_LISTEN_MAX + 1 + PH_SNAPSHOT_FILES], high[PH_LISTEN_MAX + 1 + PH_SNAPSHOT_FILES];
+    unsigned n = 0;
 
+    from[n++] = channel;
+    for (unsigned i = 0; i < PH_SNAPSHOT_FILES; i++)
+        from[n++] = files->fd[i];
+    for (unsigned i = 0; i < v->listen_count; i++)
+        from[n++] = v->listen_fd[i];
     for (unsigned i = 0; i < n; i++)
-        if ((high[i] = fcntl(i == 0 ? channel : v->listen_fd[i - 1], F_DUPFD_CLOEXEC, 200)) < 0)
+        if ((high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 200)) < 0)
             return -1;
     for (unsigned i = 0; i < n; i++)
         if (dup2(high[i], PH_WORKER_CHANNEL_FD + (int)i) < 0)

@@ -68,12 +68,19 @@ static int find_owner(struct config *c)
     return 0;
 }
 
+static void close_files(void *arg)
+{
+    ph_snapshot_close(arg);
+}
+
 static int read_all(struct config *c, const char *dir)
 {
     int rc;
 
-    if ((rc = ph_conf_open(c->scope, dir, &c->conf)) < 0 || (rc = check_values(c)) < 0 ||
-        (rc = ph_master_open(c->scope, c->conf, dir, &c->def)) < 0 || (rc = check_services(c)) < 0 ||
+    if ((rc = ph_snapshot_take(dir, &c->files)) < 0)
+        return rc;
+    ph_defer(c->scope, close_files, &c->files);
+    if ((rc = ph_snapshot_read(&c->files, c->scope, dir, &c->conf, &c->def)) < 0 || (rc = check_values(c)) < 0 || (rc = check_services(c)) < 0 ||
         (rc = find_owner(c)) < 0 || (rc = get(c, "queue_directory", &c->queue_directory)) < 0 || (rc = get(c, "daemon_directory", &c->daemon_directory)) < 0 ||
         (rc = get(c, "inet_interfaces", &c->interfaces)) < 0 || (rc = get(c, "inet_protocols", &c->protocols)) < 0 ||
         (rc = ph_conf_get_time(c->conf, "service_throttle_time", 's', &c->throttle_s)) < 0 ||

@@ -26,7 +26,7 @@ static void replace_children(struct service *v, void *arg PH_UNUSED)
         struct child *c = ph_list_of(k, struct child, node);
 
         if (v->is_qmgr && v->seen) {
-            child_tell(c, PH_MASTER_RELOAD);
+            child_tell_reload(c);
         } else if (!c->old) {
             c->old = 1;
             child_tell(c, PH_MASTER_DRAIN);

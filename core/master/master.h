@@ -11,12 +11,14 @@
 #include "core/base/list.h"
 #include "core/conf/conf.h"
 #include "core/conf/master.h"
+#include "core/conf/snapshot.h"
 #include "core/net/listen.h"
 #include "core/run/loop.h"
 
 /* What was read at start or at a reload; replaced whole. */
 struct config {
     struct ph_scope *scope;
+    struct ph_snapshot files;      /* what workers read */
     struct ph_conf *conf;
     const struct ph_master_def *def;
     ph_str queue_directory, daemon_directory, interfaces, protocols;
@@ -85,6 +87,7 @@ unsigned service_live(const struct service *v);  /* workers that accept, or will
 /* child.c */
 int child_start(struct service *v);              /* 0, or PH_TEMP (logged by caller) */
 void child_tell(struct child *c, char word);
+void child_tell_reload(struct child *c);         /* with the files of the configuration in force */
 void child_reaped(struct master *m, pid_t pid, int status);
 void child_free(struct child *c);
 

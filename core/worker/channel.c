@@ -1,9 +1,11 @@
 /* channel: words from and to the master.  See channel.h. */
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
+#include "core/conf/snapshot.h"
 #include "core/sched/qmgr.h"
 #include "core/ipc/channel.h"
 #include "core/worker/worker.h"
@@ -40,7 +42,7 @@ static void wake(struct ph_worker *w)
 }
 
 /* qmgr keeps its place and takes the new parameters; a bad file changes nothing. */
-static void reload(struct ph_worker *w)
+static void reload(struct ph_worker *w, const struct ph_snapshot *files)
 {
     struct ph_scope *s = ph_scope_new(w->scope);
     struct ph_conf *base, *conf;
@@ -48,9 +50,9 @@ static void reload(struct ph_worker *w)
     const struct ph_service_def *def;
     int rc;
 
-    if (!w->is_builtin)
+    if (!w->is_builtin || files->fd[0] < 0)
         return;
-    if ((rc = ph_conf_open(s, w->config_dir, &base)) == 0 && (rc = ph_master_open(s, base, w->config_dir, &master)) == 0) {
+    if ((rc = ph_snapshot_read(files, s, w->config_dir, &base, &master)) == 0) {
         def = ph_master_find_unix(master, ph_cstr(w->name));
         rc = def ? ph_conf_service(s, base, def->settings, def->settings_count, &conf) : ph_fail(PH_CONF, "service %s is no longer declared", w->name);
     }
@@ -72,16 +74,32 @@ static void stop(struct ph_worker *w, int soon)
     ph_cond_broadcast(w->changed);
 }
 
+/* One word, with the files that came beside it. */
+static ssize_t hear(char *word, struct ph_snapshot *files)
+{
+    union { struct cmsghdr head; char mem[CMSG_SPACE(sizeof files->fd)]; } control = { .mem = { 0 } };
+    struct iovec v = { .iov_base = word, .iov_len = 1 };
+    struct msghdr msg = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.mem, .msg_controllen = sizeof control.mem };
+    ssize_t n = recvmsg(PH_WORKER_CHANNEL_FD, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+    *files = (struct ph_snapshot){ { -1, -1 } };
+    const struct cmsghdr *h = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+    if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS && h->cmsg_len == CMSG_LEN(sizeof files->fd))
+        memcpy(files->fd, CMSG_DATA(h), sizeof files->fd);
+    return n;
+}
+
 static void channel_task(void *arg)
 {
     struct ph_worker *w = arg;
+    struct ph_snapshot files;
     char word;
 
     for (;;) {
         int rc = ph_fd_wait(PH_WORKER_CHANNEL_FD, PH_READ, PH_FOREVER);
         if (rc < 0)
             return;
-        ssize_t n = recv(PH_WORKER_CHANNEL_FD, &word, 1, MSG_DONTWAIT);
+        ssize_t n = hear(&word, &files);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             continue;
         if (n <= 0) {
@@ -92,11 +110,12 @@ static void channel_task(void *arg)
         }
         switch (word) {
         case PH_MASTER_WAKE:   wake(w); break;
-        case PH_MASTER_RELOAD: reload(w); break;
+        case PH_MASTER_RELOAD: reload(w, &files); break;
         case PH_MASTER_DRAIN:  stop(w, 0); break;
         case PH_MASTER_STOP:   stop(w, 1); break;
         default:               ph_log_warn("unknown word %d from the master", word);
         }
+        ph_snapshot_close(&files);
     }
 }
 

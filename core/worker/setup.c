@@ -3,6 +3,8 @@
 #include <string.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
+#include "core/conf/snapshot.h"
+#include "core/ipc/channel.h"
 #include "core/ipc/client.h"
 #include "core/plugin/registry.h"
 #include "core/sched/qmgr.h"
@@ -24,10 +26,12 @@ static const struct ph_service_def *find_def(const struct ph_worker *w)
 
 int ph_worker_configure(struct ph_worker *w)
 {
+    struct ph_snapshot files = { { PH_WORKER_FILES_FD, PH_WORKER_FILES_FD + 1 } };
     int rc;
 
-    if ((rc = ph_conf_open(w->scope, w->config_dir, &w->base)) < 0 ||
-        (rc = ph_master_open(w->scope, w->base, w->config_dir, &w->master)) < 0)
+    rc = ph_snapshot_read(&files, w->scope, w->config_dir, &w->base, &w->master);
+    ph_snapshot_close(&files);
+    if (rc < 0)
         return rc;
     if (!(w->def = find_def(w)))
         return ph_fail(PH_CONF, "%s: no enabled %s service \"%s\"", w->master->file, w->type, w->name);

@@ -67,11 +67,16 @@ for my $case (['main.cf', $good_cf . "this is no setting\n", qr/main\.cf:\d+/], 
     ['master.yaml', $good_yaml . "  - [\n", qr/master\.yaml:\d+:\d+/]) {
     my ($file, $text, $re) = @$case;
     Posthorn::spew($ph->dir . "/$file", $text);
-    my $pids = join ' ', sort { $a <=> $b } keys %{ { $ph->processes } };
     my $out = $ph->postfix('reload');
     isnt($?, 0, "$file with an error: reload fails");
     like($out . $ph->log, $re, "$file with an error: says where");
     is((my @r = $ph->smtp->send(from => 'a@b.test', to => ['still@example.test'], body => "Subject: s\r\n\r\nx\r\n"))[0], 250, "$file with an error: mail still flows");
+    # Also through workers that start only now: they get what the master checked.
+    my %p = $ph->processes;
+    my @smtpd = grep { $p{$_} =~ / -n smtp -t inet/ } keys %p;
+    kill 'KILL', @smtpd;
+    Posthorn::wait_for(sub { !grep { kill 0, $_ } @smtpd });
+    is((@r = $ph->smtp->send(from => 'a@b.test', to => ['still@example.test'], body => "Subject: s\r\n\r\nx\r\n"))[0], 250, "$file with an error: a new worker serves");
     Posthorn::spew($ph->dir . '/main.cf', $good_cf);
     Posthorn::spew($ph->dir . '/master.yaml', $good_yaml);
 }
