@@ -5,14 +5,10 @@
  * another uid is deferred with words that say so. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-#include <posthorn/address.h>
-#include <posthorn/disk.h>
 #include <posthorn/lookup.h>
-#include <posthorn/task.h>
 #include <posthorn/transport.h>
-#include "mailbox.h"
+#include "plugins/transport/common/mailbox.h"
 
 struct virtual_params {
     ph_str maps, base, uid_maps, gid_maps, lock, delimiter;
@@ -39,23 +35,8 @@ static const struct ph_param rows[] = {
 struct virtual_agent {
     struct virtual_params p;
     struct ph_maps *mailbox, *uid, *gid;
-    uint32_t use_fcntl, use_flock, use_dotlock;
+    struct mailbox_locks locks;
 };
-
-static int parse_locks(struct virtual_agent *self, ph_str list)
-{
-    for (ph_str word; (word = ph_str_list(&list)).n; ) {
-        if (ph_str_eq(word, PH_STR("fcntl")))
-            self->use_fcntl = 1;
-        else if (ph_str_eq(word, PH_STR("flock")))
-            self->use_flock = 1;
-        else if (ph_str_eq(word, PH_STR("dotlock")))
-            self->use_dotlock = 1;
-        else
-            return ph_fail(PH_CONF, "virtual_mailbox_lock: unknown method \"%.*s\"; use fcntl, flock or dotlock", PH_FMT(word));
-    }
-    return 0;
-}
 
 static int virtual_open(struct ph_transport *t)
 {
@@ -64,8 +45,11 @@ static int virtual_open(struct ph_transport *t)
     int rc;
 
     if ((rc = ph_params_load(t->conf, t->scope, rows, sizeof rows / sizeof *rows, sizeof *rows, p)) < 0 ||
-        (rc = parse_locks(self, p->lock)) < 0)
+        (rc = mailbox_parse_locks("virtual_mailbox_lock", p->lock, &self->locks)) < 0)
         return rc;
+    self->locks.attempts = p->attempts;
+    self->locks.delay_s = p->delay;
+    self->locks.stale_s = p->stale;
     if (p->base.n == 0)
         return ph_fail(PH_CONF, "virtual_mailbox_base is empty: set the directory below which mailboxes are");
     if (p->limit && p->message_limit > p->limit)
@@ -124,44 +108,6 @@ static int check_path(ph_str path)
     return 0;
 }
 
-/* Return-Path, X-Original-To, Delivered-To; for an mbox the From_ line first. */
-static ph_str make_prefix(struct virtual_agent *self, struct ph_scope *s, const struct ph_delivery *d,
-                          const struct ph_recipient *r, int mbox)
-{
-    ph_str sender = ph_address_external(s, d->message->sender), to = ph_address_external(s, r->address);
-    struct ph_buf b;
-
-    ph_buf_init(&b, s, 16384);
-    if (mbox) {
-        char when[64];
-        time_t now = (time_t)(ph_wall_us() / 1000000);
-        struct tm tm;
-
-        strftime(when, sizeof when, "%a %b %e %H:%M:%S %Y", localtime_r(&now, &tm));
-        ph_buf_printf(&b, "From %.*s  %s\n", PH_FMT(sender.n ? sender : PH_STR("MAILER-DAEMON")), when);
-    }
-    ph_buf_printf(&b, "Return-Path: <%.*s>\n", PH_FMT(sender));
-    if (self->p.original)
-        ph_buf_printf(&b, "X-Original-To: %.*s\n", PH_FMT(r->original.n ? ph_address_external(s, r->original) : to));
-    ph_buf_printf(&b, "Delivered-To: %.*s\n", PH_FMT(to));
-    return ph_buf_view(&b);
-}
-
-/* An mbox that is locked is tried again; the pool thread does not wait. */
-static int run_job(struct virtual_agent *self, struct mailbox_job *job, int maildir)
-{
-    for (int64_t i = 0; ; i++) {
-        int rc = ph_disk(maildir ? maildir_deliver : mbox_deliver, job);
-
-        if (rc != MAILBOX_BUSY)
-            return rc;
-        if (i + 1 >= self->p.attempts)
-            return PH_TEMP;
-        if ((rc = ph_sleep_until(ph_in_ms(self->p.delay * 1000))) < 0)
-            return rc;
-    }
-}
-
 static int write_mailbox(struct virtual_agent *self, struct ph_scope *s, struct ph_delivery *d,
                          const struct ph_recipient *r, ph_str path, const char **dsn, int *maildir)
 {
@@ -169,11 +115,11 @@ static int write_mailbox(struct virtual_agent *self, struct ph_scope *s, struct 
 
     *maildir = ph_str_ends(path, PH_STR("/"));
     struct mailbox_job job = {
-        .message = d->message, .path = full.p, .prefix = make_prefix(self, s, d, r, !*maildir),
-        .limit = (uint64_t)self->p.limit, .stale_seconds = self->p.stale, .use_fcntl = self->use_fcntl,
-        .use_flock = self->use_flock, .use_dotlock = self->use_dotlock,
+        .message = d->message, .path = full.p, .limit = (uint64_t)self->p.limit, .locks = &self->locks,
+        .prefix = mailbox_prefix(s, d->message->sender, self->p.original ? (r->original.n ? r->original : r->address) : PH_STR(""),
+                                 r->address, !*maildir),
     };
-    int rc = run_job(self, &job, *maildir);
+    int rc = mailbox_deliver(&job, *maildir);
 
     if (rc < 0) {
         *dsn = job.dsn ? job.dsn : "4.3.0";

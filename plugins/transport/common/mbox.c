@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <posthorn/error.h>
-#include "mailbox.h"
+#include "plugins/transport/common/mailbox.h"
 
 /* FILE.lock, made with O_EXCL before the mailbox is opened.  0, MAILBOX_BUSY,
  * or negative; *held tells whether there is one to remove. */
@@ -23,7 +23,7 @@ static int dotlock(struct mailbox_job *job, const char *lock, int *held)
         return 0;
     }
     if (errno == EEXIST) {
-        if (stat(lock, &st) == 0 && time(NULL) - st.st_mtime > job->stale_seconds)
+        if (stat(lock, &st) == 0 && time(NULL) - st.st_mtime > job->locks->stale_s)
             unlink(lock);
         job->dsn = "4.2.0";
         ph_fail(PH_TEMP, "unable to create lock file %s: File exists", lock);
@@ -33,11 +33,13 @@ static int dotlock(struct mailbox_job *job, const char *lock, int *held)
     return ph_fail_errno(PH_TEMP, errno, "unable to create lock file %s", lock);
 }
 
+/* The fcntl lock is the descriptor's, not the process's (F_OFD_SETLK): another
+ * delivery of this very process must be kept out too, and must not end it. */
 static int kernel_lock(struct mailbox_job *job, int fd)
 {
     struct flock lk = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-    if ((job->use_fcntl && fcntl(fd, F_SETLK, &lk) < 0) || (job->use_flock && flock(fd, LOCK_EX | LOCK_NB) < 0)) {
+    if ((job->locks->use_fcntl && fcntl(fd, F_OFD_SETLK, &lk) < 0) || (job->locks->use_flock && flock(fd, LOCK_EX | LOCK_NB) < 0)) {
         job->dsn = "4.2.0";
         ph_fail(PH_TEMP, "unable to lock for exclusive access: Resource temporarily unavailable");
         return errno == EAGAIN || errno == EACCES || errno == EWOULDBLOCK ? MAILBOX_BUSY : PH_TEMP;
@@ -137,7 +139,7 @@ int mbox_deliver(void *arg)
         job->dsn = "5.2.0";
         return ph_fail(PH_PERM, "mailbox name is too long");
     }
-    if (job->use_dotlock)
+    if (job->locks->use_dotlock)
         rc = dotlock(job, lock, &held);
     if (rc == 0)
         rc = deliver_locked(job);

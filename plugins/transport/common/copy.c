@@ -5,7 +5,7 @@
 #include <unistd.h>
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
-#include "mailbox.h"
+#include "plugins/transport/common/mailbox.h"
 
 #define PIECE 65536
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
-#include "mailbox.h"
+#include "plugins/transport/common/mailbox.h"
 
 /* Host part of the name: as the kernel gives it, with '/' and ':' written so
  * that maildir readers do not take them for their own. */
