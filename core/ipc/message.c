@@ -158,12 +158,11 @@ static const struct member outcome_texts[] = {
     ROW(struct ph_outcome, dsn), ROW(struct ph_outcome, text), ROW(struct ph_outcome, relay),
     ROW(struct ph_outcome, action), ROW(struct ph_outcome, diagnostic_type),
     ROW(struct ph_outcome, diagnostic), ROW(struct ph_outcome, remote_mta_type),
-    ROW(struct ph_outcome, remote_mta),
+    ROW(struct ph_outcome, remote_mta), ROW(struct ph_outcome, recipient), ROW(struct ph_outcome, original),
 };
 
-void ph_outcome_put(struct ph_frame *f, uint32_t index, const struct ph_outcome *o)
+static void put_words(struct ph_frame *f, const struct ph_outcome *o)
 {
-    ph_frame_u64(f, "rcpt", index);
     ph_frame_cstr(f, "status", status_names[o->status]);
     for (size_t i = 0; i < COUNT(outcome_texts); i++) {
         const ph_str *v = (const ph_str *)(const void *)((const char *)o + outcome_texts[i].offset);
@@ -173,6 +172,22 @@ void ph_outcome_put(struct ph_frame *f, uint32_t index, const struct ph_outcome 
     }
     if (o->dead_site)
         ph_frame_cstr(f, "dead", "1");
+}
+
+/* An alias of thousands whose members fail must not break a frame's limit: the
+ * first hundred are told. */
+#define ALSO_MAX 100u
+
+void ph_outcome_put(struct ph_frame *f, uint32_t index, const struct ph_outcome *o)
+{
+    uint32_t n = 0;
+
+    ph_frame_u64(f, "rcpt", index);
+    put_words(f, o);
+    for (const struct ph_outcome *more = o->also; more && n < ALSO_MAX; more = more->also, n++) {
+        ph_frame_cstr(f, "also", "1");
+        put_words(f, more);
+    }
 }
 
 static void outcome_member(struct ph_outcome *o, ph_str name, ph_str value)
@@ -187,6 +202,16 @@ static void outcome_member(struct ph_outcome *o, ph_str name, ph_str value)
             *(ph_str *)member(o, &outcome_texts[i]) = value;
 }
 
+/* A further outcome of the same recipient. */
+static struct ph_outcome *add_also(struct ph_scope *s, struct ph_outcome *last)
+{
+    struct ph_outcome *o = ph_new(s, struct ph_outcome);
+
+    o->size = sizeof *o;
+    last->also = o;
+    return o;
+}
+
 static int outcome_is_whole(const struct ph_outcome *o)
 {
     char c = ph_dsn_class(o->dsn);
@@ -199,7 +224,7 @@ int ph_outcomes_get(struct ph_scope *s, const struct ph_frame *f,
                     struct ph_outcome **list, uint32_t **index, uint32_t *n)
 {
     uint32_t count = count_recipients(f), k = 0;
-    struct ph_outcome *o = ph_alloc_array(s, count + 1u, sizeof *o);
+    struct ph_outcome *o = ph_alloc_array(s, count + 1u, sizeof *o), *last = o;
     uint32_t *which = ph_alloc_array(s, count + 1u, sizeof *which);
     size_t at = 0;
 
@@ -209,15 +234,19 @@ int ph_outcomes_get(struct ph_scope *s, const struct ph_frame *f,
         if (ph_str_eq(name, PH_STR("rcpt"))) {
             if (!ph_str_u64(value, &number) || number > UINT32_MAX)
                 return ph_fail(PH_PERM, "outcome without a number");
-            o[k].size = sizeof *o;
+            last = &o[k];
+            last->size = sizeof *o;
             which[k++] = (uint32_t)number;
+        } else if (k && ph_str_eq(name, PH_STR("also"))) {
+            last = add_also(s, last);
         } else if (k) {
-            outcome_member(&o[k - 1], name, value);
+            outcome_member(last, name, value);
         }
     }
     for (uint32_t i = 0; i < count; i++)
-        if (!outcome_is_whole(&o[i]))
-            return ph_fail(PH_PERM, "outcome with bad status or code");
+        for (const struct ph_outcome *each = &o[i]; each; each = each->also)
+            if (!outcome_is_whole(each))
+                return ph_fail(PH_PERM, "outcome with bad status or code");
     *list = o;
     *index = which;
     *n = count;

@@ -28,7 +28,7 @@ static struct ph_frame *request(struct ph_scope *s, const char *op, ph_str id)
 static void put_record(struct ph_frame *f, const struct ph_message_rcpt *r, uint32_t index, const struct ph_outcome *o)
 {
     const struct { const char *name; ph_str value; } fields[] = {
-        { "recipient", r->address }, { "original", r->original }, { "dsn_orcpt", r->dsn_orcpt },
+        { "recipient", o->recipient.n ? o->recipient : r->address }, { "original", o->recipient.n ? o->original : r->original }, { "dsn_orcpt", r->dsn_orcpt },
         { "dsn_notify", r->dsn_notify }, { "dsn", o->dsn }, { "action", o->action }, { "text", o->text },
         { "relay", o->relay }, { "diagnostic_type", o->diagnostic_type }, { "diagnostic", o->diagnostic },
         { "remote_mta_type", o->remote_mta_type }, { "remote_mta", o->remote_mta },

@@ -22,19 +22,31 @@ static void mark(struct mail *mail, uint32_t rcpt, char state)
         ph_log_warn("%s: recipient %u: %s", mail->m->id, rcpt, ph_error());
 }
 
-/* Log those that have this status: their number, in `which` their recipients;
- * 0 when the log failed. */
+/* A recipient that stands for several has a record for each that failed. */
+static uint32_t count_records(const struct ph_outcome *o, uint32_t n)
+{
+    uint32_t count = n;
+
+    for (uint32_t i = 0; i < n; i++)
+        for (const struct ph_outcome *each = o[i].also; each; each = each->also)
+            count++;
+    return count;
+}
+
+/* Log those that have this status: their number, in `which` the recipient of each
+ * record; 0 when the log failed. */
 static uint32_t log_those(struct mail *mail, struct ph_scope *s, uint32_t status, const struct ph_outcome *o,
                           const uint32_t *rcpt, uint32_t n, uint32_t *which)
 {
-    const struct ph_outcome **said = ph_alloc_array(s, n, sizeof *said);
-    uint32_t count = 0;
+    uint32_t count = 0, total = count_records(o, n);
+    const struct ph_outcome **said = ph_alloc_array(s, total, sizeof *said);
 
     for (uint32_t i = 0; i < n; i++)
-        if (o[i].status == status && mail->m->rcpt[rcpt[i]].state == PH_STATE_PENDING) {
-            said[count] = &o[i];
-            which[count++] = rcpt[i];
-        }
+        if (o[i].status == status && mail->m->rcpt[rcpt[i]].state == PH_STATE_PENDING)
+            for (const struct ph_outcome *each = &o[i]; each; each = each->also) {
+                said[count] = each;
+                which[count++] = rcpt[i];
+            }
     if (!count)
         return 0;
     mail->has_log = 1;
@@ -52,7 +64,7 @@ void ph_settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rc
     if (ph_settle_is_quick(o, n))
         return;
     PH_SCOPED(s, NULL);
-    uint32_t *which = ph_alloc_array(s, n, sizeof *which);
+    uint32_t *which = ph_alloc_array(s, count_records(o, n), sizeof *which);
     uint32_t bounced = log_those(mail, s, PH_RCPT_BOUNCED, o, rcpt, n, which);
 
     for (uint32_t i = 0; i < bounced; i++)

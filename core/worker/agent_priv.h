@@ -1,4 +1,4 @@
-/* agent_priv: the objects of the agent, shared by agent.c, outcome.c and orphans.c. */
+/* agent_priv: the objects of the agent, shared by agent.c, outcome.c, pass.c and orphans.c. */
 #ifndef CORE_WORKER_AGENT_PRIV_H
 #define CORE_WORKER_AGENT_PRIV_H
 
@@ -52,6 +52,8 @@ struct delivery {
 
 /* Encode the outcomes into the stream's buffer: 0, or negative. */
 int ph_agent_put_outcomes(struct ph_stream *io, struct delivery *v) PH_YIELDS;
+/* ph_delivered_member for what another agent said (pass.c): no line. */
+void ph_agent_passed(struct ph_delivery *d, uint32_t i, const struct ph_recipient *member, const struct ph_outcome *o);
 /* qmgr may use the slot again once it has the answer: let go of it before. */
 void ph_agent_drop_reader(struct delivery *v);
 void ph_agent_delivery_free(struct delivery *v);

@@ -1,7 +1,7 @@
 noinst_LTLIBRARIES += core/worker/libworker.la
 core_worker_libworker_la_SOURCES =
 core_worker_libworker_la_SOURCES += core/worker/agent.h core/worker/agent_priv.h core/worker/agent.c core/worker/outcome.c \
-	core/worker/orphans.c
+	core/worker/orphans.c core/worker/pass.c
 core_worker_libworker_la_SOURCES += core/worker/worker.h core/ipc/channel.h core/worker/main.c core/worker/setup.c \
 	core/worker/accept.c core/worker/channel.c core/worker/drop.c core/worker/seal.c core/worker/landlock.c
 daemon_PROGRAMS += core/worker/worker

@@ -55,6 +55,8 @@ static void keep(struct delivery *v, struct ph_outcome *to, const struct ph_outc
     to->diagnostic = one_line(s, to->diagnostic);
     to->remote_mta_type = one_line(s, to->remote_mta_type);
     to->remote_mta = one_line(s, to->remote_mta);
+    to->recipient = to->original = PH_STR("");
+    to->also = NULL;
 }
 
 static void write_line(struct delivery *v, const struct ph_recipient *r, const struct ph_outcome *o, const char *status)
@@ -75,26 +77,99 @@ static void write_line(struct delivery *v, const struct ph_recipient *r, const s
     ph_log("%s", line.p);
 }
 
+/* Keep what was said, soft_bounce applied; the word for the log. */
+static const char *take(struct delivery *v, struct ph_outcome *o, const struct ph_outcome *from)
+{
+    ph_assert(from->status >= PH_RCPT_SENT && from->status <= PH_RCPT_DEFERRED);
+    keep(v, o, from);
+    if (o->status != PH_RCPT_BOUNCED || !v->agent->p.soft_bounce)
+        return statuses[o->status].name;
+    o->status = PH_RCPT_DEFERRED;
+    o->dsn = fit_dsn(v->scope, o->dsn, o->status);
+    return "SOFTBOUNCE";
+}
+
+static int is_open(struct delivery *v, uint32_t i)
+{
+    ph_assert(i < v->d.rcpt_count);
+    if (v->d.rcpt[i].state == PH_RCPT_OPEN)
+        return 1;
+    ph_log_warn("%.*s: second outcome for recipient %u ignored", PH_FMT(v->message->queue_id), v->d.rcpt[i].index);
+    return 0;
+}
+
 void ph_delivered(struct ph_delivery *d, uint32_t i, const struct ph_outcome *from)
 {
     struct delivery *v = d->host;
-    struct ph_outcome *o = &v->outcome[i];
-    const char *status;
 
-    ph_assert(i < d->rcpt_count && from->status >= PH_RCPT_SENT && from->status <= PH_RCPT_DEFERRED);
-    if (d->rcpt[i].state != PH_RCPT_OPEN) {
-        ph_log_warn("%.*s: second outcome for recipient %u ignored", PH_FMT(v->message->queue_id), d->rcpt[i].index);
+    if (!is_open(v, i))
         return;
+    const char *status = take(v, &v->outcome[i], from);
+    d->rcpt[i].state = v->outcome[i].status;
+    write_line(v, &d->rcpt[i], &v->outcome[i], status);
+}
+
+/* What a notice or the next attempt says first: a deferral keeps the recipient. */
+static int gravity(uint32_t status)
+{
+    return status == PH_RCPT_DEFERRED ? 2 : status == PH_RCPT_BOUNCED;
+}
+
+/* The worst one is the recipient's own; failures of its class hang on it. */
+static void add_member(struct delivery *v, uint32_t i, struct ph_outcome *o, const struct ph_recipient *member)
+{
+    struct ph_outcome *worst = &v->outcome[i];
+
+    o->recipient = ph_str_dup(v->scope, member->address);
+    o->original = ph_str_dup(v->scope, member->original);
+    if (worst->status == PH_RCPT_OPEN || gravity(o->status) > gravity(worst->status)) {
+        *worst = *o;
+    } else if (o->status == worst->status && o->status != PH_RCPT_SENT) {
+        o->also = worst->also;
+        worst->also = o;
     }
+}
+
+void ph_delivered_member(struct ph_delivery *d, uint32_t i, const struct ph_recipient *member, const struct ph_outcome *from)
+{
+    struct delivery *v = d->host;
+    struct ph_outcome *o = ph_new(v->scope, struct ph_outcome);
+
+    if (!is_open(v, i))
+        return;
+    write_line(v, member, o, take(v, o, from));
+    add_member(v, i, o, member);
+}
+
+void ph_agent_passed(struct ph_delivery *d, uint32_t i, const struct ph_recipient *member, const struct ph_outcome *from)
+{
+    struct delivery *v = d->host;
+    struct ph_outcome *o = ph_new(v->scope, struct ph_outcome);
+
+    if (!is_open(v, i))
+        return;
     keep(v, o, from);
-    status = statuses[o->status].name;
-    if (o->status == PH_RCPT_BOUNCED && v->agent->p.soft_bounce) {
-        o->status = PH_RCPT_DEFERRED;
-        o->dsn = fit_dsn(v->scope, o->dsn, o->status);
-        status = "SOFTBOUNCE";
+    add_member(v, i, o, member);
+}
+
+void ph_delivered_members(struct ph_delivery *d, uint32_t i, const char *action, const char *text)
+{
+    struct delivery *v = d->host;
+    struct ph_outcome *o = &v->outcome[i];
+
+    if (!is_open(v, i))
+        return;
+    if (o->status == PH_RCPT_OPEN)
+        keep(v, o, &(struct ph_outcome){ .size = sizeof *o, .status = PH_RCPT_SENT, .dsn = PH_STR("2.0.0"),
+                                         .relay = ph_cstr(d->transport->service), .text = PH_STR("no recipients") });
+    if (o->status == PH_RCPT_SENT) {
+        o->recipient = o->original = PH_STR("");
+        if (*action)
+            o->action = ph_str_dup(v->scope, ph_cstr(action));
+        if (*text)
+            o->text = ph_str_dup(v->scope, ph_cstr(text));
     }
     d->rcpt[i].state = o->status;
-    write_line(v, &d->rcpt[i], o, status);
 }
 
 void ph_delivered_all(struct ph_delivery *d, const struct ph_outcome *o)

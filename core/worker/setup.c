@@ -149,6 +149,8 @@ static int load_transport(struct ph_worker *w, const struct ph_plugin *desc)
     w->is_transport = 1;
     if (t->ops->open && (rc = t->ops->open(t)) < 0)
         return rc;
+    if ((rc = open_uses(w, t->ops->uses, 0)) < 0)
+        return rc;
     return ph_agent_new(w->scope, t, w->tasks, w->session_max, &w->agent);
 }
 

@@ -38,6 +38,10 @@ struct ph_outcome {
                                      delivery ended; 0: the moment of the call */
     uint32_t conn_use;             /* deliveries on this connection; logged from 2 on */
     uint32_t dead_site;            /* 1: the whole next hop failed, not this recipient */
+    /* Set by ph_delivered_members: of whom this speaks when not of the recipient
+     * itself (a member of an alias), and further failures of the same class. */
+    ph_str recipient, original;
+    const struct ph_outcome *also;
 };
 
 struct ph_transport {
@@ -68,6 +72,7 @@ struct ph_transport_plugin {
     /* Deliver; outcomes through ph_delivered.  The answer matters only when
      * negative: recipients still open are deferred with ph_error(). */
     int32_t (*deliver)(struct ph_transport *t, struct ph_delivery *d);
+    const char *uses;              /* private services it calls: "cleanup rewrite" */
 };
 
 #define PH_PLUGIN_TRANSPORT(name_, ...) \
@@ -81,6 +86,22 @@ void ph_delivered_all(struct ph_delivery *d, const struct ph_outcome *o);
 /* The short form: status, dsn, relay and text. */
 void ph_delivered_text(struct ph_delivery *d, uint32_t i, uint32_t status, const char *dsn,
                        const char *relay, const char *fmt, ...) PH_PRINTF(6, 7);
+
+/* A recipient that stands for others (an alias).  First say of each member what
+ * became of it: a line in the log with the member's address and original.  Then
+ * end it: the recipient itself has the worst of what was said (deferred, bounced,
+ * sent; sent when nothing was said), without another line; a notice names the
+ * members that failed.  When it was sent, `action` and `text` are for the success
+ * notice ("expanded", "alias expanded"; empty: those of the last member). */
+void ph_delivered_member(struct ph_delivery *d, uint32_t i, const struct ph_recipient *member, const struct ph_outcome *o);
+void ph_delivered_members(struct ph_delivery *d, uint32_t i, const char *action, const char *text);
+
+/* Let another transport of this system deliver to recipient i, by the address of
+ * `member`; it writes the log line, and what it says counts like
+ * ph_delivered_member.  0; PH_CONF: no such transport; PH_TEMP: it gave no answer
+ * (then nothing is said of the member).  Yields. */
+int ph_delivery_pass(struct ph_delivery *d, uint32_t i, const struct ph_recipient *member, const char *transport,
+                     ph_str nexthop) PH_YIELDS;
 
 PH_END
 #endif

@@ -101,8 +101,34 @@ static void test_outcomes(void)
     }
 }
 
+/* A recipient that stands for an alias: each member that failed has its record. */
+static void test_members(void)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_frame *f = ph_frame_new(s);
+    struct ph_outcome third = { .size = sizeof third, .status = PH_RCPT_BOUNCED, .dsn = PH_STR("5.2.2"), .recipient = PH_STR("c@x") },
+        second = { .size = sizeof second, .status = PH_RCPT_BOUNCED, .dsn = PH_STR("5.3.0"), .recipient = PH_STR("b@x"), .also = &third },
+        first = { .size = sizeof first, .status = PH_RCPT_BOUNCED, .dsn = PH_STR("5.1.1"), .recipient = PH_STR("a@x"),
+                  .original = PH_STR("list@x"), .also = &second },
+        other = { .size = sizeof other, .status = PH_RCPT_SENT, .dsn = PH_STR("2.0.0") }, *o;
+    uint32_t *index, n;
+
+    ph_outcome_put(f, 3, &first);
+    ph_outcome_put(f, 4, &other);
+    is_int(ph_outcomes_get(s, f, &o, &index, &n), 0, "outcomes of members travel");
+    ok(n == 2 && index[0] == 3 && index[1] == 4 && o[1].status == PH_RCPT_SENT && !o[1].also, "as one recipient each");
+    ok(ph_str_eq(o[0].recipient, PH_STR("a@x")) && ph_str_eq(o[0].original, PH_STR("list@x")) && o[0].also &&
+       ph_str_eq(o[0].also->recipient, PH_STR("b@x")) && ph_str_eq(o[0].also->dsn, PH_STR("5.3.0")) && o[0].also->also &&
+       ph_str_eq(o[0].also->also->recipient, PH_STR("c@x")) && !o[0].also->also->also, "each with its own words");
+    third.dsn = PH_STR("2.0.0");
+    f = ph_frame_new(s);
+    ph_outcome_put(f, 3, &first);
+    is_int(ph_outcomes_get(s, f, &o, &index, &n), PH_PERM, "a member's code must fit its status too");
+}
+
 int main(void)
 {
+    test_members();
     test_delays();
     test_line();
     test_message();
