@@ -6,6 +6,8 @@
 #include <string.h>
 #include <posthorn/error.h>
 #include <posthorn/policy.h>
+#include <posthorn/service.h>
+#include <posthorn/transport.h>
 #include "core/plugin/internal.h"
 #include "core/plugin/registry.h"
 
@@ -53,6 +55,22 @@ static void put_provides(const struct ph_plugin *d)
         printf("  - %s\n", ((const struct ph_policy_name *)(const void *)((const char *)p->names + (size_t)i * p->name_stride))->name);
 }
 
+/* What the worker must know before it may load anything of the plugin. */
+static void put_needs(const struct ph_plugin *d)
+{
+    const char *needs = NULL;
+
+    if (d->kind == PH_KIND_TRANSPORT)
+        needs = ((const struct ph_transport_plugin *)(const void *)d)->needs;
+    else if (d->kind == PH_KIND_SERVICE)
+        needs = ((const struct ph_service_plugin *)(const void *)d)->needs;
+    if (!needs || !*needs)
+        return;
+    printf("needs: ");
+    put_quoted(needs);
+    putchar('\n');
+}
+
 static void put_manifest(const struct ph_plugin *d, const char *stem)
 {
     static const char *const classes[] = { "?", "pure", "coroutine", "blocking" };
@@ -63,6 +81,7 @@ static void put_manifest(const struct ph_plugin *d, const char *stem)
     putchar('\n');
     if (d->package)
         printf("package: %s\n", d->package);
+    put_needs(d);
     put_provides(d);
     put_params(d);
 }

@@ -135,6 +135,13 @@ int ph_plugin_exists(uint32_t kind, ph_str name)
     return find(kind, name) ? PH_FOUND : PH_NONE;
 }
 
+ph_str ph_plugin_needs(uint32_t kind, ph_str name)
+{
+    struct entry *e = find(kind, name);
+
+    return e ? e->m.needs : PH_STR("");
+}
+
 int ph_plugin_provider(uint32_t kind, ph_str what, ph_str *name)
 {
     size_t at = 0;

@@ -154,7 +154,7 @@ static int run(struct ph_worker *w)
     int rc;
 
     if ((rc = ph_worker_configure(w)) < 0 || (rc = open_log(w)) < 0 || (rc = ph_registry_open(w->base)) < 0 ||
-        (rc = ph_worker_drop(w)) < 0)
+        (rc = ph_worker_spawner(w)) < 0 || (rc = ph_worker_drop(w)) < 0)
         return rc;
     return ph_run_main(serve, w);
 }
@@ -171,6 +171,8 @@ int ph_worker_main(int argc, char **argv)
     for (int fd = PH_WORKER_CHANNEL_FD; fd < PH_WORKER_LISTEN_FD + w->listen_count; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
     w->scope = ph_scope_new(NULL);
+    w->title = argv[0];
+    w->title_size = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) - argv[0]);
     int rc = run(w);
     if (rc < 0)
         ph_log_error("fatal: %s", ph_error());

@@ -154,6 +154,13 @@ static int load_transport(struct ph_worker *w, const struct ph_plugin *desc)
     return ph_agent_new(w->scope, t, w->tasks, w->session_max, &w->agent);
 }
 
+uint32_t ph_worker_kind(const struct ph_worker *w)
+{
+    return w->def->kind == PH_DEF_TRANSPORT ||
+           (ph_plugin_exists(PH_KIND_SERVICE, w->def->code) != PH_FOUND && ph_plugin_exists(PH_KIND_TRANSPORT, w->def->code) == PH_FOUND)
+           ? PH_KIND_TRANSPORT : PH_KIND_SERVICE;
+}
+
 int ph_worker_load(struct ph_worker *w)
 {
     const struct ph_plugin *desc;
@@ -164,11 +171,9 @@ int ph_worker_load(struct ph_worker *w)
             return ph_fail(PH_CONF, "%s: there is no builtin \"%.*s\"", w->master->file, PH_FMT(w->def->code));
         return open_service(w, &w->service, w->conf, w->name, &ph_qmgr_service);
     }
-    int transport = w->def->kind == PH_DEF_TRANSPORT ||
-                    (ph_plugin_exists(PH_KIND_SERVICE, w->def->code) != PH_FOUND && ph_plugin_exists(PH_KIND_TRANSPORT, w->def->code) == PH_FOUND);
-    if ((rc = ph_plugin_find(transport ? PH_KIND_TRANSPORT : PH_KIND_SERVICE, w->def->code, &desc)) < 0)
+    if ((rc = ph_plugin_find(ph_worker_kind(w), w->def->code, &desc)) < 0)
         return rc;
-    if (transport)
+    if (ph_worker_kind(w) == PH_KIND_TRANSPORT)
         return load_transport(w, desc);
     const struct ph_service_plugin *ops = (const struct ph_service_plugin *)(const void *)desc;
     rc = open_service(w, &w->service, w->conf, w->name, ops);

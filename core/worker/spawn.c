@@ -36,6 +36,11 @@ int ph_spawner_exists(void)
     return client.fd >= 0;
 }
 
+int ph_spawner_fd(void)
+{
+    return client.fd;
+}
+
 void ph_spawner_on_loss(void (*fn)(void *), void *arg)
 {
     client.on_loss = fn;
@@ -118,8 +123,12 @@ ssize_t ph_spawner_recv(int fd, void *p, size_t n, int *got, int flags)
     union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(int))]; } control;
     struct iovec iov = { p, n };
     struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-    ssize_t rc = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | flags);
+    ssize_t rc;
 
+    /* A peer that closed without reading our last word resets the connection:
+     * that is said once, before what it had sent. */
+    while ((rc = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | flags)) < 0 && errno == ECONNRESET)
+        ;
     *got = -1;
     if (rc <= 0)
         return rc;

@@ -279,8 +279,9 @@ int ph_command_close(struct ph_command *c)
     if (c->closing || c->lifeline < 0)
         return 0;
     c->closing = 1;
-    /* Nothing else is ever sent on it: there is room. */
-    if (send(c->lifeline, &word, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
+    /* Nothing else is ever sent on it: there is room.  A command that has ended
+     * already needs no word. */
+    if (send(c->lifeline, &word, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1 && errno != EPIPE && errno != ECONNRESET)
         return ph_fail_errno(PH_TEMP, errno, "end of the command's input");
     return 0;
 }
@@ -309,6 +310,7 @@ int ph_command_wait(struct ph_command *c, struct ph_command_result *r)
 
 void ph_command_kill(struct ph_command *c)
 {
+    c->closing = 1;                /* no more words on it */
     if (c->lifeline >= 0)
         shutdown(c->lifeline, SHUT_WR);
 }

@@ -38,6 +38,8 @@ struct spawner_options {
 int ph_spawner_start(const struct spawner_options *o);
 /* 1 when this process has one. */
 int ph_spawner_exists(void);
+/* Its socket, or -1: for tests of what a broken worker may send. */
+int ph_spawner_fd(void);
 /* What the worker runs when the spawner was lost (NULL: nothing). */
 void ph_spawner_on_loss(void (*fn)(void *), void *arg);
 

@@ -3,7 +3,7 @@
  * main.c     options, life and end          setup.c    configuration, plugin, inline services
  * accept.c   listeners, sessions            channel.c  words from the master
  * drop.c     identity                       seal.c, landlock.c  no new rights, no other files or calls
- * agent.c    transports (agent.h)
+ * agent.c    transports (agent.h)       spawner.c ... the helper that becomes other users (spawner.h)
  * The contract with the master: README.md. */
 #ifndef CORE_WORKER_WORKER_H
 #define CORE_WORKER_WORKER_H
@@ -19,6 +19,8 @@ struct ph_worker {
     const char *config_dir, *name, *type;
     int listen_count;
     int verbose;
+    char *title;                   /* memory of our command line */
+    size_t title_size;
     struct ph_conf *base, *conf;   /* main.cf; with the settings of this service */
     const struct ph_master_def *master;
     const struct ph_service_def *def;
@@ -42,6 +44,8 @@ int ph_worker_main(int argc, char **argv);
 /* setup.c: 0 or negative with text. */
 int ph_worker_configure(struct ph_worker *w);
 int ph_worker_load(struct ph_worker *w) PH_YIELDS;
+/* PH_KIND_TRANSPORT or PH_KIND_SERVICE: of its plugin. */
+uint32_t ph_worker_kind(const struct ph_worker *w);
 /* accept.c: tasks that accept; the worker's main task waits in ph_worker_wait. */
 int ph_worker_accept(struct ph_worker *w);
 int ph_worker_wait(struct ph_worker *w) PH_YIELDS;
@@ -51,6 +55,10 @@ int ph_worker_listen_to_master(struct ph_worker *w);
 
 /* drop.c: become mail_owner when root.  0, or PH_CONF. */
 int ph_worker_drop(struct ph_worker *w);
+
+/* spawner_policy.c: before the rights are dropped, start the helper that works
+ * with the rights of others, for a plugin that needs "spawn".  0, or negative. */
+int ph_worker_spawner(struct ph_worker *w);
 
 /* seal.c: no_new_privs, Landlock, seccomp, as `needs` says.  0; PH_CONF when it
  * cannot be applied (what this kernel lacks is a warning).  The process must

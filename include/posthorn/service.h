@@ -16,6 +16,7 @@ PH_BEGIN
  *   "bounce"    read and write the directories bounce defer trace
  *   "maildrop"  read and remove files in maildrop
  *   "private"   connect to private services
+ *   "spawn"     work with the rights of others (spawn.h)
  * Tables named by parameters are opened before the seal. */
 struct ph_service {
     struct ph_scope *scope;            /* lives as long as the worker */

@@ -67,7 +67,7 @@ struct ph_delivery {
 
 struct ph_transport_plugin {
     struct ph_plugin plugin;
-    const char *needs;             /* "network", "mailbox", "command" ...: what the seal must allow */
+    const char *needs;             /* "network", "mailbox", "private" ...: what the seal must allow; "spawn": calls of spawn.h */
     int32_t (*open)(struct ph_transport *t);
     /* Deliver; outcomes through ph_delivered.  The answer matters only when
      * negative: recipients still open are deferred with ph_error(). */
