@@ -63,6 +63,25 @@ void ph_crew_add(struct crew *c, struct job *j, void (*run)(struct job *))
 
 static const struct ph_queue_events events = { .arrived = ph_feed_arrived, .has_room = ph_feed_has_room };
 
+static void log_window(void *arg PH_UNUSED, const struct ph_sched_trace *t)
+{
+    ph_log("%.*s:%.*s: %s: concurrency window %u, busy %u, success %.3f, failure %.3f, failed cohorts %.3f",
+           PH_FMT(t->transport), PH_FMT(t->nexthop), t->event, t->window, t->busy, t->success, t->failure, t->cohorts);
+}
+
+/* A destination that fills a fifth of the active queue is worth a warning. */
+static void set_limits(struct qmgr *q)
+{
+    const struct qmgr_params *p = &q->p;
+
+    ph_sched_dead_max(q->sched, (size_t)p->recipient_limit);
+    ph_sched_recipients(q->sched, (uint32_t)(p->recipient_minimum > UINT32_MAX ? UINT32_MAX : p->recipient_minimum),
+                        (uint32_t)(p->recipient_limit > UINT32_MAX ? UINT32_MAX : p->recipient_limit));
+    ph_sched_clog_max(q->sched, !p->clog_warn_time ? 0 : p->active_limit >= UINT32_MAX ? UINT32_MAX :
+                      p->active_limit < 5 ? 1 : (uint32_t)(p->active_limit / 5));
+    ph_sched_tracer(q->sched, p->feedback_debug ? log_window : NULL, NULL);
+}
+
 static int qmgr_open(struct ph_service *v)
 {
     struct qmgr *q = ph_new(v->scope, struct qmgr);
@@ -79,7 +98,7 @@ static int qmgr_open(struct ph_service *v)
         return rc;
     ph_list_init(&q->unread);
     q->sched = ph_sched_new(q->scope, ph_qmgr_limits, q);
-    ph_sched_dead_max(q->sched, (size_t)q->p.recipient_limit);
+    set_limits(q);
     q->retry = ph_retry_new(q->scope);
     q->lanes = ph_map_new(q->scope);
     ph_resolve_forget(q);
@@ -122,7 +141,7 @@ int ph_qmgr_reload(struct ph_service *v, struct ph_conf *conf)
     q->p = p;
     ph_resolve_forget(q);
     ph_client_forget();            /* rewrite and bounce are replaced */
-    ph_sched_dead_max(q->sched, (size_t)p.recipient_limit);
+    set_limits(q);
     ph_sched_reconfigure(q->sched);
     ph_sched_forget(q->sched);
     ph_pump(q);

@@ -14,11 +14,21 @@
 #include "core/sched/retry.h"
 #include "core/sched/sched.h"
 
+/* What each transport may have its own value of. */
+enum knob {
+    KNOB_RECIPIENTS, KNOB_CONCURRENCY, KNOB_INITIAL, KNOB_COHORTS, KNOB_RATE, KNOB_TRANSPORT_RATE,
+    KNOB_SLOT_COST, KNOB_SLOT_LOAN, KNOB_SLOT_DISCOUNT, KNOB_MINIMUM_SLOTS,
+    KNOB_POOL, KNOB_EXTRA, KNOB_REFILL, KNOB_REFILL_DELAY, KNOBS
+};
+
 struct qmgr_params {
-    int64_t active_limit, recipient_limit;
-    int64_t queue_run_delay, transport_retry_time;
+    int64_t active_limit, recipient_limit, recipient_minimum;
+    int64_t queue_run_delay, transport_retry_time, clog_warn_time, ipc_timeout;
     struct ph_retry_rules retry;
     int64_t delay_warning_time;
+    int32_t confirm_delay_cleared, helpful_warnings, feedback_debug;
+    int64_t each[KNOBS];
+    ph_str positive, negative;
     ph_str defer_transports, recipient_delimiter;
     int64_t decimals;
     int32_t soft_bounce;

@@ -215,7 +215,7 @@ static void schedule(struct mail *mail, struct ph_scope *s, const struct route *
         return;
     }
     mail->stage = STAGE_ACTIVE;
-    mail->sched = ph_sched_open(q->sched, mail);
+    mail->sched = ph_sched_open(q->sched, mail, ph_now_ms());
     for (uint32_t i = 0; i < m->rcpt_count; i++) {
         const struct route *r = routes[i];
 
