@@ -113,6 +113,7 @@ int ph_qmgr_start(struct ph_service *v, struct ph_group *g)
     q->group = g;
     q->feed_wake = ph_cond_new(q->scope);
     q->clock_wake = ph_cond_new(q->scope);
+    q->pace_wake = ph_cond_new(q->scope);
     ph_crew_init(&q->resolvers, q->scope, g, "resolve", RESOLVERS);
     ph_crew_init(&q->settlers, q->scope, g, "settle", SETTLERS);
     ph_crew_init(&q->finishers, q->scope, g, "finish", FINISHERS);
@@ -121,7 +122,9 @@ int ph_qmgr_start(struct ph_service *v, struct ph_group *g)
         (rc = ph_queue_recover(q->queue)) < 0 || (rc = ph_queue_start(q->queue, g)) < 0)
         return rc;
     ph_feed_start(q);
-    return ph_spawn(g, "clock", ph_clock_task, q);
+    if ((rc = ph_spawn(g, "pace", ph_pace_task, q)) >= 0)
+        rc = ph_spawn(g, "clock", ph_clock_task, q);
+    return rc;
 }
 
 int ph_qmgr_reload(struct ph_service *v, struct ph_conf *conf)

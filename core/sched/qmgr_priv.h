@@ -72,6 +72,7 @@ struct mail {
     unsigned pins;                 /* it is being looked at: not finished before 0 */
     int finish_after;              /* 1: the end of the round waits for pins */
     int has_log;                   /* 1: there may be logs to remove */
+    int flushed;                   /* 1: somebody asked for this attempt */
 };
 
 struct qmgr {
@@ -94,6 +95,8 @@ struct qmgr {
     struct crew resolvers, settlers, finishers;
     struct ph_map *lanes;          /* by transport */
     struct ph_cond *clock_wake;
+    struct ph_cond *pace_wake;
+    int64_t pace_ms;               /* until when the pace task waits */
     int parked;                    /* 1: some message waits for AGAIN_S, not for a retry time */
     int indexing;                  /* 1: the deferred directory is being read */
     int reindex;                   /* 1: and shall be again */
@@ -136,8 +139,14 @@ void ph_clock_task(void *q);
 void ph_resolve_mail(struct mail *mail);
 void ph_resolve_forget(struct qmgr *q);
 
-/* lane.c: send what the scheduler selects. */
+/* lane.c: send this entry to its transport. */
+void ph_lane_send(struct qmgr *q, struct ph_sched_entry *e);
+
+/* pace.c: ask the scheduler what is to be done now, whenever that may have
+ * changed: entries, portions of recipients, warnings. */
 void ph_pump(struct qmgr *q);
+/* Pumps when a timed state of the scheduler ends. */
+void ph_pace_task(void *q);
 
 /* settle.c */
 /* Outcomes of recipients (by index): logs, then marks.  What cannot be logged

@@ -400,19 +400,23 @@ static void test_retry_index(void)
     struct ph_retry *r = ph_retry_new(scope);
     ph_str id;
     int64_t when;
+    int flushed;
 
     ph_retry_add(r, PH_STR("b"), 20);
     ph_retry_add(r, PH_STR("a"), 10);
     ph_retry_add(r, PH_STR("c"), 30);
     ph_retry_add(r, PH_STR("b"), 5);
     is_int(ph_retry_count(r), 3, "an id waits once");
-    ok(!ph_retry_take(r, 4, scope, &id), "nothing before its time");
-    ok(ph_retry_take(r, 5, scope, &id) && ph_str_eq(id, PH_STR("b")), "the earliest first");
+    ok(!ph_retry_take(r, 4, scope, &id, &flushed), "nothing before its time");
+    ok(ph_retry_take(r, 5, scope, &id, &flushed) && ph_str_eq(id, PH_STR("b")), "the earliest first");
     ok(ph_retry_remove(r, PH_STR("a")) && !ph_retry_remove(r, PH_STR("a")), "one is removed once");
     ok(ph_retry_find(r, PH_STR("c"), &when) && when == 30, "found with its time");
     ph_retry_add(r, PH_STR("d"), 25);
+    ph_retry_add(r, PH_STR("e"), 26);
+    ok(ph_retry_flush_one(r, PH_STR("e"), 6) && !ph_retry_flush_one(r, PH_STR("x"), 6), "one can be flushed");
+    ok(ph_retry_take(r, 6, scope, &id, &flushed) && ph_str_eq(id, PH_STR("e")) && flushed, "and is known to have been");
     ph_retry_flush(r, 7);
-    ok(ph_retry_take(r, 7, scope, &id) && ph_str_eq(id, PH_STR("c")) && ph_retry_take(r, 7, scope, &id) &&
+    ok(ph_retry_take(r, 7, scope, &id, &flushed) && ph_str_eq(id, PH_STR("c")) && ph_retry_take(r, 7, scope, &id, &flushed) &&
        ph_str_eq(id, PH_STR("d")), "a flush makes all due, those that came first first");
     is_int(ph_retry_first(r), INT64_MAX, "empty");
 }
@@ -437,8 +441,9 @@ static void test_five_days(void)
     for (int64_t now; (now = ph_retry_first(r)) != INT64_MAX; last = now) {
         PH_SCOPED(step, NULL);
         ph_str id;
+        int flushed;
 
-        while (ph_retry_take(r, now, step, &id)) {
+        while (ph_retry_take(r, now, step, &id, &flushed)) {
             struct ph_sched_msg *m = ph_sched_open(s, (void *)(uintptr_t)ph_cstr_dup(step, id), now * 1000);
 
             ph_sched_add(m, PH_STR("smtp"), PH_STR("dead.example"), nothing, 0);
