@@ -164,19 +164,58 @@ int ph_qmgr_is_busy(struct ph_service *v)
 
 /* ---- clients ---- */
 
-/* 1 when the client came through private/. */
-static int is_private(struct ph_stream *io)
+/* What a socket is for (README.md of core/master).  The directories say who can
+ * come; this says what he may speak as. */
+static const struct { const char *place, *roles; } sockets[] = {
+    { "private/", "intake agent control" },
+    { "net/",     "intake agent" },
+    { "public/",  "control" },
+};
+
+/* The roles of the socket that the client came through; "" when it is none of ours. */
+static const char *roles_of(int fd)
 {
     struct sockaddr_un sun;
     socklen_t n = sizeof sun;
-    int fd = ph_stream_fileno(io);
 
     memset(&sun, 0, sizeof sun);
-    if (fd < 0 || getsockname(fd, (struct sockaddr *)&sun, &n) < 0 || sun.sun_family != AF_UNIX)
-        return 0;
+    if (getsockname(fd, (struct sockaddr *)&sun, &n) < 0 || sun.sun_family != AF_UNIX)
+        return "";
     ph_str path = ph_str_first(ph_cstr(sun.sun_path), sizeof sun.sun_path - 1);
+    path = ph_str_first(path, (size_t)(ph_str_rfind(path, '/') + 1));
+    for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++)
+        if (ph_str_ends(path, ph_cstr(sockets[i].place)))
+            return sockets[i].roles;
+    return "";
+}
 
-    return ph_str_ends(path, PH_STR("private/qmgr"));
+/* The kernel knows who connected: is it whom the hello names?  (A peer of
+ * another pid namespace has pid 0 here.) */
+static int is_whom_it_says(int fd, const struct ph_frame *hello)
+{
+    struct ucred who;
+    socklen_t n = sizeof who;
+    uint64_t pid;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)
+        return 0;
+    return ph_frame_get_u64(hello, "pid", &pid) != PH_FOUND || who.pid == 0 || pid == (uint64_t)who.pid;
+}
+
+/* 0, or PH_PERM. */
+static int check_peer(struct ph_stream *io, const struct ph_frame *hello, ph_str role)
+{
+    int fd = ph_stream_fileno(io);
+
+    if (fd < 0)
+        return 0;                  /* this very process */
+    if (!is_whom_it_says(fd, hello))
+        return ph_fail(PH_PERM, "client that is not the process it says");
+    ph_str roles = ph_cstr(roles_of(fd)), word;
+    while ((word = ph_str_word(&roles)).n)
+        if (ph_str_eq(word, role))
+            return 0;
+    return ph_fail(PH_PERM, "client with role \"%.*s\" at a socket that is not for it", PH_FMT(ph_str_first(role, 32)));
 }
 
 static int qmgr_serve(struct ph_service *v, struct ph_scope *session, struct ph_stream *io,
@@ -189,15 +228,13 @@ static int qmgr_serve(struct ph_service *v, struct ph_scope *session, struct ph_
 
     if (rc == PH_EOF)
         return 0;
-    if (rc < 0)
+    if (rc < 0 || (rc = check_peer(io, hello, role)) < 0)
         return rc;
     if (ph_str_eq(role, PH_STR("control")))
         return ph_control_serve(q, session, io);
-    if (ph_str_eq(role, PH_STR("intake")) && is_private(io))
+    if (ph_str_eq(role, PH_STR("intake")))
         return ph_queue_serve_intake(q->queue, session, io, hello);
-    if (ph_str_eq(role, PH_STR("agent")) && is_private(io))
-        return ph_survive_serve(q, session, io);
-    return ph_fail(PH_PERM, "client with bad role \"%.*s\"", PH_FMT(ph_str_first(role, 32)));
+    return ph_survive_serve(q, session, io);
 }
 
 /* The master's wake-up, and `postkick`: look what has come. */
