@@ -19,7 +19,7 @@ find({ no_chdir => 1, wanted => sub { push @c, $File::Find::name if /\.[ch]$/ } 
 my %may = (
     base => [], run => ['base'], net => [qw(base run)], conf => [qw(base run)], ipc => [qw(base run)], mail => ['base'],
     queue => [qw(base run conf ipc mail)], sched => [qw(base run conf ipc mail net queue worker)], plugin => [qw(base run net conf ipc mail)],
-    worker => [qw(base run net conf ipc mail queue sched plugin)], master => [qw(base run net conf ipc mail)],
+    worker => [qw(base run net conf ipc mail queue sched plugin)], master => [qw(base run net conf ipc mail plugin)],   # plugin: manifests, master.t sees that none is loaded
     cmd => [qw(base run net conf ipc mail queue sched plugin)],
 );
 # The scheduler itself is pure; the qmgr service around it may use more than base.
