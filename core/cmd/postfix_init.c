@@ -2,6 +2,7 @@
  * mailboxes below one directory, SMTP on loopback. */
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <pwd.h>
@@ -12,9 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <posthorn/buf.h>
-#include <posthorn/error.h>
 #include "core/cmd/cmd.h"
-#include "core/cmd/layout.h"
 #include "core/cmd/postfix.h"
 
 #define SETTINGS_MAX 200
@@ -126,9 +125,10 @@ static void write_main_cf(const struct instance *in)
     put(&b, in, "mail_owner", ph_cstr(in->owner));
     put(&b, in, "inet_interfaces", PH_STR("loopback-only"));
     put(&b, in, "mynetworks", PH_STR("127.0.0.0/8 [::1]/128"));
+    ph_buf_puts(&b, "\n# Nobody's mail is delivered by local(8) until mydestination says so.\n");
     put(&b, in, "mydestination", PH_STR(""));
     put(&b, in, "local_recipient_maps", PH_STR(""));
-    put(&b, in, "local_transport", PH_STR("error:5.1.1 local delivery is not built yet"));
+    put(&b, in, "alias_maps", PH_STR(""));
     ph_buf_puts(&b, "\n# Every user of example.test has a maildir below mail/.\n");
     put(&b, in, "virtual_mailbox_domains", PH_STR("example.test"));
     put(&b, in, "virtual_mailbox_base", ph_str_printf(s, "%s/mail", in->dir));
@@ -159,15 +159,23 @@ static void write_master_yaml(const struct instance *in)
         "  - {name: showq,   plugin: showq,   listen: unix, private: false}\n"
         "  - {name: smtp,    transport: smtp, listen: unix}\n"
         "  - {name: relay,   transport: smtp, listen: unix, settings: {syslog_name: postfix/relay}}\n"
+        "  - {name: local,   transport: local, listen: unix}\n"
         "  - {name: virtual, transport: virtual, listen: unix}\n"
         "  - {name: error,   transport: error, listen: unix}\n"
         "  - {name: retry,   transport: error, listen: unix}\n"
         "  - {name: discard, transport: discard, listen: unix}\n", in->port));
 }
 
+static const struct instance *handed_to;   /* nftw passes no argument */
+
+static int hand_over(const char *path, const struct stat *st PH_UNUSED, int type PH_UNUSED, struct FTW *ftw PH_UNUSED)
+{
+    return lchown(path, handed_to->uid, handed_to->gid);
+}
+
 static void make_directories(const struct instance *in)
 {
-    static const char *const subs[] = { "", "/log", "/mail" };   /* queue and data: hand_over */
+    static const char *const subs[] = { "", "/queue", "/data", "/log", "/mail" };
 
     for (size_t i = 0; i < sizeof subs / sizeof *subs; i++) {
         const char *path = ph_str_printf(in->scope, "%s%s", in->dir, subs[i]).p;
@@ -175,20 +183,8 @@ static void make_directories(const struct instance *in)
         if (mkdir(path, 0755) < 0 && errno != EEXIST)
             ph_cmd_fatal("mkdir %s: %s", path, strerror(errno));
     }
-}
-
-/* The mailboxes are the owner's, and below queue and data what the table says;
- * root keeps what decides how it runs, and the log. */
-static void hand_over(const struct instance *in)
-{
-    struct layout l;
-
-    if (geteuid() == 0 && lchown(ph_str_printf(in->scope, "%s/mail", in->dir).p, in->uid, in->gid) < 0)
-        ph_cmd_fatal("chown %s/mail: %s", in->dir, strerror(errno));
-    if (layout_open(&l, in->scope, ph_cmd_conf(in->scope, in->dir), "") < 0 || layout_make(&l) < 0)
-        ph_cmd_fatal("%s", ph_error());
-    for (uint32_t i = 0; i < l.accounts.note_count; i++)
-        ph_cmd_warn("%s", l.accounts.note[i]);
+    if (postfix_make_dirs(ph_str_printf(in->scope, "%s/queue", in->dir).p, in->uid, in->gid) < 0)
+        ph_cmd_fatal("queue directories: %s", strerror(errno));
 }
 
 static int options(struct instance *in, int argc, char **argv)
@@ -234,7 +230,15 @@ int postfix_init(struct ph_scope *s, int argc, char **argv)
     write_master_yaml(&in);
     write_file(&in, "mailboxes.pcre", PH_STR("# user@example.test and user+tag@example.test to the maildir of user.\n"
                                              "/^([a-z0-9_][a-z0-9._=-]*)(\\+[^@\\/]*)?@example\\.test$/  $1/\n"));
-    hand_over(&in);
+    if (geteuid() == 0) {
+        /* The owner writes queue, data, log and mail; root keeps what decides how it runs. */
+        static const char *const subs[] = { "queue", "data", "log", "mail" };
+
+        handed_to = &in;
+        for (size_t i = 0; i < 4; i++)
+            if (nftw(ph_str_printf(s, "%s/%s", real, subs[i]).p, hand_over, 16, FTW_PHYS) != 0)
+                ph_cmd_fatal("chown %s/%s: %s", real, subs[i], strerror(errno));
+    }
     printf("postfix init: instance in %s, SMTP on 127.0.0.1:%u; start it with: postfix -c %s start\n", real, in.port, real);
     return 0;
 }

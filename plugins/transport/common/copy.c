@@ -1,5 +1,7 @@
 /* copy: a queued message into a mailbox file, in host line ends. */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,27 +19,60 @@ int mailbox_write_failed(struct mailbox_job *job, int err)
     return ph_fail_errno(full ? PH_PERM : PH_TEMP, err, "error writing message");
 }
 
-static int write_all(struct mailbox_job *job, int fd, const char *p, size_t n)
+int mailbox_is_his(int err)
 {
+    return err == EACCES || err == EPERM || err == ELOOP || err == EISDIR || err == ENXIO || err == ENOTDIR;
+}
+
+int mailbox_files_failed(struct mailbox_job *job, int rc, int err, const char *fmt, ...)
+{
+    char what[4200];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    if (err == 0) {                /* not the file: the helper was lost */
+        job->dsn = "4.3.0";
+        return ph_wrap(rc, "%s", what);
+    }
+    if (err == ENOSPC || err == EDQUOT)
+        job->dsn = err == EDQUOT ? "5.2.2" : "4.3.0";
+    else
+        job->dsn = mailbox_is_his(err) ? "5.2.0" : "4.2.0";
+    return ph_fail_errno(job->dsn[0] == '5' ? PH_PERM : PH_TEMP, err, "%s", what);
+}
+
+struct output {
+    int fd, err;                   /* err: errno of the write that failed */
+};
+
+static int put_fd(void *arg, const char *p, size_t n)
+{
+    struct output *o = arg;
+
     while (n) {
-        ssize_t done = write(fd, p, n);
+        ssize_t done = write(o->fd, p, n);
 
         if (done < 0 && errno == EINTR)
             continue;
-        if (done <= 0)
-            return mailbox_write_failed(job, done < 0 ? errno : EIO);
+        if (done <= 0) {
+            o->err = done < 0 ? errno : EIO;
+            return PH_TEMP;
+        }
         p += done;
         n -= (size_t)done;
-        job->written += (uint64_t)done;
     }
     return 0;
 }
 
 /* Where the copy stands between two pieces. */
 struct copy {
-    int line_start, pending_cr, quote_from;
+    int line_start, quote_from;
     char *out;
     size_t n;
+    int (*put)(void *arg, const char *p, size_t n);
+    void *arg;
 };
 
 static int is_from(const char *p, size_t n)
@@ -79,9 +114,8 @@ static size_t convert(struct copy *c, const char *in, size_t n, int last)
     return at;
 }
 
-static int copy_content(struct mailbox_job *job, int fd, struct copy *c, char *in)
+static int copy_content(const struct ph_message *m, struct copy *c, char *in)
 {
-    const struct ph_message *m = job->message;
     uint64_t at = 0, total = ph_message_bytes(m);
     size_t kept = 0;
 
@@ -91,14 +125,12 @@ static int copy_content(struct mailbox_job *job, int fd, struct copy *c, char *i
         if (want > total - at)
             want = (size_t)(total - at);
         int64_t got = want ? ph_message_read(m, at, in + kept, want) : 0;
-        if (got < 0 || (want && got == 0)) {
-            job->dsn = "4.3.0";
+        if (got < 0 || (want && got == 0))
             return got < 0 ? (int)got : ph_fail(PH_TEMP, "queue file is shorter than its record");
-        }
         at += (uint64_t)got;
         kept += (size_t)got;
         size_t used = convert(c, in, kept, at == total);
-        int rc = write_all(job, fd, c->out, c->n);
+        int rc = c->put(c->arg, c->out, c->n);
 
         if (rc < 0)
             return rc;
@@ -108,21 +140,31 @@ static int copy_content(struct mailbox_job *job, int fd, struct copy *c, char *i
     return 0;
 }
 
-int mailbox_copy(struct mailbox_job *job, int fd, int quote_from)
+int mailbox_copy_to(const struct ph_message *m, ph_str prefix, int quote_from, int (*put)(void *arg, const char *p, size_t n), void *arg)
 {
-    struct copy c = { .line_start = 1, .quote_from = quote_from };
+    struct copy c = { .line_start = 1, .quote_from = quote_from, .put = put, .arg = arg };
     char *mem = malloc(3 * PIECE + 16);
 
-    if (!mem) {
-        job->dsn = "4.3.0";
+    if (!mem)
         return ph_fail(PH_TEMP, "out of memory");
-    }
     c.out = mem + PIECE;
-    int rc = write_all(job, fd, job->prefix.p, job->prefix.n);
+    int rc = put(arg, prefix.p, prefix.n);
     if (rc == 0)
-        rc = copy_content(job, fd, &c, mem);
+        rc = copy_content(m, &c, mem);
     if (rc == 0 && !c.line_start)
-        rc = write_all(job, fd, "\n", 1);
+        rc = put(arg, "\n", 1);
     free(mem);
+    return rc;
+}
+
+int mailbox_copy(struct mailbox_job *job, int fd, int quote_from)
+{
+    struct output o = { .fd = fd };
+    int rc = mailbox_copy_to(job->message, job->prefix, quote_from, put_fd, &o);
+
+    if (o.err)
+        return mailbox_write_failed(job, o.err);
+    if (rc < 0)
+        job->dsn = "4.3.0";
     return rc;
 }

@@ -1,11 +1,12 @@
 /* mailbox: writing one message into a maildir or an mbox; shared by the agents
  * that do (virtual, local), whose objects each hold a copy.
  *
- * prefix.c   what stands before the message; parameters of locks
- * copy.c     the content      maildir.c, mbox.c   where it goes */
+ * prefix.c   what stands before the message; parameters of locks; the tries
+ * copy.c     the content      maildir.c, mbox.c   where it goes      hands.c  with whose rights */
 #ifndef TRANSPORT_MAILBOX_H
 #define TRANSPORT_MAILBOX_H
 
+#include <posthorn/spawn.h>
 #include <posthorn/transport.h>
 
 struct mailbox_locks {
@@ -19,31 +20,58 @@ int mailbox_parse_locks(const char *what, ph_str list, struct mailbox_locks *l);
  * From_ line first.  Addresses in internal form; LF line ends. */
 ph_str mailbox_prefix(struct ph_scope *s, ph_str sender, ph_str original, ph_str delivered_to, int mbox);
 
-/* What is done in the disk pool: no yielding, logging or tasks. */
 struct mailbox_job {
     const struct ph_message *message;
+    struct ph_files *files;        /* the owner's hands (NULL: our own), and his uid: mailbox_open */
+    uint32_t uid;
+    uint32_t may_be_own;           /* 1: no helper when the owner is this process's user */
+    uint32_t is_file;              /* 1: no mailbox but a file that somebody named: may be a
+                                      symbolic link, a device; a lock file may be impossible */
+    uint32_t any_owner;            /* 1: the file may be another's */
+    uint32_t no_lock_file;         /* out: 1: the lock file could not be made (is_file) */
     const char *path;              /* absolute; a maildir's ends in '/' */
     ph_str prefix;                 /* From_ line (mbox) and the headers put in front, LF ends */
     uint64_t limit;                /* bytes of the message or of the mbox; 0: none */
     const struct mailbox_locks *locks; /* mbox only */
-    uint64_t written;              /* bytes, for tests */
     const char *dsn;               /* set on failure: the code that fits the cause */
 };
 
-/* 0 delivered and on stable storage; MAILBOX_BUSY: locked by another, nothing
- * done, try again later; PH_TEMP or PH_PERM with text and job->dsn. */
+/* Whose rights it is written with: 0; PH_CONF, PH_TEMP.  `s` lives as long as the
+ * job.  Yields. */
+int mailbox_open(struct ph_scope *s, struct mailbox_job *job, const struct ph_identity *id) PH_YIELDS;
+/* The whole delivery: 0 and it is on stable storage; PH_TEMP, PH_PERM with text
+ * and job->dsn; PH_CANCEL.  A mailbox that is locked is tried again, as often as
+ * its locks say.  Yields. */
+int mailbox_deliver(struct mailbox_job *job, int maildir) PH_YIELDS;
+
+/* Prefix and content given to `put` in pieces, CRLF turned into LF, with `>` before
+ * "From " at the start of a line when quote_from.  0, or what put or the reading
+ * answered.  In a task (then it may yield) or in the disk pool. */
+int mailbox_copy_to(const struct ph_message *m, ph_str prefix, int quote_from,
+                    int (*put)(void *arg, const char *p, size_t n), void *arg) PH_YIELDS;
+
+/* ---- between the files of this folder; these run in the disk pool ---- */
+
+/* 0; MAILBOX_BUSY: locked by another, nothing done, try again later; negative. */
 #define MAILBOX_BUSY 1
 int maildir_deliver(void *job);
 int mbox_deliver(void *job);
-/* The whole delivery from a task: a mailbox that is locked is tried again, as
- * often as its locks say.  0, PH_TEMP, PH_PERM, PH_CANCEL.  Yields. */
-int mailbox_deliver(struct mailbox_job *job, int maildir) PH_YIELDS;
-
-/* Write prefix and content to fd at its offset, CRLF turned into LF, with
- * `>` before "From " at the start of a line when quote_from.  0, or negative
- * with text and job->dsn. */
+/* Prefix and content to fd at its offset.  0, or negative with text and job->dsn. */
 int mailbox_copy(struct mailbox_job *job, int fd, int quote_from);
 /* The negative code and job->dsn for an errno of a write. */
 int mailbox_write_failed(struct mailbox_job *job, int err);
+/* The calls on names (hands.c): 0, or negative and *err: an errno, or 0 when the
+ * helper was lost. */
+int mailbox_fd(struct mailbox_job *job, const char *path, int flags, unsigned mode, int32_t *fd, int32_t *err);
+int mailbox_stat(struct mailbox_job *job, const char *path, struct ph_file_stat *st);
+int mailbox_access(struct mailbox_job *job, const char *path, int mode, int32_t *err);
+int mailbox_mkdir(struct mailbox_job *job, const char *path, unsigned mode, int32_t *err);
+int mailbox_rename(struct mailbox_job *job, const char *from, const char *to, int32_t *err);
+void mailbox_unlink(struct mailbox_job *job, const char *path);
+int mailbox_sync_dir(struct mailbox_job *job, const char *path, int32_t *err);
+/* 1 when the errno says that what the owner did to his files is his to mend. */
+int mailbox_is_his(int err);
+/* Code and job->dsn for a failed call on a name (rc, err of it): "what: why". */
+int mailbox_files_failed(struct mailbox_job *job, int rc, int err, const char *fmt, ...) PH_PRINTF(4, 5);
 
 #endif

@@ -27,44 +27,34 @@ static void host_name(struct ph_buf *out)
             ph_buf_putc(out, *p);
 }
 
-static int sync_path(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd < 0)
-        return -1;
-    int rc = fsync(fd);
-
-    close(fd);
-    return rc;
-}
-
 /* One directory of the path, mode 0700, its name on stable storage.  What we may
  * not make (or not look at) above the base is there already. */
-static int make_dir(char *path)
+static int make_dir(struct mailbox_job *job, char *path, int32_t *err)
 {
-    if (mkdir(path, 0700) < 0)
-        return errno == EEXIST || errno == EACCES || errno == EROFS ? 0 : -1;
+    int rc = mailbox_mkdir(job, path, 0700, err);
+
+    if (rc < 0)
+        return *err == EEXIST || *err == EACCES || *err == EROFS ? 0 : rc;
     char *slash = strrchr(path, '/');
     *slash = 0;
-    int rc = sync_path(path[0] ? path : "/");
-
+    rc = mailbox_sync_dir(job, path[0] ? path : "/", err);
     *slash = '/';
     return rc;
 }
 
 /* mkdir -p below an existing base. */
-static int make_dirs(char *path)
+static int make_dirs(struct mailbox_job *job, char *path, int32_t *err)
 {
-    for (char *at = path + 1; (at = strchr(at, '/')); at++) {
-        *at = 0;
-        int rc = make_dir(path);
+    int rc = 0;
 
+    for (char *at = path + 1; rc == 0 && (at = strchr(at, '/')); at++) {
+        *at = 0;
+        rc = make_dir(job, path, err);
         *at = '/';
-        if (rc < 0)
-            return -1;
     }
-    return make_dir(path) < 0 || access(path, X_OK) < 0 ? -1 : 0;
+    if (rc == 0)
+        rc = make_dir(job, path, err);
+    return rc < 0 ? rc : mailbox_access(job, path, X_OK, err);
 }
 
 /* The three directories, made when missing; tmp last: who finds it (another
@@ -75,44 +65,46 @@ static int make_maildir(struct mailbox_job *job)
     char path[4096];
 
     for (size_t i = 0; i < sizeof subs / sizeof *subs; i++) {
-        if ((size_t)snprintf(path, sizeof path, "%s%s", job->path, subs[i]) >= sizeof path || make_dirs(path) < 0) {
-            job->dsn = "4.2.0";
-            return ph_fail_errno(PH_TEMP, errno, "create maildir %s%s", job->path, subs[i]);
-        }
+        int32_t err = ENAMETOOLONG;
+        int rc = PH_TEMP;
+
+        if ((size_t)snprintf(path, sizeof path, "%s%s", job->path, subs[i]) < sizeof path)
+            rc = make_dirs(job, path, &err);
+        if (rc < 0)
+            return mailbox_files_failed(job, rc, err, "create maildir %s%s", job->path, subs[i]);
     }
     return 0;
 }
 
-static int sync_new(const char *maildir)
+static int sync_new(struct mailbox_job *job)
 {
     char path[4096];
+    int32_t err = 0;
 
-    snprintf(path, sizeof path, "%snew", maildir);
-    return sync_path(path);
+    snprintf(path, sizeof path, "%snew", job->path);
+    int rc = mailbox_sync_dir(job, path, &err);
+    return rc < 0 ? mailbox_files_failed(job, rc, err, "sync %s", path) : 0;
 }
 
-static int tmp_open(struct mailbox_job *job, const char *host, char *tmp, size_t size, int *made)
+/* 0 and *fd, the name in tmp. */
+static int tmp_open(struct mailbox_job *job, const char *host, char *tmp, size_t size, int32_t *fd)
 {
     struct timeval now;
+    int32_t err = 0;
+    int rc;
 
     gettimeofday(&now, NULL);
     /* The address of the job keeps parallel deliveries of one process apart. */
     snprintf(tmp, size, "%stmp/%lld.P%dJ%lxM%ld.%s", job->path, (long long)now.tv_sec, (int)getpid(),
              (unsigned long)(uintptr_t)job, (long)now.tv_usec, host);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-    if (fd < 0 && errno == ENOENT && !*made) {
-        *made = 1;
-        if (make_maildir(job) < 0)
-            return -1;
-        return tmp_open(job, host, tmp, size, made);
+    for (int made = 0; ; made = 1) {
+        rc = mailbox_fd(job, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, fd, &err);
+        if (rc == 0 || err != ENOENT || made)
+            break;
+        if ((rc = make_maildir(job)) < 0)
+            return rc;
     }
-    if (fd < 0) {
-        job->dsn = "4.2.0";
-        ph_fail_errno(PH_TEMP, errno, "create maildir file %s", tmp);
-        return -1;
-    }
-    return fd;
+    return rc < 0 ? mailbox_files_failed(job, rc, err, "create maildir file %s", tmp) : 0;
 }
 
 /* Give the written file its final name and make that name stable. */
@@ -130,24 +122,19 @@ static int publish(struct mailbox_job *job, int fd, const char *host, const char
         job->dsn = "4.2.0";
         return ph_fail(PH_TEMP, "maildir name is too long");
     }
-    int err = renameat2(AT_FDCWD, tmp, AT_FDCWD, final, RENAME_NOREPLACE) < 0 ? errno : 0;
+    int32_t err = 0;
+    int rc = mailbox_rename(job, tmp, final, &err);
     /* A maildir of somebody else's making may have tmp alone, for a moment or for good. */
-    if (err == ENOENT) {
-        int rc = make_maildir(job);
-
-        if (rc < 0)
+    if (rc < 0 && err == ENOENT) {
+        if ((rc = make_maildir(job)) < 0)
             return rc;
-        err = renameat2(AT_FDCWD, tmp, AT_FDCWD, final, RENAME_NOREPLACE) < 0 ? errno : 0;
+        rc = mailbox_rename(job, tmp, final, &err);
     }
-    if (err) {
-        job->dsn = "4.2.0";
-        return ph_fail_errno(PH_TEMP, err, "rename %s to %s", tmp, final);
-    }
+    if (rc < 0)
+        return mailbox_files_failed(job, rc, err, "rename %s to %s", tmp, final);
     /* The name is part of the promise.  After a failed sync the message may
      * still be there: a later try can duplicate it, which is allowed. */
-    if (sync_new(job->path) < 0)
-        return mailbox_write_failed(job, errno);
-    return 0;
+    return sync_new(job);
 }
 
 int maildir_deliver(void *arg)
@@ -155,7 +142,8 @@ int maildir_deliver(void *arg)
     struct mailbox_job *job = arg;
     char tmp[4096], host_mem[1100];
     struct ph_buf host;
-    int made = 0;
+    int32_t fd;
+    int rc;
 
     if (job->limit && ph_message_bytes(job->message) > job->limit) {
         job->dsn = "5.2.2";
@@ -163,16 +151,13 @@ int maildir_deliver(void *arg)
     }
     ph_buf_fixed(&host, host_mem, sizeof host_mem);
     host_name(&host);
-    int fd = tmp_open(job, host.p, tmp, sizeof tmp, &made);
-    if (fd < 0)
-        return PH_TEMP;
-    int rc = mailbox_copy(job, fd, 0);
-
-    if (rc == 0)
+    if ((rc = tmp_open(job, host.p, tmp, sizeof tmp, &fd)) < 0)
+        return rc;
+    if ((rc = mailbox_copy(job, fd, 0)) == 0)
         rc = publish(job, fd, host.p, tmp);
     if (close(fd) < 0 && rc == 0)
         rc = mailbox_write_failed(job, errno);
     if (rc != 0)
-        unlink(tmp);
+        mailbox_unlink(job, tmp);
     return rc;
 }

@@ -14,23 +14,29 @@
  * or negative; *held tells whether there is one to remove. */
 static int dotlock(struct mailbox_job *job, const char *lock, int *held)
 {
-    struct stat st;
-    int fd = open(lock, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    struct ph_file_stat st;
+    int32_t err = 0, fd;
+    int rc = mailbox_fd(job, lock, O_WRONLY | O_CREAT | O_EXCL, 0600, &fd, &err);
 
-    if (fd >= 0) {
+    if (rc == 0) {
         close(fd);
         *held = 1;
         return 0;
     }
-    if (errno == EEXIST) {
-        if (stat(lock, &st) == 0 && time(NULL) - st.st_mtime > job->locks->stale_s)
-            unlink(lock);
+    if (err == EEXIST) {
+        if (mailbox_stat(job, lock, &st) == 0 && time(NULL) - st.mtime_s > job->locks->stale_s)
+            mailbox_unlink(job, lock);
         job->dsn = "4.2.0";
         ph_fail(PH_TEMP, "unable to create lock file %s: File exists", lock);
         return MAILBOX_BUSY;
     }
-    job->dsn = "4.2.0";
-    return ph_fail_errno(PH_TEMP, errno, "unable to create lock file %s", lock);
+    if (job->is_file && (err == EACCES || err == EPERM || err == EROFS)) {
+        job->no_lock_file = 1;     /* somebody's file in a directory that is not his */
+        return 0;
+    }
+    rc = mailbox_files_failed(job, rc, err, "unable to create lock file %s", lock);
+    job->dsn = err ? "4.2.0" : job->dsn;
+    return rc == PH_PERM ? PH_TEMP : rc;
 }
 
 /* The fcntl lock is the descriptor's, not the process's (F_OFD_SETLK): another
@@ -47,27 +53,30 @@ static int kernel_lock(struct mailbox_job *job, int fd)
     return 0;
 }
 
-/* What was opened must be the mailbox itself, and still be there. */
-static int check_file(struct mailbox_job *job, int fd, struct stat *st)
+/* Is the file at the path still the one that was opened and locked? */
+static int is_replaced(struct mailbox_job *job, const struct stat *st)
 {
-    struct stat now;
+    struct ph_file_stat now;
 
-    if (fstat(fd, st) < 0)
-        return mailbox_write_failed(job, errno);
+    return st->st_nlink == 0 || mailbox_stat(job, job->path, &now) < 0 ||
+           now.inode != st->st_ino || now.device != st->st_dev;
+}
+
+/* What was opened must be the mailbox itself, and still be there. */
+static int check_file(struct mailbox_job *job, const struct stat *st)
+{
     job->dsn = "5.2.0";
     if (!S_ISREG(st->st_mode))
         return ph_fail(PH_PERM, "destination %s is not a regular file", job->path);
     if (st->st_nlink > 1)
         return ph_fail(PH_PERM, "file has %u hard links", (unsigned)st->st_nlink);
-    if (st->st_nlink == 0 || stat(job->path, &now) < 0 || now.st_ino != st->st_ino || now.st_dev != st->st_dev) {
-        job->dsn = "4.2.0";
+    job->dsn = "4.2.0";
+    if (is_replaced(job, st)) {
         ph_fail(PH_TEMP, "mailbox was replaced while it was being locked");
         return MAILBOX_BUSY;       /* a POP server did: try again */
     }
-    if (st->st_uid != geteuid()) {
-        job->dsn = "4.2.0";
+    if (st->st_uid != job->uid && !job->any_owner)
         return ph_fail(PH_TEMP, "destination %s is not owned by recipient", job->path);
-    }
     return 0;
 }
 
@@ -92,41 +101,64 @@ static int append(struct mailbox_job *job, int fd, const struct stat *st)
     return rc;
 }
 
-static int deliver_locked(struct mailbox_job *job)
+/* /dev/null, a terminal, a pipe: written to, and that is all. */
+static int to_device(struct mailbox_job *job, int fd)
+{
+    int rc = mailbox_copy(job, fd, 1);
+
+    if (rc == 0 && write(fd, "\n", 1) != 1)
+        rc = mailbox_write_failed(job, errno);
+    return rc;
+}
+
+static int to_file(struct mailbox_job *job, int fd)
 {
     struct stat st;
-    int fresh = access(job->path, F_OK) < 0;
-    int fd = open(job->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 
-    if (fd < 0) {
-        /* What the recipient did to his mailbox is his to mend; the rest may pass. */
-        int his = errno == EACCES || errno == EPERM || errno == ELOOP || errno == EISDIR || errno == ENXIO;
-
-        job->dsn = his ? "5.2.0" : "4.2.0";
-        return ph_fail_errno(his ? PH_PERM : PH_TEMP, errno, "cannot open file");
-    }
-    int rc = kernel_lock(job, fd);
-
+    if (fstat(fd, &st) < 0)
+        return mailbox_write_failed(job, errno);
+    if (job->is_file && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return to_device(job, fd);
+    int rc = S_ISREG(st.st_mode) ? kernel_lock(job, fd) : 0;
+    /* What another wrote before we had the lock counts. */
+    if (rc == 0 && fstat(fd, &st) < 0)
+        rc = mailbox_write_failed(job, errno);
     if (rc == 0)
-        rc = check_file(job, fd, &st);
-    if (rc == 0)
-        rc = append(job, fd, &st);
+        rc = check_file(job, &st);
+    return rc == 0 ? append(job, fd, &st) : rc;
+}
+
+static int sync_parent(struct mailbox_job *job)
+{
+    char dir[4096];
+    int32_t err = 0;
+
+    snprintf(dir, sizeof dir, "%s", job->path);
+    *strrchr(dir, '/') = 0;
+    int rc = mailbox_sync_dir(job, dir[0] ? dir : "/", &err);
+    return rc < 0 ? mailbox_files_failed(job, rc, err, "sync %s", dir) : 0;
+}
+
+static int deliver_locked(struct mailbox_job *job)
+{
+    int32_t err = 0, fd;
+    int fresh = mailbox_access(job, job->path, F_OK, NULL) < 0;
+    int rc = mailbox_fd(job, job->path, O_WRONLY | O_CREAT | O_APPEND | (job->is_file ? 0 : O_NOFOLLOW), 0600, &fd, &err);
+
+    if (rc < 0)
+        return mailbox_files_failed(job, rc, err, "cannot open file");
+    rc = to_file(job, fd);
     if (close(fd) < 0 && rc == 0)
         rc = mailbox_write_failed(job, errno);
-    if (rc == 0 && fresh) {
-        char dir[4096];
+    return rc == 0 && fresh ? sync_parent(job) : rc;
+}
 
-        snprintf(dir, sizeof dir, "%s", job->path);
-        char *slash = strrchr(dir, '/');
-        if (slash)
-            slash[1] = 0;
-        int dfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (dfd < 0 || fsync(dfd) < 0)
-            rc = mailbox_write_failed(job, errno);
-        if (dfd >= 0)
-            close(dfd);
-    }
-    return rc;
+/* A device has no lock file beside it. */
+static int is_device(struct mailbox_job *job)
+{
+    struct ph_file_stat st;
+
+    return job->is_file && mailbox_stat(job, job->path, &st) == 0 && !S_ISREG(st.mode) && !S_ISDIR(st.mode);
 }
 
 int mbox_deliver(void *arg)
@@ -135,15 +167,16 @@ int mbox_deliver(void *arg)
     char lock[4096];
     int held = 0, rc = 0;
 
+    job->no_lock_file = 0;
     if ((size_t)snprintf(lock, sizeof lock, "%s.lock", job->path) >= sizeof lock) {
         job->dsn = "5.2.0";
         return ph_fail(PH_PERM, "mailbox name is too long");
     }
-    if (job->locks->use_dotlock)
+    if (job->locks->use_dotlock && !is_device(job))
         rc = dotlock(job, lock, &held);
     if (rc == 0)
         rc = deliver_locked(job);
     if (held)
-        unlink(lock);
+        mailbox_unlink(job, lock);
     return rc;
 }

@@ -4,6 +4,7 @@
 #include <posthorn/buf.h>
 #include <posthorn/disk.h>
 #include <posthorn/error.h>
+#include <posthorn/log.h>
 #include <posthorn/task.h>
 #include "plugins/transport/common/mailbox.h"
 
@@ -48,11 +49,21 @@ ph_str mailbox_prefix(struct ph_scope *s, ph_str sender, ph_str original, ph_str
     return ph_buf_view(&b);
 }
 
+int mailbox_open(struct ph_scope *s, struct mailbox_job *job, const struct ph_identity *id)
+{
+    job->uid = id->uid;
+    if (job->may_be_own && ph_identity_is_own(id))
+        return 0;
+    return ph_files_open(s, id, &job->files);
+}
+
 int mailbox_deliver(struct mailbox_job *job, int maildir)
 {
     for (int64_t i = 0; ; i++) {
         int rc = ph_disk(maildir ? maildir_deliver : mbox_deliver, job);
 
+        if (job->no_lock_file)
+            ph_log_warn("unable to create lock file %s.lock", job->path);
         if (rc != MAILBOX_BUSY)
             return rc;
         if (i + 1 >= job->locks->attempts)

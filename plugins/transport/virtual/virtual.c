@@ -1,11 +1,8 @@
 /* transport/virtual: mailboxes of hosted domains, by table look-ups only.
  * Reference: virtual(8).
- *
- * It delivers with the rights of its own process: a recipient that belongs to
- * another uid is deferred with words that say so. */
+ * Mailboxes are written with the rights of the uid and gid that tables say. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <posthorn/lookup.h>
 #include <posthorn/transport.h>
 #include "plugins/transport/common/mailbox.h"
@@ -13,7 +10,7 @@
 struct virtual_params {
     ph_str maps, base, uid_maps, gid_maps, lock, delimiter;
     int64_t minimum_uid, limit, message_limit, attempts, delay, stale;
-    int32_t original;
+    int32_t original, strict_owner;
 };
 
 static const struct ph_param rows[] = {
@@ -30,6 +27,7 @@ static const struct ph_param rows[] = {
     PH_P_TIME(struct virtual_params, stale, "stale_lock_time", "500s", "s", 1, 0, "Age at which a lock file is taken for forgotten and removed."),
     PH_P_STR(struct virtual_params, delimiter, "recipient_delimiter", "", "Characters that separate user and extension."),
     PH_P_BOOL(struct virtual_params, original, "enable_original_recipient", "yes", "Keep the recipient address as it was before aliasing."),
+    PH_P_BOOL(struct virtual_params, strict_owner, "strict_mailbox_ownership", "yes", "Defer mail for mailboxes that somebody else owns."),
 };
 
 struct virtual_agent {
@@ -72,9 +70,9 @@ static int look_up(struct virtual_agent *self, struct ph_maps *maps, ph_str addr
     return ph_maps_find_address(maps, ph_str_lower(s, address), self->p.delimiter, 0, s, val, &ext);
 }
 
-/* The id must be ours: another's needs a helper with root's rights. */
-static int check_id(struct virtual_agent *self, struct ph_maps *maps, const char *what, ph_str address,
-                    struct ph_scope *s, int64_t own, int64_t least)
+/* A number of virtual_uid_maps or virtual_gid_maps. */
+static int find_id(struct virtual_agent *self, struct ph_maps *maps, const char *what, ph_str address,
+                   struct ph_scope *s, int64_t least, uint32_t *out)
 {
     ph_str text;
     int64_t id;
@@ -86,10 +84,19 @@ static int check_id(struct virtual_agent *self, struct ph_maps *maps, const char
         ph_log_warn("recipient %.*s: %s: %s", PH_FMT(address), what, rc == PH_NONE ? "not found" : "bad or too small number");
         return ph_fail(PH_TEMP, "mail system configuration error");
     }
-    if (id != own)
-        return ph_fail(PH_TEMP, "mail system configuration error: %s says %lld, but this process runs as %lld and delivery as another user is not built yet",
-                       what, (long long)id, (long long)own);
+    *out = (uint32_t)id;
     return 0;
+}
+
+/* Whose mailbox it is. */
+static int find_owner(struct virtual_agent *self, struct ph_scope *s, ph_str address, struct ph_identity *id)
+{
+    int rc;
+
+    *id = (struct ph_identity){ .size = sizeof *id };
+    if ((rc = find_id(self, self->uid, "virtual_uid_maps", address, s, self->p.minimum_uid, &id->uid)) == 0)
+        rc = find_id(self, self->gid, "virtual_gid_maps", address, s, 1, &id->gid);
+    return rc;
 }
 
 /* Relative to the base, without "..", control characters or an empty name. */
@@ -109,18 +116,25 @@ static int check_path(ph_str path)
 }
 
 static int write_mailbox(struct virtual_agent *self, struct ph_scope *s, struct ph_delivery *d,
-                         const struct ph_recipient *r, ph_str path, const char **dsn, int *maildir)
+                         const struct ph_recipient *r, ph_str path, const struct ph_identity *id, const char **dsn, int *maildir)
 {
     ph_str full = ph_str_printf(s, "%.*s/%.*s", PH_FMT(self->p.base), PH_FMT(path));
 
     *maildir = ph_str_ends(path, PH_STR("/"));
     struct mailbox_job job = {
         .message = d->message, .path = full.p, .limit = (uint64_t)self->p.limit, .locks = &self->locks,
+        .any_owner = !self->p.strict_owner, .may_be_own = 1,
         .prefix = mailbox_prefix(s, d->message->sender, self->p.original ? (r->original.n ? r->original : r->address) : PH_STR(""),
                                  r->address, !*maildir),
     };
-    int rc = mailbox_deliver(&job, *maildir);
+    int rc = mailbox_open(s, &job, id);
 
+    if (rc == PH_CONF) {
+        ph_log_warn("recipient %.*s: %s", PH_FMT(r->address), ph_error());
+        return ph_fail(PH_TEMP, "mail system configuration error");
+    }
+    if (rc == 0)
+        rc = mailbox_deliver(&job, *maildir);
     if (rc < 0) {
         *dsn = job.dsn ? job.dsn : "4.3.0";
         return *maildir ? ph_wrap(rc, "maildir delivery failed")
@@ -134,6 +148,7 @@ static void deliver_one(struct virtual_agent *self, struct ph_delivery *d, uint3
     PH_SCOPED(s, d->scope);
     const struct ph_recipient *r = &d->rcpt[i];
     const char *relay = d->transport->service, *dsn = "4.3.5";
+    struct ph_identity id;
     int maildir = 0;
     ph_str path;
     int rc = look_up(self, self->mailbox, r->address, s, &path);
@@ -145,9 +160,8 @@ static void deliver_one(struct virtual_agent *self, struct ph_delivery *d, uint3
     if (rc < 0)
         dsn = "4.3.0";
     else if ((rc = check_path(path)) == 0 &&
-             (rc = check_id(self, self->uid, "virtual_uid_maps", r->address, s, geteuid(), self->p.minimum_uid)) == 0 &&
-             (rc = check_id(self, self->gid, "virtual_gid_maps", r->address, s, getegid(), 1)) == 0)
-        rc = write_mailbox(self, s, d, r, path, &dsn, &maildir);
+             (rc = find_owner(self, s, r->address, &id)) == 0)
+        rc = write_mailbox(self, s, d, r, path, &id, &dsn, &maildir);
     if (rc == PH_CANCEL)
         return;                    /* left open: core defers it */
     if (rc < 0)
@@ -166,6 +180,6 @@ static int virtual_deliver(struct ph_transport *t, struct ph_delivery *d)
 
 PH_PLUGIN_TRANSPORT(virtual, PH_IS(.summary = "mailboxes of hosted domains (maildir, mbox)", .exec = PH_COROUTINE,
                                    .concurrency = PH_MANY_CALLS, .params = rows, .param_count = sizeof rows / sizeof *rows),
-    .needs = "mailbox",
+    .needs = "mailbox spawn",
     .open = virtual_open,
     .deliver = virtual_deliver);

@@ -1,2 +1,0 @@
-#include "sched_world.h"
-int main(void) { return done_testing(); }
