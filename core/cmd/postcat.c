@@ -79,7 +79,7 @@ static void put_record(const struct ph_message *m)
         { PH_FACT_8BIT, "8bit" }, { PH_FACT_UTF8_HEADER, "utf8_header" }, { PH_FACT_LEADING_DOT, "leading_dot" },
         { PH_FACT_NUL, "nul" }, { PH_FACT_BARE_CR, "bare_cr" }, { PH_FACT_BARE_LF, "bare_lf" },
         { PH_FACT_NO_FINAL_EOL, "no_final_eol" }, { PH_FACT_SMTPUTF8, "smtputf8" },
-        { PH_FACT_BODY_8BIT, "body_8bit" },
+        { PH_FACT_BODY_8BIT, "body_8bit" }, { PH_FACT_BODY_7BIT, "body_7bit" },
     };
 
     printf("headers: %llu bytes at %llu\n", (unsigned long long)m->header_bytes, (unsigned long long)m->header_offset);

@@ -160,6 +160,7 @@ static void write_master_yaml(const struct instance *in)
         "  - {name: smtp,    transport: smtp, listen: unix}\n"
         "  - {name: relay,   transport: smtp, listen: unix, settings: {syslog_name: postfix/relay}}\n"
         "  - {name: local,   transport: local, listen: unix}\n"
+        "  - {name: lmtp,    transport: lmtp, listen: unix}\n"
         "  - {name: virtual, transport: virtual, listen: unix}\n"
         "  - {name: error,   transport: error, listen: unix}\n"
         "  - {name: retry,   transport: error, listen: unix}\n"

@@ -62,7 +62,7 @@ int ph_dial_ip(struct ph_scope *s, const struct ph_ip *ip, unsigned port, const 
             int err = errno;
 
             close(fd);
-            return ph_fail_errno(PH_TEMP, err, "bind to the source address");
+            return ph_fail_errno(PH_CONF, err, "bind to the source address");
         }
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);

@@ -5,7 +5,8 @@
  * dns_ctx.c    libunbound: contexts, queries under way, resolv.conf
  * dns_event.c  libunbound's descriptors and timers on our loop
  * dns_wire.c   answers on the wire; trusts nothing in them
- * host.c       names through nsswitch */
+ * host.c       names through nsswitch
+ * idn.c        names beyond ASCII (libidn2) */
 #ifndef CORE_NET_DNS_H
 #define CORE_NET_DNS_H
 

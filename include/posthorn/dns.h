@@ -39,5 +39,9 @@ int ph_dns_find_txt(struct ph_scope *s, ph_str name, struct ph_dns_answer *a) PH
  * and the way host names of clients are checked.  Runs in the disk pool. */
 int ph_host_find(struct ph_scope *s, ph_str host, struct ph_dns_answer *a) PH_YIELDS;
 
+/* The ASCII form of a domain in UTF-8, RFC 5891 (one in ASCII is its own): 0
+ * and *out, on s or the given view; PH_PERM: it has none. */
+int ph_domain_ascii(struct ph_scope *s, ph_str domain, ph_str *out);
+
 PH_END
 #endif

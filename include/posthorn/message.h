@@ -17,6 +17,7 @@ PH_BEGIN
 #define PH_FACT_NO_FINAL_EOL 64u   /* the last line had no line end (one was added) */
 #define PH_FACT_SMTPUTF8    128u   /* SMTPUTF8 was requested */
 #define PH_FACT_BODY_8BIT   256u   /* BODY=8BITMIME was said or deduced */
+#define PH_FACT_BODY_7BIT   512u   /* BODY=7BIT was said */
 
 /* State of one recipient.  The byte in the file decides; any other value reads
  * as pending. */

@@ -29,7 +29,8 @@ int ph_hostport_parse(ph_str text, ph_str *host, ph_str *port, int *literal);
 unsigned ph_port_parse(ph_str text);
 
 /* Connect to one address: 0 and a stream on the scope; PH_TEMP with
- * strerror text; PH_TIMEOUT.  bind may be NULL.  Yields. */
+ * strerror text; PH_TIMEOUT; PH_CONF: not from the address `bind`.  bind may be
+ * NULL.  Yields. */
 int ph_dial_ip(struct ph_scope *s, const struct ph_ip *ip, unsigned port, const struct ph_ip *bind,
                int64_t deadline, struct ph_stream **io) PH_YIELDS;
 /* Connect to a UNIX socket.  Yields. */

@@ -144,6 +144,8 @@ static struct message *message_new(struct ph_scope *s, const struct cleanup_para
     ph_buf_init(&m->header, s, (size_t)p->header_limit);
     if (ph_str_eq_nocase(ph_frame_value(in, "body"), PH_STR("8BITMIME")))
         m->facts |= PH_FACT_BODY_8BIT;
+    if (ph_str_eq_nocase(ph_frame_value(in, "body"), PH_STR("7BIT")))
+        m->facts |= PH_FACT_BODY_7BIT;
     if (ph_str_eq(ph_frame_value(in, "smtputf8"), PH_STR("1")))
         m->facts |= PH_FACT_SMTPUTF8;
     return m;

@@ -296,7 +296,8 @@ int rewrite_resolve(struct rewriter *w, struct ph_scope *s, ph_str sender, ph_st
         return rc;
     if ((rc = check_moved(w, s, r, parts.is_local)) < 0)
         return rc;
-    r->nexthop = ph_str_eq(r->transport, PH_STR("error")) || ph_str_eq(r->transport, PH_STR("retry"))
-                     ? r->nexthop : ph_str_lower(s, r->nexthop);
+    /* Texts and paths mean what they say; a name of a host is the same in any case. */
+    if (!ph_str_eq(r->transport, PH_STR("error")) && !ph_str_eq(r->transport, PH_STR("retry")) && ph_str_search(r->nexthop, PH_STR("unix:")) < 0)
+        r->nexthop = ph_str_lower(s, r->nexthop);
     return 0;
 }

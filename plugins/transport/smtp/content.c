@@ -69,7 +69,23 @@ struct sending {
     size_t piece;                  /* the buffers are made for */
     char *in, *folded, *dotted;
     char tail[2];                  /* last two bytes sent */
+    int64_t deadline;              /* with smtp_per_request_deadline */
 };
+
+/* Time for the next n bytes: what each piece may take, or what the message may
+ * take in all, which grows with what was sent but never beyond that. */
+static int64_t deadline_for(struct sending *x, size_t n)
+{
+    const struct smtp_params *p = &x->s->agent->p;
+    int64_t latest = ph_in_ms(p->data_xfer_timeout * 1000);
+
+    if (!p->per_request)
+        return latest;
+    x->deadline = x->deadline ? x->deadline + (int64_t)n * 1000 / p->min_data_rate : latest;
+    if (x->deadline > latest)
+        x->deadline = latest;
+    return x->deadline;
+}
 
 static int send_bytes(struct sending *x, const char *p, size_t n)
 {
@@ -81,7 +97,7 @@ static int send_bytes(struct sending *x, const char *p, size_t n)
     }
     x->tail[0] = n > 1 ? p[n - 2] : x->tail[1];
     x->tail[1] = p[n - 1];
-    ph_stream_deadline(x->s->io, ph_in_ms(x->s->agent->p.data_xfer_timeout * 1000));
+    ph_stream_deadline(x->s->io, deadline_for(x, n));
     return ph_stream_write(x->s->io, p, n);
 }
 
@@ -120,7 +136,8 @@ int smtp_must_downgrade(const struct smtp_job *j, const struct smtp_session *s)
 static void prepare(struct sending *x, uint64_t bytes)
 {
     const struct ph_message *m = x->j->d->message;
-    int64_t limit = x->s->agent->p.line_length_limit;
+    const struct smtp_params *p = &x->s->agent->p;
+    int64_t limit = p->line_length_limit;
     size_t piece = x->piece = bytes < PIECE ? (size_t)bytes + 1 : PIECE;
 
     x->must_convert = smtp_must_downgrade(x->j, x->s);
@@ -130,6 +147,8 @@ static void prepare(struct sending *x, uint64_t bytes)
     x->in = ph_alloc(x->j->scope, piece);
     if (x->must_convert) {
         smtp_mime_init(&x->mime, x->j->scope);
+        x->mime.max_depth = (size_t)p->mime_nesting < SMTP_MIME_DEPTH ? (size_t)p->mime_nesting : SMTP_MIME_DEPTH;
+        x->mime.max_boundary = (size_t)p->mime_boundary < x->mime.max_boundary ? (size_t)p->mime_boundary : x->mime.max_boundary;
         ph_buf_init(&x->converted, x->j->scope, 4 * PIECE + 262144);
     }
     if (x->must_fold)
@@ -139,12 +158,13 @@ static void prepare(struct sending *x, uint64_t bytes)
 }
 
 /* A reply before the final dot: 4xx and 5xx end the sending, the caller reads
- * it.  The socket is asked once per piece. */
-static int interrupted(struct sending *x, int *early)
+ * it.  The socket is asked once per piece after the first, so that a message of
+ * one piece costs no call. */
+static int interrupted(struct sending *x, uint64_t at, int *early)
 {
     ph_str view;
 
-    if (*early || !ph_stream_is_stale(x->s->io))
+    if (*early || !(at ? ph_stream_is_stale(x->s->io) : ph_stream_pending(x->s->io) > 0))
         return 0;
     *early = 1;
     ph_stream_deadline(x->s->io, ph_now_ms());
@@ -155,6 +175,8 @@ static int final_dot(struct sending *x)
 {
     int rc = 0;
 
+    if (x->s->pix & SMTP_PIX_DELAY_DOT && ((rc = ph_stream_flush(x->s->io)) < 0 || (rc = ph_sleep_until(ph_in_ms(x->s->agent->p.pix_delay * 1000))) < 0))
+        return rc;
     if (x->tail[0] != '\r' || x->tail[1] != '\n')
         rc = ph_stream_str(x->s->io, PH_STR("\r\n"));
     return rc < 0 ? rc : ph_stream_str(x->s->io, PH_STR(".\r\n"));
@@ -169,6 +191,9 @@ int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int *early, in
 
     *x = (struct sending){ .j = j, .s = s, .dot = PH_DOT_ENCODER_INIT, .tail = "\r\n" };
     prepare(x, bytes);
+    ph_stream_deadline(s->io, deadline_for(x, 0));
+    if ((rc = ph_stream_str(s->io, j->prefix)) < 0)
+        return rc;
     while (at < bytes) {
         size_t want = bytes - at < PIECE ? (size_t)(bytes - at) : PIECE;
         int64_t got = ph_message_read(m, at, x->in, want);
@@ -177,7 +202,7 @@ int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int *early, in
             *local = 1;
             return got < 0 ? (int)got : ph_fail(PH_TEMP, "queue file is cut short");
         }
-        if (interrupted(x, early))
+        if (interrupted(x, at, early))
             return 1;
         at += (uint64_t)got;
         if ((rc = send_piece(x, x->in, (size_t)got, at == bytes)) < 0)

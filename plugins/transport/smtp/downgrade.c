@@ -9,7 +9,7 @@
 #include "smtp.h"
 
 #define HEAD_BYTES     131072u     /* a longer block is passed on, and all behind it */
-#define BOUNDARY_BYTES 2048u
+#define BOUNDARY_BYTES 8192u       /* more is not kept of a line to look for one */
 #define QP_LINE        75u         /* and "=" */
 
 /* --- quoted-printable --- */
@@ -176,7 +176,7 @@ static void enter_multipart(struct smtp_mime *m, ph_str type_value, ph_str type)
 {
     ph_str boundary = parameter(m->scope, type_value, "boundary");
 
-    if (!boundary.n || boundary.n > BOUNDARY_BYTES)
+    if (!boundary.n || boundary.n > m->max_boundary)
         return;                    /* nothing in it can be found: one opaque body */
     m->level[m->depth].boundary = ph_str_dup(m->scope, boundary);
     m->level[m->depth++].digest = ph_str_eq_nocase(type, PH_STR("multipart/digest"));
@@ -191,7 +191,7 @@ static void end_head(struct smtp_mime *m, struct ph_buf *out)
     int multipart = ph_str_starts_nocase(type, PH_STR("multipart/"));
     int rfc822 = ph_str_eq_nocase(type, PH_STR("message/rfc822")) || (!type.n && m->digest);
 
-    if ((multipart || rfc822) && m->depth == SMTP_MIME_DEPTH) {
+    if ((multipart || rfc822) && m->depth == m->max_depth) {
         give_up(m, out);
         return;
     }
@@ -210,7 +210,7 @@ static void end_head(struct smtp_mime *m, struct ph_buf *out)
         m->nested++;
         start_head(m, 0);
     }
-    if (m->nested > SMTP_MIME_DEPTH)
+    if (m->nested > m->max_depth)
         give_up(m, out);
 }
 
@@ -284,6 +284,8 @@ void smtp_mime_init(struct smtp_mime *m, struct ph_scope *s)
 {
     memset(m, 0, sizeof *m);
     m->scope = s;
+    m->max_depth = SMTP_MIME_DEPTH;
+    m->max_boundary = BOUNDARY_BYTES;
     ph_buf_init(&m->head, s, HEAD_BYTES);
     ph_buf_init(&m->line, s, HEAD_BYTES);
     start_head(m, 0);

@@ -20,38 +20,6 @@ static void put_clean(struct ph_buf *b, ph_str line)
     }
 }
 
-static int is_discarded(const struct smtp *agent, ph_str word)
-{
-    ph_str list = agent->p.discard_keywords;
-
-    for (ph_str w; (w = ph_str_list(&list)).n;)
-        if (ph_str_eq_nocase(w, word))
-            return 1;
-    return 0;
-}
-
-/* One line of an EHLO reply after the first, RFC 5321 4.1.1.1. */
-static void note_keyword(struct smtp_session *s, ph_str text)
-{
-    ph_str word = ph_str_word(&text);
-
-    if (is_discarded(s->agent, word))
-        return;
-    if (ph_str_eq_nocase(word, PH_STR("PIPELINING")))
-        s->features |= SMTP_HAS_PIPELINING;
-    else if (ph_str_eq_nocase(word, PH_STR("8BITMIME")))
-        s->features |= SMTP_HAS_8BITMIME;
-    else if (ph_str_eq_nocase(word, PH_STR("DSN")))
-        s->features |= SMTP_HAS_DSN;
-    else if (ph_str_eq_nocase(word, PH_STR("SMTPUTF8")))
-        s->features |= SMTP_HAS_SMTPUTF8;
-    else if (ph_str_eq_nocase(word, PH_STR("SIZE"))) {
-        s->features |= SMTP_HAS_SIZE;
-        if (!ph_str_u64(ph_str_trim(text), &s->size_limit))
-            s->size_limit = 0;
-    }
-}
-
 /* The enhanced code counts only when it agrees with the reply's class. */
 static void note_dsn(struct smtp_reply *r, ph_str text)
 {
@@ -69,19 +37,35 @@ static int is_reply(ph_str line, unsigned *code, int *more, ph_str *text)
     return ph_reply_parse(line, code, more, text) && *code >= 200 && *code < 600;
 }
 
-int smtp_reply_read(struct smtp_session *s, int64_t seconds, int ehlo)
+/* smtp_reply_filter.  A line that no table knows, and one for which a table
+ * fails, stays (with a warning): to lose a reply would be worse. */
+static ph_str filter(const struct smtp_session *s, struct ph_scope *step, ph_str line)
+{
+    ph_str found;
+
+    if (!s->agent->reply_filter)
+        return line;
+    line = ph_str_dup(step, line);
+    int rc = ph_maps_find(s->agent->reply_filter, line, step, &found);
+    if (rc < 0)
+        ph_log_warn("%.*s: reply filter: %s", PH_FMT(s->relay), ph_error());
+    return rc == PH_FOUND ? found : line;
+}
+
+/* Lines up to the last of the reply: 0, or negative. */
+static int read_lines(struct smtp_session *s, struct ph_scope *step, int64_t seconds, int ehlo)
 {
     ph_str line, text;
     int more = 1, rc;
 
-    ph_stream_deadline(s->io, ph_in_ms(seconds * 1000));
-    int sent = ph_stream_flush(s->io);   /* a peer that hung up may have said why */
-    ph_buf_reset(&s->text);
     for (unsigned lines = 0, kept = 0; more; lines++) {
         if (lines == MAX_LINES)
             return ph_fail(PH_EOF, "endless reply");
+        if (lines && !s->agent->p.per_request)
+            ph_stream_deadline(s->io, ph_in_ms(seconds * 1000));
         if ((rc = ph_stream_line(s->io, 0, &line)) < 0)
-            return sent < 0 ? sent : rc;
+            return rc;
+        line = filter(s, step, line);
         if (!is_reply(line, &s->reply.code, &more, &text)) {
             more = 1;
             continue;
@@ -90,9 +74,21 @@ int smtp_reply_read(struct smtp_session *s, int64_t seconds, int ehlo)
             ph_buf_putc(&s->text, ' ');
         put_clean(&s->text, line);
         if (ehlo && kept > 1)
-            note_keyword(s, text);
+            smtp_ehlo_keyword(s, text);
     }
     note_dsn(&s->reply, text);
-    s->reply.text = ph_buf_view(&s->text);
     return 0;
+}
+
+int smtp_reply_read(struct smtp_session *s, int64_t seconds, int ehlo)
+{
+    struct ph_scope *step = s->agent->reply_filter ? ph_scope_new(NULL) : NULL;
+
+    ph_stream_deadline(s->io, ph_in_ms(seconds * 1000));
+    int sent = ph_stream_flush(s->io);   /* a peer that hung up may have said why */
+    ph_buf_reset(&s->text);
+    int rc = read_lines(s, step, seconds, ehlo);
+    s->reply.text = ph_buf_view(&s->text);
+    ph_scope_free(step);
+    return rc < 0 && sent < 0 ? sent : rc;
 }

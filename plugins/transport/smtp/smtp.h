@@ -1,11 +1,18 @@
-/* transport/smtp: delivers over SMTP, RFC 5321.
+/* transport/smtp and transport/lmtp: deliver over SMTP, RFC 5321, and LMTP, RFC 2033.
  *
- * smtp.c      the plugin; one delivery: cached session, then host after host
- * target.c    next hop to a list of addresses: MX, A, AAAA, our own left out
- * session.c   connect, greeting, EHLO or HELO, QUIT
+ * smtp.c, lmtp.c  the plugins: what they are called and what they may do
+ * setup.c     one configured instance: parameters, our addresses, tables
+ * deliver.c   one delivery: cached session, then host after host
+ * target.c    next hop to addresses: MX, A, AAAA, socket
+ * hosts.c     their order, our own left out, how many are tried
+ * session.c   connect, greeting, EHLO, HELO or LHLO, QUIT
  * reply.c     read one reply, whatever the peer sends
+ * ehlo.c      what a server offers, and what of it is believed
  * transact.c  MAIL, RCPT, DATA, in a window of unanswered commands
+ * command.c   the text of the commands
+ * finish.c    the message and the replies to it
  * content.c   the message itself
+ * prefix.c    headers that a service's flags put in front of it
  * downgrade.c quoted-printable for servers without 8BITMIME
  * pool.c      sessions kept for the next delivery to the same next hop
  * verdict.c   what a failure means, in words, and for whom
@@ -16,34 +23,48 @@
 #ifndef PLUGINS_TRANSPORT_SMTP_H
 #define PLUGINS_TRANSPORT_SMTP_H
 
+#include <posthorn/lookup.h>
 #include <posthorn/net.h>
 #include <posthorn/transport.h>
 
 struct smtp_params {
-    ph_str helo_name, tcp_port, relayhost, fallback_relay, discard_keywords, cache_destinations;
-    ph_str inet_protocols, inet_interfaces, proxy_interfaces, address_preference, host_lookup;
-    ph_str bind_address, bind_address6;
-    int64_t connect_timeout, helo_timeout, mail_timeout, rcpt_timeout, data_init_timeout, data_xfer_timeout,
+    ph_str helo_name, tcp_port, fallback_relay, discard_keywords, discard_keyword_maps, cache_destinations;
+    ph_str address_preference, host_lookup, dns_support, bind_address, bind_address6, reply_filter, pix_workarounds, pix_maps;
+    int64_t connect_timeout, helo_timeout, xforward_timeout, mail_timeout, rcpt_timeout, data_init_timeout, data_xfer_timeout,
             data_done_timeout, rset_timeout, quit_timeout;
     int64_t cache_time_limit, reuse_time_limit, reuse_count_limit, address_limit, session_limit, line_length_limit;
-    int32_t always_ehlo, never_ehlo, skip_4xx, skip_5xx, skip_quit, cache_on_demand, randomize, balance,
-            ignore_mx_error, defer_no_address, quote_envelope, no_downgrade;
+    int64_t min_data_rate, mime_nesting, mime_boundary, pix_threshold, pix_delay;
+    int32_t always_ehlo, never_ehlo, skip_4xx, skip_5xx, skip_quit, cache_on_demand, randomize, balance, bind_enforce,
+            ignore_mx_error, defer_no_address, quote_envelope, no_downgrade, per_request, send_xforward, dummy_auth,
+            assume_final, soft_bounce;
 };
-#define SMTP_ROWS 36
-extern const struct ph_param smtp_rows[SMTP_ROWS];   /* a count too small does not compile; one too large fails in mkmanifest */
+#define SMTP_ROWS 52
+#define LMTP_ROWS 48
+extern const struct ph_param smtp_rows[SMTP_ROWS], lmtp_rows[LMTP_ROWS];   /* a count too small does not compile; one too large fails in mkmanifest */
 
 #define SMTP_OUR_ADDRESSES 64u     /* more interfaces are not looked at */
+#define SMTP_PORT          25u     /* where a server that is we is a loop */
 #define SMTP_MAX_HOSTS     100u    /* addresses per destination */
+
+/* The service's flags= (pipe(8) has the same letters). */
+#define SMTP_FLAG_DELIVERED_TO 1u  /* D */
+#define SMTP_FLAG_ORIGINAL_TO  2u  /* O */
+#define SMTP_FLAG_RETURN_PATH  4u  /* R */
+#define SMTP_FLAG_FINAL        8u  /* X: success notices say "delivered" */
 
 /* One configured instance of the transport. */
 struct smtp {
     struct smtp_params p;
     struct ph_scope *scope;
+    int lmtp;                      /* speaks LMTP */
     unsigned port;                 /* default */
     int use_ipv4, use_ipv6;
+    uint32_t flags;                /* SMTP_FLAG_* */
+    ph_str relayhost, hostname, queue_directory;
     struct ph_ip ours[SMTP_OUR_ADDRESSES];
     size_t our_count;
     struct ph_ip bind4, bind6;     /* family 0: none */
+    struct ph_maps *reply_filter, *discard_maps, *pix_maps;   /* NULL: none */
     struct ph_group *group;
     struct smtp_session *idle;     /* the newest first */
     size_t idle_count;
@@ -53,6 +74,7 @@ struct smtp {
 
 struct smtp_host {
     ph_str name;                   /* as in logs */
+    ph_str path;                   /* of a socket; then there is no address */
     struct ph_ip ip;
     unsigned port;
     uint32_t preference;
@@ -71,11 +93,20 @@ struct smtp_reply {
     char dsn[12];                  /* of the reply's class */
 };
 
-#define SMTP_HAS_PIPELINING 1u
-#define SMTP_HAS_SIZE       2u
-#define SMTP_HAS_8BITMIME   4u
-#define SMTP_HAS_DSN        8u
-#define SMTP_HAS_SMTPUTF8  16u
+#define SMTP_HAS_PIPELINING  1u
+#define SMTP_HAS_SIZE        2u
+#define SMTP_HAS_8BITMIME    4u
+#define SMTP_HAS_DSN         8u
+#define SMTP_HAS_SMTPUTF8   16u
+#define SMTP_HAS_AUTH       32u
+#define SMTP_HAS_XFORWARD   64u
+
+/* XFORWARD attributes, in the order they are sent. */
+#define SMTP_XFORWARD_NAMES { "NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE" }
+#define SMTP_XFORWARD_COUNT 7u
+
+#define SMTP_PIX_NO_ESMTP   1u
+#define SMTP_PIX_DELAY_DOT  2u
 
 struct smtp_session {
     struct ph_scope *scope;
@@ -86,7 +117,11 @@ struct smtp_session {
     ph_str peer, relay;            /* "host[ip]", "host[ip]:port" */
     ph_str key;                    /* next hop */
     uint32_t features;
+    uint32_t xforward;             /* bit per attribute the server takes */
+    uint32_t pix;                  /* workarounds in use */
     uint64_t size_limit;           /* 0: none */
+    ph_str disbelieved;            /* keywords */
+    uint32_t discarded;            /* features that were, and are to be logged */
     struct smtp_reply reply;
     struct ph_buf text;
     uint32_t uses;                 /* deliveries started */
@@ -117,7 +152,8 @@ struct smtp_job {
     struct smtp_host *tried;
     size_t tried_count;
     int64_t sessions;              /* that got past the handshake */
-    int no_more;                   /* the failure is ours: other hosts would not help */
+    int no_more;                   /* other hosts would not help, or are not to be asked */
+    ph_str prefix;                 /* headers to put in front of the message */
     int64_t setup_us, connected_us;
 };
 
@@ -141,26 +177,91 @@ void smtp_log_before_next(struct smtp_job *j);
 /* No more hosts: defer what is open. */
 void smtp_finish(struct smtp_job *j);
 
+/* setup.c: read parameters, find our own addresses, open tables. */
+int smtp_setup(struct ph_transport *t, int lmtp);
+/* deliver.c: the plugins' deliver. */
+int32_t smtp_deliver(struct ph_transport *t, struct ph_delivery *d) PH_YIELDS;
+
 /* target.c: hosts for one destination, best first.  0, or negative and *why;
  * *is_self 1 when we are an MX of it.  Yields. */
 int smtp_find_hosts(struct smtp_job *j, ph_str dest, struct smtp_hosts *out, struct smtp_verdict **why, int *is_self) PH_YIELDS;
-/* Interfaces and bind addresses, once. */
-int smtp_find_ours(struct smtp *self);
+
+/* hosts.c.  Add an address of that name, when its family is in use and there is room. */
+void smtp_hosts_add(struct smtp *self, struct smtp_hosts *h, ph_str name, const struct ph_ip *ip, unsigned port, uint32_t preference);
+/* Best first. */
+void smtp_hosts_sort(struct smtp_hosts *h);
+/* Drop ourselves and whoever is not better: 1 when that was done. */
+int smtp_hosts_drop_ourselves(const struct smtp *self, struct smtp_hosts *h);
+/* At most `limit` (0: all), in order, with both families when there are both and `balance`. */
+void smtp_hosts_truncate(struct smtp_hosts *h, size_t limit, int balance);
 
 /* session.c: a session ready for MAIL, or NULL and *why (NULL when cancelled).  Yields. */
-struct smtp_session *smtp_session_open(struct smtp_job *j, const struct smtp_host *h, struct smtp_verdict **why) PH_YIELDS;
-/* QUIT when that makes sense, then free.  Yields. */
+struct smtp_session *smtp_session_open(struct smtp_job *j, const struct smtp_host *h, ph_str dest, struct smtp_verdict **why) PH_YIELDS;
+/* QUIT when that makes sense, then free; in a task of its own when an answer is
+ * waited for, since nobody's mail depends on that.  Yields. */
 void smtp_session_end(struct smtp_session *s) PH_YIELDS;
 void smtp_session_drop(struct smtp_session *s);
 
-/* reply.c: flush, then the next reply within seconds: 0 and s->reply, or
- * negative.  With `ehlo`, keywords are noted in the session.  Yields. */
+/* reply.c: flush, then the next reply within seconds (of silence; of all with
+ * smtp_per_request_deadline): 0 and s->reply, or negative.  With `ehlo`,
+ * keywords are noted in the session.  Yields. */
 int smtp_reply_read(struct smtp_session *s, int64_t seconds, int ehlo) PH_YIELDS;
+
+/* ehlo.c: one line of an EHLO reply after the first. */
+void smtp_ehlo_keyword(struct smtp_session *s, ph_str line);
+/* Which keywords of this server are not believed: before EHLO.  0, or negative
+ * when a table could not say.  Yields. */
+int smtp_ehlo_forget(struct smtp_session *s) PH_YIELDS;
+/* Behind the last line: say what was not believed. */
+void smtp_ehlo_log(struct smtp_session *s);
+
+/* The commands of a transaction, in their order. */
+enum smtp_command { SMTP_RSET, SMTP_XFORWARD, SMTP_MAIL, SMTP_RCPT, SMTP_DATA };
+
+/* The answer to a recipient in this transaction. */
+enum smtp_fate { SMTP_UNANSWERED, SMTP_ACCEPTED, SMTP_REFUSED };
+
+struct smtp_transaction {
+    struct smtp_job *j;
+    struct smtp_session *s;
+    uint32_t *to;                  /* recipients offered */
+    uint8_t *fate;                 /* enum smtp_fate */
+    uint32_t count, accepted;
+    uint32_t resets, forwards;     /* commands before MAIL */
+    uint32_t sent, answered, total;
+    size_t window;                 /* bytes sent and not answered */
+    ph_str forward[2];             /* XFORWARD commands */
+    int mail_refused, go;          /* go: DATA was answered by 354 */
+};
 
 /* transact.c: offer the message on s to all open recipients.  0; 1: the cached
  * session was dead before anything happened (nothing was said to anybody);
  * PH_CANCEL.  Yields. */
 int smtp_transact(struct smtp_job *j, struct smtp_session *s) PH_YIELDS;
+/* Recipients not refused by themselves. */
+void smtp_fail_rest(struct smtp_transaction *t, struct smtp_verdict *v);
+/* What the reply to `command` means for those it is about; the session ends
+ * after a reply that has no place there. */
+struct smtp_verdict *smtp_command_said(struct smtp_transaction *t, const char *command);
+/* The stream failed at `stage`: 0, or what ends the delivery. */
+int smtp_transaction_lost(struct smtp_transaction *t, int rc, const char *stage);
+
+/* command.c: write command i of the transaction; write errors stay with the
+ * stream, where the reader of replies meets them. */
+void smtp_command_send(struct smtp_transaction *t, uint32_t i) PH_YIELDS;
+enum smtp_command smtp_command_at(const struct smtp_transaction *t, uint32_t i);
+const char *smtp_command_name(enum smtp_command c);      /* "MAIL FROM" */
+const char *smtp_command_stage(enum smtp_command c);     /* "sending MAIL FROM" */
+int64_t smtp_command_seconds(const struct smtp_transaction *t, enum smtp_command c);
+/* XFORWARD commands for this message: how many, into t->forward. */
+uint32_t smtp_xforward_prepare(struct smtp_transaction *t);
+int smtp_needs_smtputf8(const struct smtp_job *j);
+
+/* finish.c: after 354: the message, the final dot, and what is said to it.  0, or PH_CANCEL.  Yields. */
+int smtp_send_message(struct smtp_transaction *t) PH_YIELDS;
+/* DATA went along though nobody is left to get it: an empty message, whose fate
+ * nobody asks, RFC 2920 3.1.  0.  Yields. */
+int smtp_send_nothing(struct smtp_transaction *t) PH_YIELDS;
 
 /* content.c: the message and the final dot: 0; 1: a 4xx or 5xx reply came and
  * waits to be read, the rest was not sent; negative: the stream's, or PH_TEMP
@@ -174,11 +275,17 @@ int smtp_must_downgrade(const struct smtp_job *j, const struct smtp_session *s);
 struct smtp_fold { size_t column, limit; uint32_t cr, broke; };
 size_t smtp_fold(struct smtp_fold *f, const char *in, size_t n, int last, char *out);
 
+/* prefix.c: the headers that flags= asks for, into j->prefix; with D, a
+ * recipient that had the message before is returned.  0, or negative: the
+ * message could not be read.  Yields. */
+int smtp_prefix(struct smtp_job *j) PH_YIELDS;
+
 /* downgrade.c: parts labelled 8bit or binary in quoted-printable.  Appends to
  * out, which must take 4 * n + 262144 bytes. */
 #define SMTP_MIME_DEPTH 100
 struct smtp_mime {
     struct ph_scope *scope;
+    size_t max_depth, max_boundary;
     struct { ph_str boundary; int digest; } level[SMTP_MIME_DEPTH];
     size_t depth, nested;
     int in_head, digest, encode, passes, rest_of_line;

@@ -118,7 +118,7 @@ void smtp_fail(struct smtp_job *j, uint32_t i, struct smtp_verdict *v)
 {
     if (!smtp_is_open(j, i))
         return;
-    if (v->status == PH_RCPT_BOUNCED && !v->keep) {
+    if (v->status == PH_RCPT_BOUNCED && !v->keep && !j->agent->p.soft_bounce) {
         report(j, i, v);
         return;
     }
@@ -141,7 +141,7 @@ void smtp_sent(struct smtp_job *j, const struct smtp_session *s, uint32_t i)
                             .remote_mta_type = PH_STR("dns"), .remote_mta = s->host.name,
                             .setup_us = j->setup_us, .connected_us = j->connected_us, .conn_use = s->uses };
 
-    if (!(s->features & SMTP_HAS_DSN))
+    if (!(s->features & SMTP_HAS_DSN) && !(j->agent->lmtp && j->agent->flags & SMTP_FLAG_FINAL))
         o.action = PH_STR("relayed");
     ph_delivered(j->d, i, &o);
     j->d->rcpt[i].state = PH_RCPT_SENT;

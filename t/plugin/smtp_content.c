@@ -1,0 +1,99 @@
+/* t/plugin/smtp_content.c: the message as it arrives: line ends, dots, long
+ * lines, quoted-printable.  Run alone: make t/plugin/smtp_content.t && prove -v t/plugin/smtp_content.t */
+#include "t/plugin/smtp_rig.h"
+#include "t/unit/tap.h"
+
+#define CTE8 "Content-Transfer-Encoding: 8bit"
+
+/* What arrives when the message is not ordinary. */
+static int contents(void *arg PH_UNUSED)
+{
+    static const struct { const char *name; uint32_t facts; const char *text, *want; } cases[] = {
+        { "8-bit for a server without 8BITMIME", PH_FACT_8BIT, CTE8 "\r\n\r\n.\xa0\r\n", "Content-Transfer-Encoding: quoted-printable||..=A0|\n" },
+        { "dots are stuffed", PH_FACT_LEADING_DOT, ".\r\n..a\r\nb.\r\n", "..|...a|b.|\n" },
+        { "an empty message", 0, "", "\n" },
+        { "no line end at the end", 0, "a: b\r\n\r\nx", "a: b||x|\n" },
+        { "stray CR and LF become blanks", PH_FACT_BARE_CR | PH_FACT_BARE_LF, "a\rb\r\r\nc\nd\r\n.\r\n\r", "a b |c d|..| |\n" },
+        { "long lines are broken", 0, "abcdefghijklmnopqrstuvwxyz\r\n.\r\n", "abcdefghij| klmnopqrs| tuvwxyz|..|\n" },
+        { "but not inside a character", 0, "abcdefghi\xc3\xa4xyz\r\n", "abcdefghi| \xc3\xa4xyz|\n" },
+        { "a line of the limit is not long", 0, "abcdefghij\r\nx\r\n", "abcdefghij|x|\n" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        PH_SCOPED(s, NULL);
+        struct smtp self;
+        struct ph_delivery *d = rig_delivery(s, "[10.0.0.1]", 1, cases[i].text);
+        struct server v[2] = { { "10.0.0.1", GREET ">250-mx\n>250 PIPELINING\n" ACCEPT QUIT } };
+
+        for (const char *p = cases[i].text, *e; (e = strstr(p, "\r\n")); p = e + 2)
+            if ((uint64_t)(e - p) > d->message->longest_line)
+                d->message->longest_line = (uint64_t)(e - p);
+        d->message->facts = cases[i].facts;
+        rig_forget(v);
+        rig_agent(&self, s);
+        self.p.line_length_limit = cases[i].facts & PH_FACT_8BIT ? 998 : 10;
+        rig_start(s);
+        rig_deliver(&self, d);
+        ph_group_wait(rig.servers, ph_in_ms(5000));
+        is_bytes(ph_cstr(rig.content), cases[i].want, "content: %s", cases[i].name);
+    }
+    return 0;
+}
+
+/* For servers without 8BITMIME. */
+static int downgrade(void *arg PH_UNUSED)
+{
+#define CTE "Content-Transfer-Encoding: "
+    static const struct { const char *name, *in, *want; } cases[] = {
+        { "one 8-bit body", CTE "8bit\r\nSubject: \xc3\xa4\r\n\r\n\xc3\xa4= x \r\n.\r\n", "Subject: \xc3\xa4\r\n" CTE "quoted-printable\r\n\r\n=C3=A4=3D x=20\r\n.\r\n" },
+        { "labelled 7bit: its own fault", CTE "7bit\r\n\r\n\xc3\xa4\r\n", CTE "7bit\r\n\r\n\xc3\xa4\r\n" },
+        { "no label", "A: b\r\n\r\n\xc3\xa4\r\n", "A: b\r\n\r\n\xc3\xa4\r\n" },
+        { "folded label, any case", "a: b\r\ncontent-transfer-ENCODING:\r\n 8BIT\r\n\r\n\t\r\nx", "a: b\r\n" CTE "quoted-printable\r\n\r\n=09\r\nx" },
+        { "stray CR and LF", CTE "binary\r\n\r\na\rb\nc\r", CTE "quoted-printable\r\n\r\na=0Db=0Ac=0D" },
+        { "parts", "Content-Type: multipart/mixed; x=y; boundary=\"b b\"\r\n" CTE "8bit\r\n\r\npre\xa0\r\n--b b\r\n" CTE "8bit\r\n\r\n\xa0\r\n--b bx\r\n--b b \r\n"
+          "A: b\r\n\r\n\xa0\r\n--b b--\r\npost\xa0\r\n",
+          "Content-Type: multipart/mixed; x=y; boundary=\"b b\"\r\n" CTE "7bit\r\n\r\npre\xa0\r\n--b b\r\n" CTE "quoted-printable\r\n\r\n=A0\r\n--b bx\r\n--b b \r\n"
+          "A: b\r\n\r\n\xa0\r\n--b b--\r\npost\xa0\r\n" },
+        { "a message inside", "Content-Type: message/rfc822\r\n" CTE "8bit\r\n\r\nA: b\r\n" CTE "8bit\r\n\r\n\xa0\r\n",
+          "Content-Type: message/rfc822\r\n" CTE "7bit\r\n\r\nA: b\r\n" CTE "quoted-printable\r\n\r\n=A0\r\n" },
+        { "inner levels end with the outer", "Content-Type: multipart/a; boundary=o\r\n\r\n--o\r\nContent-Type: multipart/digest; boundary=i\r\n\r\n--i\r\n\r\n"
+          CTE "8bit\r\n\r\n\xa0\r\n--o\r\n" CTE "8bit\r\n\r\n\xa1\r\n--o--\r\n",
+          "Content-Type: multipart/a; boundary=o\r\n\r\n--o\r\nContent-Type: multipart/digest; boundary=i\r\n\r\n--i\r\n\r\n"
+          CTE "quoted-printable\r\n\r\n=A0\r\n--o\r\n" CTE "quoted-printable\r\n\r\n=A1\r\n--o--\r\n" },
+        { "delivery status is never encoded", "Content-Type: message/delivery-status\r\n" CTE "8bit\r\n\r\n\xa0\r\n", "Content-Type: message/delivery-status\r\n" CTE "8bit\r\n\r\n\xa0\r\n" },
+        { "soft line breaks", CTE "8bit\r\n\r\n"
+          "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggggg1234\xa0\xa1\r\n",
+          CTE "quoted-printable\r\n\r\naaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggggg1234=\r\n=A0=A1\r\n" },
+        { "headers only", CTE "8bit\r\n", CTE "8bit\r\n" },
+        { "what is no header stays as it is", CTE "8bit\r\nnonsense\r\n\r\n\xa0\r\n", CTE "8bit\r\nnonsense\r\n\r\n\xa0\r\n" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t n = strlen(cases[i].in), bad = 0;
+
+        for (size_t cut = 0; cut <= n; cut++) {
+            PH_SCOPED(s, NULL);
+            struct smtp_mime *m = ph_new(s, struct smtp_mime);
+            struct ph_buf out;
+
+            ph_buf_init(&out, s, 65536);
+            smtp_mime_init(m, s);
+            smtp_mime_convert(m, cases[i].in, cut, 0, &out);
+            smtp_mime_convert(m, cases[i].in + cut, n - cut, 1, &out);
+            if (!ph_str_eq(ph_buf_view(&out), ph_cstr(cases[i].want)) && bad++ == 0) {
+                printf("# cut at %zu\n", cut);
+                diag_bytes("got ", out.p, out.n);
+                diag_bytes("want", cases[i].want, strlen(cases[i].want));
+            }
+        }
+        is_int(bad, 0, "downgrade, cut everywhere: %s", cases[i].name);
+    }
+    return 0;
+}
+
+int main(void)
+{
+    ph_run_main(contents, NULL);
+    ph_run_main(downgrade, NULL);
+    return done_testing();
+}
