@@ -42,7 +42,7 @@ static void sift_down(struct ph_heap *h, size_t i)
 void ph_heap_push(struct ph_heap *h, void *item)
 {
     if (h->n == h->cap) {
-        h->cap = h->cap ? h->cap * 2 : 16;
+        h->cap = h->cap ? h->cap * 2 : 4;
         if (!(h->at = reallocarray(h->at, h->cap, sizeof *h->at)))
             ph_die("out of memory");
     }

@@ -12,7 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <posthorn/clock.h>
+#include <posthorn/error.h>
 #include "core/cmd/cmd.h"
+#include "core/cmd/layout.h"
 #include "core/cmd/postfix.h"
 
 #define STOP_MS   40000
@@ -20,7 +22,8 @@
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: postfix [-c CONFIG_DIR] [-v] start | start-fg | stop | abort | reload | status | check | flush\n"
+    fprintf(stderr, "usage: postfix [-c CONFIG_DIR] [-v] start | start-fg | stop | abort | reload | status | check | flush |\n"
+                    "                                       set-permissions\n"
                     "       postfix init [-p PORT] DIR [name=value ...]\n");
     return 2;
 }
@@ -85,15 +88,12 @@ static void wait_some(void)
 
 static void prepare(struct postfix *p)
 {
-    struct stat st;
-    const char *queue = ph_cstr_dup(p->scope, p->queue_directory);
+    struct layout l;
 
     if (postfix_master_pid(p, NULL))
         ph_cmd_fatal("the Posthorn mail system is already running");
-    if (stat(queue, &st) < 0)
-        ph_cmd_fatal("queue_directory %s: %s", queue, strerror(errno));
-    if (postfix_make_dirs(queue, st.st_uid, st.st_gid) < 0)
-        ph_cmd_fatal("%s: %s", queue, strerror(errno));
+    if (layout_open(&l, p->scope, p->conf, "") < 0 || layout_make(&l) < 0)
+        ph_cmd_fatal("%s", ph_error());
 }
 
 static int do_start(struct postfix *p)
@@ -196,9 +196,10 @@ static int do_flush(struct postfix *p)
 static const struct { const char *name; int (*run)(struct postfix *p); } actions[] = {
     { "start", do_start }, { "start-fg", do_start_fg }, { "stop", do_stop }, { "abort", do_stop }, { "reload", do_reload },
     { "status", do_status }, { "check", do_check }, { "flush", do_flush },
+    { "set-permissions", postfix_set_permissions },
 };
 
-static const char *const planned[] = { "set-permissions", "upgrade-configuration", "logrotate", "tls", "post-install" };
+static const char *const planned[] = { "upgrade-configuration", "logrotate", "tls", "post-install" };
 
 static int run_action(struct postfix *p, const char *dir, const char *name)
 {

@@ -17,8 +17,8 @@ int postfix_init(struct ph_scope *s, int argc, char **argv);
 /* postfix_check.c: queue directories, their modes and filesystem; warnings are
  * said.  0, or 1 when something is wrong. */
 int postfix_check(struct postfix *p);
-/* Make what is missing below queue_directory and data_directory: 0 or -1. */
-int postfix_make_dirs(const char *queue, uid_t uid, gid_t gid);
+/* postfix_permissions.c: set-permissions: exit status. */
+int postfix_set_permissions(struct postfix *p);
 /* postfix.c: pid of the running master, or 0; *generation when not NULL. */
 pid_t postfix_master_pid(const struct postfix *p, unsigned *generation);
 

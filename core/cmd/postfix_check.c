@@ -4,37 +4,12 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+#include <posthorn/error.h>
 #include "core/cmd/cmd.h"
+#include "core/cmd/layout.h"
 #include "core/cmd/postfix.h"
-
-static const struct { const char *name; mode_t mode; } dirs[] = {
-    { "pool", 0700 }, { "incoming", 0700 }, { "active", 0700 }, { "deferred", 0700 }, { "hold", 0700 }, { "corrupt", 0700 },
-    { "bounce", 0700 }, { "defer", 0700 }, { "trace", 0700 }, { "flush", 0700 }, { "maildrop", 0700 }, { "private", 0700 },
-    { "public", 0755 }, { "pid", 0755 },
-};
-
-int postfix_make_dirs(const char *queue, uid_t uid, gid_t gid)
-{
-    char path[1200];
-
-    if (mkdir(queue, 0755) < 0 && errno != EEXIST)
-        return -1;
-    for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
-        snprintf(path, sizeof path, "%s/%s", queue, dirs[i].name);
-        if (mkdir(path, dirs[i].mode) < 0) {
-            if (errno != EEXIST)
-                return -1;
-            continue;
-        }
-        /* Another mode only for what we made: an installation may have widened one. */
-        if (chmod(path, dirs[i].mode) < 0 || (geteuid() == 0 && chown(path, uid, gid) < 0))
-            return -1;
-    }
-    return 0;
-}
 
 #define BTRFS_MAGIC 0x9123683E
 #define XFS_MAGIC   0x58465342
@@ -71,37 +46,22 @@ static int check_filesystem(const char *queue)
     return 0;
 }
 
-/* Others must not write where messages and sockets are. */
-static int check_modes(const char *queue)
+/* Owners and modes are warnings: `set-permissions` repairs them. */
+static void check_layout(struct postfix *p)
 {
-    int bad = 0;
-    struct stat st;
-    char path[1200];
+    struct layout l;
 
-    for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
-        snprintf(path, sizeof path, "%s/%s", queue, dirs[i].name);
-        if (lstat(path, &st) < 0) {
-            ph_cmd_warn("%s: %s", path, strerror(errno));
-            bad = 1;
-        } else if (!S_ISDIR(st.st_mode)) {
-            ph_cmd_warn("%s is not a directory", path);
-            bad = 1;
-        } else if (st.st_mode & S_IWOTH && !(st.st_mode & S_ISVTX)) {
-            ph_cmd_warn("%s is writable by everybody: chmod o-w", path);
-            bad = 1;
-        }
+    if (layout_open(&l, p->scope, p->conf, "") < 0 || layout_make(&l) < 0) {
+        ph_cmd_warn("%s", ph_error());
+        return;
     }
-    return bad;
+    unsigned n = layout_check(&l);
+    if (n)
+        ph_cmd_warn("%u deviations; \"postfix set-permissions\" repairs owners and modes of its own files", n);
 }
 
 int postfix_check(struct postfix *p)
 {
-    const char *queue = ph_cstr_dup(p->scope, p->queue_directory);
-    struct stat st;
-
-    if (stat(queue, &st) == 0 && postfix_make_dirs(queue, st.st_uid, st.st_gid) < 0)
-        ph_cmd_warn("%s: %s", queue, strerror(errno));
-    int bad = check_modes(queue);
-
-    return check_filesystem(queue) || bad;
+    check_layout(p);
+    return check_filesystem(ph_cstr_dup(p->scope, p->queue_directory));
 }

@@ -2,7 +2,6 @@
  * mailboxes below one directory, SMTP on loopback. */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <pwd.h>
@@ -13,7 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <posthorn/buf.h>
+#include <posthorn/error.h>
 #include "core/cmd/cmd.h"
+#include "core/cmd/layout.h"
 #include "core/cmd/postfix.h"
 
 #define SETTINGS_MAX 200
@@ -167,16 +168,9 @@ static void write_master_yaml(const struct instance *in)
         "  - {name: discard, transport: discard, listen: unix}\n", in->port));
 }
 
-static const struct instance *handed_to;   /* nftw passes no argument */
-
-static int hand_over(const char *path, const struct stat *st PH_UNUSED, int type PH_UNUSED, struct FTW *ftw PH_UNUSED)
-{
-    return lchown(path, handed_to->uid, handed_to->gid);
-}
-
 static void make_directories(const struct instance *in)
 {
-    static const char *const subs[] = { "", "/queue", "/data", "/log", "/mail" };
+    static const char *const subs[] = { "", "/log", "/mail" };   /* queue and data: hand_over */
 
     for (size_t i = 0; i < sizeof subs / sizeof *subs; i++) {
         const char *path = ph_str_printf(in->scope, "%s%s", in->dir, subs[i]).p;
@@ -184,8 +178,20 @@ static void make_directories(const struct instance *in)
         if (mkdir(path, 0755) < 0 && errno != EEXIST)
             ph_cmd_fatal("mkdir %s: %s", path, strerror(errno));
     }
-    if (postfix_make_dirs(ph_str_printf(in->scope, "%s/queue", in->dir).p, in->uid, in->gid) < 0)
-        ph_cmd_fatal("queue directories: %s", strerror(errno));
+}
+
+/* The mailboxes are the owner's, and below queue and data what the table says;
+ * root keeps what decides how it runs, and the log. */
+static void hand_over(const struct instance *in)
+{
+    struct layout l;
+
+    if (geteuid() == 0 && lchown(ph_str_printf(in->scope, "%s/mail", in->dir).p, in->uid, in->gid) < 0)
+        ph_cmd_fatal("chown %s/mail: %s", in->dir, strerror(errno));
+    if (layout_open(&l, in->scope, ph_cmd_conf(in->scope, in->dir), "") < 0 || layout_make(&l) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    for (uint32_t i = 0; i < l.accounts.note_count; i++)
+        ph_cmd_warn("%s", l.accounts.note[i]);
 }
 
 static int options(struct instance *in, int argc, char **argv)
@@ -231,15 +237,7 @@ int postfix_init(struct ph_scope *s, int argc, char **argv)
     write_master_yaml(&in);
     write_file(&in, "mailboxes.pcre", PH_STR("# user@example.test and user+tag@example.test to the maildir of user.\n"
                                              "/^([a-z0-9_][a-z0-9._=-]*)(\\+[^@\\/]*)?@example\\.test$/  $1/\n"));
-    if (geteuid() == 0) {
-        /* The owner writes queue, data, log and mail; root keeps what decides how it runs. */
-        static const char *const subs[] = { "queue", "data", "log", "mail" };
-
-        handed_to = &in;
-        for (size_t i = 0; i < 4; i++)
-            if (nftw(ph_str_printf(s, "%s/%s", real, subs[i]).p, hand_over, 16, FTW_PHYS) != 0)
-                ph_cmd_fatal("chown %s/%s: %s", real, subs[i], strerror(errno));
-    }
+    hand_over(&in);
     printf("postfix init: instance in %s, SMTP on 127.0.0.1:%u; start it with: postfix -c %s start\n", real, in.port, real);
     return 0;
 }

@@ -37,9 +37,10 @@ struct conn {
 static struct {
     struct ph_scope *scope;
     char directory[1024];
+    const char *places;
     int64_t timeout_ms;
     struct ph_map *inlines, *pools;
-} client;
+} client = { .places = "private public" };
 
 static void init(void)
 {
@@ -56,6 +57,11 @@ void ph_client_setup(ph_str queue_directory, int64_t timeout_ms)
     init();
     snprintf(client.directory, sizeof client.directory, "%.*s", PH_FMT(queue_directory));
     client.timeout_ms = timeout_ms;
+}
+
+void ph_client_places(const char *places)
+{
+    client.places = places;
 }
 
 void ph_client_inline(const char *name, struct ph_group *g,
@@ -102,15 +108,15 @@ static int dial_inline(struct ph_scope *s, struct inline_service *i, struct ph_s
 
 static int dial_socket(struct ph_scope *s, const char *name, struct ph_stream **io)
 {
-    static const char *const places[] = { "private", "public" };
+    ph_str places = ph_cstr(client.places), place;
     int64_t deadline = ph_in_ms(client.timeout_ms);
     char path[1200];
     int rc = PH_TEMP;
 
     if (!client.directory[0] || strchr(name, '/'))
         return ph_fail(PH_CONF, "service \"%s\" cannot be reached from here", name);
-    for (size_t i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s/%s", client.directory, places[i], name);
+    while ((place = ph_str_word(&places)).n) {
+        snprintf(path, sizeof path, "%s/%.*s/%s", client.directory, PH_FMT(place), name);
         rc = ph_dial_unix(s, path, deadline, io);
         /* Not there: it may be in the other directory. */
         if (rc >= 0 || access(path, F_OK) == 0)

@@ -5,9 +5,12 @@
 
 #include <posthorn/client.h>
 
-/* Where the sockets are (below private/ and public/) and how long one call may
+/* Where the sockets are (below queue_directory) and how long one call may
  * take.  Strings are copied. */
 void ph_client_setup(ph_str queue_directory, int64_t timeout_ms);
+/* In which directories of queue_directory a socket is looked for, in this order:
+ * words with blanks between, a literal; "private public" unless said. */
+void ph_client_places(const char *places);
 /* Serve `name` in this process: serve runs as a task of g for each connection
  * dialled.  A service is inline from here on. */
 void ph_client_inline(const char *name, struct ph_group *g,

@@ -114,9 +114,9 @@ static char **environment(void)
 static void become_worker(const struct service *v, int channel)
 {
     const struct master *m = v->master;
-    char count[16];
-    const char *argv[12];
-    int n = 0;
+    char count[16], identity[32];
+    const char *argv[16];
+    int n = 0, network = config_is_network(v->def);
 
     ph_signals_reset();
     snprintf(count, sizeof count, "%u", v->listen_count);
@@ -129,6 +129,17 @@ static void become_worker(const struct service *v, int channel)
     argv[n++] = m->config_dir;
     argv[n++] = "-l";
     argv[n++] = count;
+    if (m->config->as_root) {
+        const struct ph_accounts *a = &m->config->accounts;
+
+        snprintf(identity, sizeof identity, "%u:%u", network ? a->network_uid : a->mail_uid, network ? a->network_gid : a->mail_gid);
+        argv[n++] = "-u";
+        argv[n++] = identity;
+        if (a->two) {
+            argv[n++] = "-a";
+            argv[n++] = network ? "net" : "mail";
+        }
+    }
     if (m->verbose)
         argv[n++] = "-v";
     argv[n] = NULL;

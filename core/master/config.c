@@ -1,6 +1,5 @@
 /* config: a configuration is read and checked whole before anything changes. */
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -8,8 +7,6 @@
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "core/master/master.h"
-
-#define BACKLOG 512
 
 void master_config_free(struct config *c)
 {
@@ -51,21 +48,12 @@ static int check_services(struct config *c)
     return 0;
 }
 
-/* Started as root: workers become this account, and it must not be root's. */
-static int find_owner(struct config *c)
+/* Started as root: workers become these accounts.  They stay what they were at
+ * the start, because sockets and files are theirs. */
+static int find_accounts(struct config *c)
 {
-    ph_str name;
-    int rc = get(c, "mail_owner", &name);
-
-    if (rc < 0 || geteuid() != 0)
-        return rc;
-    struct passwd *pw = getpwnam(ph_cstr_dup(c->scope, name));
-    if (!pw || pw->pw_uid == 0)
-        return ph_fail(PH_CONF, pw ? "mail_owner: \"%.*s\" has the rights of root; name an account of its own"
-                                   : "mail_owner: no account \"%.*s\"", PH_FMT(name));
-    c->owner_uid = pw->pw_uid;
-    c->owner_gid = pw->pw_gid;
-    return 0;
+    c->as_root = geteuid() == 0;
+    return c->as_root ? ph_accounts_read(c->conf, c->scope, &c->accounts) : 0;
 }
 
 static void close_files(void *arg)
@@ -81,7 +69,8 @@ static int read_all(struct config *c, const char *dir)
         return rc;
     ph_defer(c->scope, close_files, &c->files);
     if ((rc = ph_snapshot_read(&c->files, c->scope, dir, &c->conf, &c->def)) < 0 || (rc = check_values(c)) < 0 || (rc = check_services(c)) < 0 ||
-        (rc = find_owner(c)) < 0 || (rc = get(c, "queue_directory", &c->queue_directory)) < 0 || (rc = get(c, "daemon_directory", &c->daemon_directory)) < 0 ||
+        (rc = find_accounts(c)) < 0 || (rc = config_find_reachable(c)) < 0 ||
+        (rc = get(c, "queue_directory", &c->queue_directory)) < 0 || (rc = get(c, "daemon_directory", &c->daemon_directory)) < 0 || (rc = get(c, "data_directory", &c->data_directory)) < 0 ||
         (rc = get(c, "inet_interfaces", &c->interfaces)) < 0 || (rc = get(c, "inet_protocols", &c->protocols)) < 0 ||
         (rc = ph_conf_get_time(c->conf, "service_throttle_time", 's', &c->throttle_s)) < 0 ||
         (rc = ph_conf_get_i64(c->conf, "default_process_limit", &c->process_limit)) < 0)
@@ -107,7 +96,7 @@ int master_config_read(const char *dir, struct config **out)
 /* What makes two definitions one service: name, type and where it listens. */
 static void make_key(const struct config *c, const struct ph_service_def *d, char *key, size_t size)
 {
-    int n = snprintf(key, size, "%.*s %s %d", PH_FMT(d->name), ph_service_def_type(d), d->private_ != 0);
+    int n = snprintf(key, size, "%.*s %s %d %d", PH_FMT(d->name), ph_service_def_type(d), d->private_ != 0, config_is_reachable(c, d));
 
     for (uint32_t i = 0; i < d->listen_count && n > 0 && (size_t)n < size; i++)
         if (d->listen[i].kind == PH_LISTEN_INET)
@@ -127,66 +116,13 @@ static struct service *find(struct master *m, const char *key)
     return NULL;
 }
 
-static int add_unix(const struct config *c, const char *place, ph_str name, mode_t mode, struct ph_listeners *l)
-{
-    char path[1200];
-    int rc;
-
-    if (l->n == PH_LISTEN_MAX)
-        return ph_fail(PH_CONF, "too many listeners");
-    snprintf(path, sizeof path, "%.*s/%s/%.*s", PH_FMT(c->queue_directory), place, PH_FMT(name));
-    if ((rc = ph_listen_unix(path, mode, BACKLOG, &l->fd[l->n])) < 0)
-        return rc;
-    l->n++;
-    /* Workers connect as the mail owner. */
-    if (geteuid() == 0 && chown(path, c->owner_uid, c->owner_gid) < 0)
-        return ph_fail_errno(PH_TEMP, errno, "chown %s", path);
-    return 0;
-}
-
-/* The listeners of one service.  qmgr has two: workers speak with it at
- * private/, administrators at public/. */
-static int open_listeners(const struct config *c, const struct ph_service_def *d, struct ph_listeners *l)
-{
-    int rc = 0, is_qmgr = d->kind == PH_DEF_BUILTIN;
-
-    for (uint32_t i = 0; rc == 0 && i < d->listen_count; i++) {
-        const struct ph_listen_def *x = &d->listen[i];
-        char spec[400];
-
-        if (x->kind == PH_LISTEN_INET) {
-            int v6 = ph_str_find(x->host, ':') >= 0;
-
-            snprintf(spec, sizeof spec, x->host.n ? v6 ? "[%.*s]:%.*s" : "%.*s:%.*s" : "%.*s:%.*s", PH_FMT(x->host), PH_FMT(x->port));
-            rc = ph_listen_inet(ph_cstr(spec), c->interfaces, c->protocols, BACKLOG, l);
-            if (rc < 0)
-                rc = ph_wrap(rc, "%s:%u:%u: service %.*s", x->place.file, x->place.line, x->place.column, PH_FMT(d->name));
-            continue;
-        }
-        if (d->private_ != 0 || is_qmgr)
-            rc = add_unix(c, "private", x->name, 0600, l);
-        if (rc == 0 && (d->private_ == 0 || is_qmgr))
-            rc = add_unix(c, "public", x->name, 0666, l);
-    }
-    return rc;
-}
-
-static void close_all(struct ph_listeners *l)
-{
-    while (l->n)
-        close(l->fd[--l->n]);
-}
-
 static struct service *service_new(struct master *m, const struct config *c, const struct ph_service_def *d, const char *key)
 {
     struct service *v = ph_new(ph_scope_new(m->scope), struct service);
     struct ph_listeners l = { .n = 0 };
-    int rc = open_listeners(c, d, &l);
 
-    if (rc < 0) {
-        close_all(&l);
+    if (master_open_listeners(c, d, &l) < 0)
         return NULL;
-    }
     v->master = m;
     snprintf(v->name, sizeof v->name, "%.*s", PH_FMT(d->name));
     snprintf(v->type, sizeof v->type, "%s", ph_service_def_type(d));
@@ -238,9 +174,20 @@ static void adopt(struct master *m, struct config *c)
     }
 }
 
+static int same_accounts(const struct config *a, const struct config *b)
+{
+    const struct ph_accounts *x = &a->accounts, *y = &b->accounts;
+
+    return x->mail_uid == y->mail_uid && x->mail_gid == y->mail_gid && x->network_uid == y->network_uid &&
+           x->network_gid == y->network_gid && x->setgid_gid == y->setgid_gid;
+}
+
 int master_apply(struct master *m, struct config *c)
 {
     struct ph_list fresh = PH_LIST_INIT(fresh), *n;
+
+    if (!same_accounts(m->config, c))
+        return ph_fail(PH_CONF, "mail_owner, network_owner or setgid_group is another account now: stop and start the mail system");
     int rc = open_new(m, c, &fresh);
 
     while ((n = ph_list_shift(&fresh))) {

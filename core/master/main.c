@@ -45,10 +45,31 @@ static int parse(struct options *o, int argc, char **argv)
 void master_write_pid(struct master *m)
 {
     char text[64];
-    int n = snprintf(text, sizeof text, "%11d\ngeneration %u\n", (int)getpid(), m->generation);
+    int n = snprintf(text, sizeof text, "%32d\ngeneration %u\n", (int)getpid(), m->generation);
 
     if (pwrite(m->lock_fd, text, (size_t)n, 0) != n || ftruncate(m->lock_fd, n) < 0)
         ph_log_warn("cannot write pid/master.pid");
+}
+
+/* The data directory has one master too, also when two queues share it. */
+static int lock_data(struct master *m)
+{
+    struct flock lk = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    char path[1200], text[64];
+    int n = snprintf(text, sizeof text, "%32d\n", (int)getpid()), rc;
+
+    snprintf(path, sizeof path, "%.*s/master.lock", PH_FMT(m->config->data_directory));
+    if ((rc = master_be_owner(m->config, 1)) < 0)
+        return rc;
+    int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600), err = errno;
+    master_be_owner(m->config, 0);
+    if (fd < 0)
+        return ph_fail_errno(PH_TEMP, err, "open lock file %s", path);
+    if (fcntl(fd, F_OFD_SETLK, &lk) < 0)
+        return ph_fail(PH_TEMP, "open lock file %s: unable to set exclusive lock: another mail system uses this data_directory", path);
+    if (pwrite(fd, text, (size_t)n, 0) != n || ftruncate(fd, n) < 0)
+        return ph_fail_errno(PH_TEMP, errno, "write %s", path);
+    return 0;                      /* open, and so locked, as long as we live */
 }
 
 /* One master per queue.  The lock goes with the process; the pid in the file is
@@ -59,17 +80,17 @@ static int lock(struct master *m, int only_test)
     char path[1200];
 
     snprintf(path, sizeof path, "%.*s/pid/master.pid", PH_FMT(m->config->queue_directory));
-    m->lock_fd = open(path, O_RDWR | O_CLOEXEC | (only_test ? 0 : O_CREAT), 0644);
+    m->lock_fd = open(path, O_RDWR | O_CLOEXEC | (only_test ? 0 : O_CREAT), 0600);
     if (m->lock_fd < 0 && only_test && errno == ENOENT)
         return 0;
     if (m->lock_fd < 0)
         return ph_fail_errno(PH_TEMP, errno, "open %s", path);
     if (fcntl(m->lock_fd, F_OFD_SETLK, &lk) < 0)
-        return ph_fail(PH_TEMP, "%s: unable to set exclusive lock: the mail system is already running", path);
+        return ph_fail(PH_TEMP, "open lock file %s: unable to set exclusive lock: the mail system is already running", path);
     if (only_test)
         return 0;
     master_write_pid(m);
-    return 0;
+    return lock_data(m);
 }
 
 static int open_log(struct master *m, int verbose)
@@ -104,6 +125,10 @@ static int run(void *arg)
     ph_log_join_loop();
     if ((rc = master_apply(m, m->config)) < 0)
         return rc;
+    for (uint32_t i = 0; i < m->config->accounts.note_count; i++) {
+        dprintf(m->complaint_fd, "postfix/master: warning: %s\n", m->config->accounts.note[i]);
+        ph_log_warn("%s", m->config->accounts.note[i]);
+    }
     ph_log("daemon started -- version %.*s, configuration %s", PH_FMT(version), m->config_dir);
     return master_run(m);
 }

@@ -3,12 +3,14 @@
  *
  * main.c     options, daemon, lock        config.c   reading and comparing configurations
  * service.c  one service: watch, wake, throttle      child.c    one worker: start, words, end
- * control.c  signals: reload, stop */
+ * control.c  signals: reload, stop        reach.c    who touches the network, and whom he may ask
+ * socket.c   listeners */
 #ifndef CORE_MASTER_MASTER_H
 #define CORE_MASTER_MASTER_H
 
 #include <sys/types.h>
 #include "core/base/list.h"
+#include "core/conf/accounts.h"
 #include "core/conf/conf.h"
 #include "core/conf/master.h"
 #include "core/conf/snapshot.h"
@@ -21,10 +23,11 @@ struct config {
     struct ph_snapshot files;      /* what workers read */
     struct ph_conf *conf;
     const struct ph_master_def *def;
-    ph_str queue_directory, daemon_directory, interfaces, protocols;
+    ph_str queue_directory, daemon_directory, data_directory, interfaces, protocols;
     int64_t throttle_s, process_limit;
-    uid_t owner_uid;               /* mail_owner, when we are root */
-    gid_t owner_gid;
+    int as_root;                   /* 1: workers become the accounts */
+    struct ph_accounts accounts;   /* as_root; else all zero */
+    ph_str reachable;              /* names of services with a socket in net/ (reach.c) */
 };
 
 struct child {
@@ -73,6 +76,19 @@ struct master {
 /* config.c: 0 and *out; PH_CONF, PH_TEMP with file:line:column.  Nothing is changed. */
 int master_config_read(const char *dir, struct config **out);
 void master_config_free(struct config *c);
+
+/* reach.c: 1 when its worker touches the network; when workers that do may
+ * connect to it.  config_find_reachable: 0, or PH_CONF, PH_TEMP (manifests). */
+int config_is_network(const struct ph_service_def *d);
+int config_is_reachable(const struct config *c, const struct ph_service_def *d);
+int config_find_reachable(struct config *c);
+
+/* socket.c: all listeners of d added to *l, or none: 0, PH_CONF, PH_TEMP. */
+int master_open_listeners(const struct config *c, const struct ph_service_def *d, struct ph_listeners *l);
+/* Touch files below queue_directory and data_directory with the rights of
+ * mail_owner (on = 1), then as before (0).  0; PH_CONF. */
+int master_be_owner(const struct config *c, int on);
+
 /* Open what is new, keep what is the same: 0, or negative and the set is as it was. */
 int master_apply(struct master *m, struct config *c);
 

@@ -8,7 +8,7 @@ struct manifest {
     uint32_t kind;
     int32_t masked;
     ph_str name, object, package;
-    ph_str needs;                  /* words of service.h, transport.h */
+    ph_str needs, uses;            /* words of service.h, transport.h */
     ph_str *provides;              /* restriction names of a policy */
     size_t provides_count;
     const char *file;

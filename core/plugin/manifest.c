@@ -5,7 +5,8 @@
 #include "core/plugin/registry.h"
 
 static const char *const keys[] = {
-    "format", "kind", "name", "object", "package", "summary", "abi", "revision", "exec", "needs", "provides", "parameters", "masked", "is",
+    "format", "kind", "name", "object", "package", "summary", "abi", "revision", "exec", "needs", "uses", "provides",
+    "parameters", "masked", "is",
 };
 
 static int is_known(ph_str key)
@@ -63,7 +64,8 @@ int ph_manifest_parse(struct ph_scope *s, const char *file, ph_str text, struct 
         return rc;
     if ((rc = text_of(root, "kind", &kind)) < 0 || (rc = text_of(root, "name", &m->name)) < 0 ||
         (rc = text_of(root, "object", &m->object)) < 0 || (rc = text_of(root, "package", &m->package)) < 0 ||
-        (rc = text_of(root, "needs", &m->needs)) < 0 || (rc = read_provides(s, root, m)) < 0)
+        (rc = text_of(root, "needs", &m->needs)) < 0 || (rc = text_of(root, "uses", &m->uses)) < 0 ||
+        (rc = read_provides(s, root, m)) < 0)
         return rc;
     if (!(m->kind = ph_kind_by_name(kind)))
         return ph_yaml_fail(root->place, "kind \"%.*s\" is none of service, table, transport, filter, policy, screen, sasl", PH_FMT(kind));

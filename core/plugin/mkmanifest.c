@@ -55,20 +55,26 @@ static void put_provides(const struct ph_plugin *d)
         printf("  - %s\n", ((const struct ph_policy_name *)(const void *)((const char *)p->names + (size_t)i * p->name_stride))->name);
 }
 
-/* What the worker must know before it may load anything of the plugin. */
+static void put_words(const char *key, const char *words)
+{
+    if (!words || !*words)
+        return;
+    printf("%s: ", key);
+    put_quoted(words);
+    putchar('\n');
+}
+
+/* Who starts it, and who may connect to it, is decided before it is loaded. */
 static void put_needs(const struct ph_plugin *d)
 {
-    const char *needs = NULL;
+    const struct ph_service_plugin *v = (const struct ph_service_plugin *)(const void *)d;
+    const struct ph_transport_plugin *t = (const struct ph_transport_plugin *)(const void *)d;
+    const char *needs = d->kind == PH_KIND_SERVICE ? v->needs : d->kind == PH_KIND_TRANSPORT ? t->needs : NULL;
+    const char *uses = d->kind == PH_KIND_SERVICE ? v->uses :
+                       d->kind == PH_KIND_TRANSPORT && d->size > offsetof(struct ph_transport_plugin, uses) ? t->uses : NULL;
 
-    if (d->kind == PH_KIND_TRANSPORT)
-        needs = ((const struct ph_transport_plugin *)(const void *)d)->needs;
-    else if (d->kind == PH_KIND_SERVICE)
-        needs = ((const struct ph_service_plugin *)(const void *)d)->needs;
-    if (!needs || !*needs)
-        return;
-    printf("needs: ");
-    put_quoted(needs);
-    putchar('\n');
+    put_words("needs", needs);
+    put_words("uses", uses);
 }
 
 static void put_manifest(const struct ph_plugin *d, const char *stem)

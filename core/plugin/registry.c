@@ -137,9 +137,16 @@ int ph_plugin_exists(uint32_t kind, ph_str name)
 
 ph_str ph_plugin_needs(uint32_t kind, ph_str name)
 {
-    struct entry *e = find(kind, name);
+    const struct entry *e = find(kind, name);
 
     return e ? e->m.needs : PH_STR("");
+}
+
+ph_str ph_plugin_uses(uint32_t kind, ph_str name)
+{
+    const struct entry *e = find(kind, name);
+
+    return e ? e->m.uses : PH_STR("");
 }
 
 int ph_plugin_provider(uint32_t kind, ph_str what, ph_str *name)

@@ -27,8 +27,10 @@ void ph_registry_data_dir(const char *dir);
 int ph_plugin_find(uint32_t kind, ph_str name, const struct ph_plugin **desc);
 /* PH_FOUND when there is a manifest for it, PH_NONE. */
 int ph_plugin_exists(uint32_t kind, ph_str name);
-/* What its manifest says it needs (a list of words); empty when unknown. */
+/* What its manifest says it needs, and which services it uses (lists of words,
+ * service.h and transport.h); empty when unknown. */
 ph_str ph_plugin_needs(uint32_t kind, ph_str name);
+ph_str ph_plugin_uses(uint32_t kind, ph_str name);
 /* The plugin of that kind that provides `what` (a restriction name): PH_FOUND
  * and its name; PH_NONE. */
 int ph_plugin_provider(uint32_t kind, ph_str what, ph_str *name);

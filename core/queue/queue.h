@@ -117,6 +117,9 @@ void ph_queue_unload(struct ph_qmsg *m);
  * a program: the caller sends it and closes it.  The lock ends with the last
  * holder and keeps the slot from being used again.  PH_TEMP, PH_NONE (gone). */
 int ph_queue_open_reader(struct ph_queue *q, struct ph_qmsg *m);
+/* 1 when fd is a read-only descriptor of m's file: who shows one was handed the
+ * message, by us or by a qmgr before us (nobody else can open the file). */
+int ph_queue_is_reader(const struct ph_queue *q, const struct ph_qmsg *m, int fd);
 
 /* Write the state byte of recipient i (m is loaded) and count.  Does not sync
  * and does not yield.  0; PH_TEMP: the byte could not be written; the state in

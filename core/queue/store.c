@@ -207,6 +207,19 @@ int ph_queue_open_reader(struct ph_queue *q, struct ph_qmsg *m)
     return fd;
 }
 
+int ph_queue_is_reader(const struct ph_queue *q, const struct ph_qmsg *m, int fd)
+{
+    char path[PH_PATH];
+    struct stat ours, shown;
+    int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+
+    if (flags < 0 || (flags & (O_ACCMODE | O_PATH)) != O_RDONLY)
+        return 0;
+    ph_qmsg_path(path, m);
+    return fstatat(q->dir_fd, path, &ours, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &shown) == 0 &&
+           ours.st_dev == shown.st_dev && ours.st_ino == shown.st_ino;
+}
+
 static int write_mark(struct ph_qmsg *m, uint64_t offset, char byte)
 {
     ssize_t n;

@@ -183,13 +183,11 @@ static int do_flush(struct control *c)
 {
     struct qmgr *q = c->q;
     ph_str id = ph_frame_value(c->f, "queue_id");
-    int64_t when, now = ph_wall_s();
+    int64_t now = ph_wall_s();
     int rc = 0;
 
-    if (id.n && ph_retry_find(q->retry, id, &when))
-        ph_retry_add(q->retry, id, now);
-    else if (id.n)
-        rc = PH_NONE;
+    if (id.n)
+        rc = ph_retry_flush_one(q->retry, id, now) ? 0 : PH_NONE;
     else
         ph_retry_flush(q->retry, now);
     ph_sched_forget(q->sched);

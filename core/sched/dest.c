@@ -1,6 +1,4 @@
-/* dest: destinations and transports: which of them may send, which are out of
- * order and until when. */
-#include <limits.h>
+/* dest: destinations and transports: which of them may send now. */
 #include <stdlib.h>
 #include <string.h>
 #include "core/sched/priv.h"
@@ -29,16 +27,25 @@ static void heap_free(ph_str *v)
     *v = (ph_str){ NULL, 0 };
 }
 
+int ph_sched_job_cmp(const struct job *a, const struct job *b)
+{
+    a->t->sched->stats.work++;
+    if (a->rank != b->rank)
+        return a->rank < b->rank ? -1 : 1;
+    if (a->level != b->level)
+        return a->level > b->level ? -1 : 1;
+    return a->order < b->order ? -1 : a->order > b->order;
+}
+
 /* Best first: the earliest job; among the destinations of one job the one
  * served longest ago. */
 static int dest_cmp(const void *a, const void *b)
 {
     const struct dest *x = a, *y = b;
     const struct peer *p = ph_heap_top(&x->peers), *q = ph_heap_top(&y->peers);
+    int order = p->job == q->job ? 0 : ph_sched_job_cmp(p->job, q->job);
 
-    if (p->job->rank != q->job->rank)
-        return p->job->rank < q->job->rank ? -1 : 1;
-    return x->served < y->served ? -1 : x->served > y->served;
+    return order ? order : x->served < y->served ? -1 : x->served > y->served;
 }
 
 static void dest_place(void *item, size_t index)
@@ -48,26 +55,12 @@ static void dest_place(void *item, size_t index)
 
 static int peer_cmp(const void *a, const void *b)
 {
-    const struct peer *x = a, *y = b;
-
-    return x->job->rank < y->job->rank ? -1 : x->job->rank > y->job->rank;
+    return ph_sched_job_cmp(((const struct peer *)a)->job, ((const struct peer *)b)->job);
 }
 
 static void peer_place(void *item, size_t index)
 {
     ((struct peer *)item)->heap_index = index;
-}
-
-int ph_sched_timed_cmp(const void *a, const void *b)
-{
-    const struct timed *x = a, *y = b;
-
-    return x->until < y->until ? -1 : x->until > y->until;
-}
-
-void ph_sched_timed_place(void *item, size_t index)
-{
-    ((struct timed *)item)->index = index;
 }
 
 struct transport *ph_sched_transport_get(struct ph_sched *s, ph_str name)
@@ -84,7 +77,9 @@ struct transport *ph_sched_transport_get(struct ph_sched *s, ph_str name)
     ph_list_init(&t->waiting);
     ph_list_init(&t->turn);
     ph_list_init(&t->doomed);
-    t->down.is_transport = 1;
+    ph_list_init(&t->readers);
+    ph_sched_timed_init(&t->down, s, TIMED_DOWN);
+    ph_sched_timed_init(&t->pace, s, TIMED_PACE);
     s->limits(s->limits_arg, t->name, &t->limits);
     ph_map_set(s->transports, name, t);
     s->stats.transports++;
@@ -104,6 +99,8 @@ struct dest *ph_sched_dest_get(struct transport *t, ph_str nexthop, ph_str key)
     d->peers = (struct ph_heap)PH_HEAP_INIT(peer_cmp, peer_place);
     ph_list_init(&d->waiting);
     ph_list_init(&d->doomed);
+    ph_sched_timed_init(&d->dead, t->sched, TIMED_DEAD);
+    ph_sched_timed_init(&d->rest, t->sched, TIMED_REST);
     ph_window_init(&d->window, &t->limits);
     ph_map_set(t->dests, key, d);
     t->sched->stats.destinations++;
@@ -112,13 +109,18 @@ struct dest *ph_sched_dest_get(struct transport *t, ph_str nexthop, ph_str key)
 
 static void dest_free(struct dest *d)
 {
+    struct ph_sched *s = d->t->sched;
+
     ph_map_del(d->t->dests, d->key);
-    d->t->sched->stats.destinations--;
+    s->stats.destinations--;
+    if (s->clog == d)
+        s->clog = NULL;
+    ph_sched_timed_drop(&d->dead);
+    ph_sched_timed_drop(&d->rest);
+    ph_sched_shelves_free(d);
     ph_heap_fini(&d->peers);
     heap_free(&d->key);
     heap_free(&d->nexthop);
-    heap_free(&d->dead.dsn);
-    heap_free(&d->dead.reason);
     free(d);
 }
 
@@ -137,91 +139,62 @@ void ph_sched_transport_settle(struct transport *t)
     int has_room = !t->limits.in_flight || t->in_flight < t->limits.in_flight;
     int waits = !ph_list_is_empty(&t->waiting);
 
-    place_in(&s->turns, &t->turn, t->ready.n && has_room && !t->down.index);
+    place_in(&s->turns, &t->turn, t->ready.n && has_room && !t->down.index && !t->pace.index);
     place_in(&s->doomed_transports, &t->doomed, waits && t->down.index != 0);
+}
+
+/* How many requests it may have in flight. */
+static uint32_t window_of(const struct dest *d)
+{
+    return d->t->limits.rate_ms ? 1 : d->window.size;
+}
+
+static void place_ready(struct dest *d, int ready)
+{
+    struct ph_heap *h = &d->t->ready;
+    int was_ready = d->ready_index != 0;
+
+    if (was_ready && !ready)
+        ph_heap_remove(h, d->ready_index);
+    else if (was_ready)
+        ph_heap_update(h, d->ready_index);
+    else if (ready)
+        ph_heap_push(h, d);
+    if (was_ready != ready)
+        ph_sched_shelves_settle(d);
 }
 
 void ph_sched_dest_settle(struct dest *d)
 {
     struct transport *t = d->t;
     int waits = d->peers.n > 0;
-    int ready = waits && !d->dead.index && d->busy < d->window.size;
 
-    if (d->ready_index && !ready)
-        ph_heap_remove(&t->ready, d->ready_index);
-    else if (d->ready_index)
-        ph_heap_update(&t->ready, d->ready_index);
-    else if (ready)
-        ph_heap_push(&t->ready, d);
+    place_ready(d, waits && !d->dead.index && !d->rest.index && d->busy < window_of(d));
     place_in(&t->waiting, &d->waiting, waits);
     place_in(&t->sched->doomed_dests, &d->doomed, waits && d->dead.index != 0);
     ph_sched_transport_settle(t);
-    if (!waits && !d->busy && !d->dead.index)
+    if (!waits && !d->busy && !d->dead.index && !d->rest.index)
         dest_free(d);
 }
 
-static void timed_begin(struct ph_sched *s, struct timed *t, ph_str dsn, ph_str reason, int64_t until)
+/* A destination may be freed when it is settled, and with it its place in the
+ * map; that is allowed for the one just returned. */
+static void transport_reconfigure(struct transport *t)
 {
-    heap_free(&t->dsn);
-    heap_free(&t->reason);
-    t->dsn = heap_dup(dsn);
-    t->reason = heap_dup(reason);
-    t->until = until;
-    if (t->index)
-        ph_heap_update(&s->timers, t->index);
-    else
-        ph_heap_push(&s->timers, t);
-}
+    struct ph_sched *s = t->sched;
+    size_t at = 0;
+    ph_str key;
+    void *v;
 
-void ph_sched_dest_doom(struct dest *d, ph_str dsn, ph_str reason, int64_t until)
-{
-    struct ph_sched *s = d->t->sched;
+    s->limits(s->limits_arg, t->name, &t->limits);
+    while (ph_map_next(t->dests, &at, &key, &v)) {
+        struct dest *d = v;
 
-    if (!d->dead.index && s->stats.dead >= s->dead_max)
-        return;
-    if (!d->dead.index)
-        s->stats.dead++;
-    timed_begin(s, &d->dead, dsn, reason, until);
-}
-
-void ph_sched_throttle(struct ph_sched *s, ph_str transport, ph_str dsn, ph_str reason, int64_t until)
-{
-    struct transport *t = ph_sched_transport_get(s, transport);
-
-    timed_begin(s, &t->down, dsn, reason, until);
-    ph_sched_transport_settle(t);
-}
-
-static void timed_over(struct ph_sched *s, struct timed *x)
-{
-    ph_heap_remove(&s->timers, x->index);
-    if (x->is_transport) {
-        ph_sched_transport_settle(ph_list_of(x, struct transport, down));
-        return;
+        if (t->limits.concurrency && d->window.size > t->limits.concurrency)
+            d->window.size = t->limits.concurrency;
+        ph_sched_dest_settle(d);
     }
-    struct dest *d = ph_list_of(x, struct dest, dead);
-
-    s->stats.dead--;
-    ph_window_init(&d->window, &d->t->limits);    /* it begins anew */
-    ph_sched_dest_settle(d);
-}
-
-void ph_sched_timers_run(struct ph_sched *s, int64_t now, int all)
-{
-    for (struct timed *x; (x = ph_heap_top(&s->timers)) && (all || x->until <= now); )
-        timed_over(s, x);
-}
-
-void ph_sched_forget(struct ph_sched *s)
-{
-    ph_sched_timers_run(s, 0, 1);
-}
-
-int64_t ph_sched_wake(const struct ph_sched *s)
-{
-    const struct timed *x = ph_heap_top(&s->timers);
-
-    return x ? x->until : INT64_MAX;
+    ph_sched_transport_settle(t);
 }
 
 void ph_sched_reconfigure(struct ph_sched *s)
@@ -230,12 +203,8 @@ void ph_sched_reconfigure(struct ph_sched *s)
     ph_str name;
     void *v;
 
-    while (ph_map_next(s->transports, &at, &name, &v)) {
-        struct transport *t = v;
-
-        s->limits(s->limits_arg, t->name, &t->limits);
-        ph_sched_transport_settle(t);
-    }
+    while (ph_map_next(s->transports, &at, &name, &v))
+        transport_reconfigure(v);
 }
 
 static void transport_free(struct transport *t)
@@ -248,9 +217,11 @@ static void transport_free(struct transport *t)
         dest_free(v);
     ph_map_free(t->dests);
     ph_heap_fini(&t->ready);
+    for (unsigned i = 0; i < CLASSES; i++)
+        ph_heap_fini(&t->candidates[i]);
+    ph_sched_timed_drop(&t->down);
+    ph_sched_timed_drop(&t->pace);
     heap_free(&t->name);
-    heap_free(&t->down.dsn);
-    heap_free(&t->down.reason);
     free(t);
 }
 
@@ -262,9 +233,10 @@ void ph_sched_end(void *arg)
     void *v;
 
     for (struct ph_list *n; (n = ph_list_shift(&s->messages)); )
-        ph_scope_free(ph_list_of(n, struct ph_sched_msg, node)->scope);
+        ph_sched_msg_discard(ph_list_of(n, struct ph_sched_msg, node));
     while (ph_map_next(s->transports, &at, &name, &v))
         transport_free(v);
     ph_map_free(s->transports);
-    ph_heap_fini(&s->timers);
+    ph_heap_fini(&s->faults);
+    ph_heap_fini(&s->pauses);
 }

@@ -47,7 +47,7 @@ static void log_active(const struct ph_qmsg *m)
 }
 
 /* m is loaded and counted in q->active. */
-static void activate(struct qmgr *q, struct ph_qmsg *m)
+static void activate(struct qmgr *q, struct ph_qmsg *m, int flushed)
 {
     struct mail *mail = calloc(1, sizeof *mail);
 
@@ -56,6 +56,7 @@ static void activate(struct qmgr *q, struct ph_qmsg *m)
     mail->q = q;
     mail->m = m;
     mail->active_us = ph_wall_us();
+    mail->flushed = flushed;
     mail->has_log = m->place != PH_PLACE_SLOT || m->recovered;
     m->holder = mail;
     m->recovered = 0;
@@ -83,7 +84,7 @@ void ph_feed_arrived(void *arg, struct ph_qmsg *m)
     ph_list_init(&m->node);
     if (m->loaded && has_room(q) && q->feed_wake) {
         q->active++;
-        activate(q, m);
+        activate(q, m, 0);
         return;
     }
     ph_queue_unload(m);
@@ -96,7 +97,7 @@ void ph_feed_return(struct qmgr *q, struct ph_qmsg *m, int in_memory)
     m->holder = NULL;
     if (m->loaded && !m->pending && m->place != PH_PLACE_HOLD && m->place != PH_PLACE_CORRUPT) {
         q->active++;
-        activate(q, m);
+        activate(q, m, 0);
     } else if (!in_memory) {
         ph_queue_forget(q->queue, m);
     } else {
@@ -116,14 +117,14 @@ static struct ph_qmsg *next_unread(struct qmgr *q)
 }
 
 /* The next deferred message that is due, or NULL.  Yields. */
-static struct ph_qmsg *next_deferred(struct qmgr *q)
+static struct ph_qmsg *next_deferred(struct qmgr *q, int *flushed)
 {
     PH_SCOPED(s, NULL);
     struct ph_qmsg *m;
     ph_str id;
     int in_memory;
 
-    while (ph_retry_take(q->retry, q->scan_s, s, &id)) {
+    while (ph_retry_take(q->retry, q->scan_s, s, &id, flushed)) {
         int rc = ph_queue_find(q->queue, id, &m, &in_memory);
 
         if (rc == PH_FOUND && !in_memory && m->place == PH_PLACE_DEFERRED)
@@ -146,16 +147,17 @@ static struct ph_qmsg *next_deferred(struct qmgr *q)
     return NULL;
 }
 
-static struct ph_qmsg *next_message(struct qmgr *q)
+static struct ph_qmsg *next_message(struct qmgr *q, int *flushed)
 {
     struct ph_qmsg *m;
 
     q->turn = !q->turn;
-    if (q->turn && (m = next_deferred(q)))
+    if (q->turn && (m = next_deferred(q, flushed)))
         return m;
+    *flushed = 0;
     if ((m = next_unread(q)))
         return m;
-    return next_deferred(q);
+    return next_deferred(q, flushed);
 }
 
 /* Keep it for later: a deferred file needs no memory meanwhile. */
@@ -170,7 +172,7 @@ static void later(struct qmgr *q, struct ph_qmsg *m)
         ph_queue_unload(m);
 }
 
-static void load_one(struct qmgr *q, struct ph_qmsg *m)
+static void load_one(struct qmgr *q, struct ph_qmsg *m, int flushed)
 {
     char id[PH_ID_MAX + 1];
 
@@ -179,7 +181,7 @@ static void load_one(struct qmgr *q, struct ph_qmsg *m)
     int rc = ph_queue_load(q->queue, m);
 
     if (rc == 0) {
-        activate(q, m);
+        activate(q, m, flushed);
         return;
     }
     q->active--;
@@ -198,11 +200,12 @@ static void feed_task(void *arg)
 
     for (;;) {
         struct ph_qmsg *m = NULL;
+        int flushed = 0;
 
         if (has_room(q)) {
             q->active++;                           /* a place, before anything yields */
-            if ((m = next_message(q)))
-                load_one(q, m);
+            if ((m = next_message(q, &flushed)))
+                load_one(q, m, flushed);
             else
                 q->active--;
         }

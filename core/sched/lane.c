@@ -12,7 +12,6 @@
 
 #define CONNECTIONS_MAX 16u
 #define WINDOW_MAX      4096u
-#define DIAL_MS         60000
 
 /* One delivery request. */
 struct shipment {
@@ -297,7 +296,7 @@ static int greet(struct lane_conn *c, struct ph_scope *s)
     ph_frame_cstr(f, "op", "hello");
     ph_frame_cstr(f, "role", "qmgr");
     ph_frame_u64(f, "pid", (uint64_t)getpid());
-    ph_stream_deadline(c->io, ph_in_ms(DIAL_MS));
+    ph_stream_deadline(c->io, ph_in_ms(c->lane->q->p.ipc_timeout * 1000));
     if ((rc = ph_frame_send(c->io, f)) < 0 || (rc = ph_stream_flush(c->io)) < 0 ||
         (rc = ph_frame_recv(c->io, s, 4096, &reply)) < 0)
         return rc;
@@ -317,7 +316,7 @@ static int dial(struct lane_conn *c, struct ph_scope *s)
     struct qmgr *q = c->lane->q;
     ph_str path = ph_str_printf(s, "%.*s/private/%.*s", PH_FMT(q->p.queue_directory), PH_FMT(c->lane->name));
     int rc = ph_str_find(c->lane->name, '/') >= 0 ? ph_fail(PH_PERM, "bad transport name")
-                                                   : ph_dial_unix(s, path.p, ph_in_ms(DIAL_MS), &c->io);
+                                                   : ph_dial_unix(s, path.p, ph_in_ms(q->p.ipc_timeout * 1000), &c->io);
 
     return rc < 0 ? rc : greet(c, s);
 }
@@ -403,24 +402,22 @@ static void lane_refill(struct lane *l)
     l->conn_count++;
 }
 
-void ph_pump(struct qmgr *q)
+void ph_lane_send(struct qmgr *q, struct ph_sched_entry *e)
 {
-    for (struct ph_sched_entry *e; (e = ph_sched_next(q->sched, ph_now_ms())); ) {
-        struct shipment *sh = calloc(1, sizeof *sh);
+    struct shipment *sh = calloc(1, sizeof *sh);
 
-        if (!sh)
-            ph_die("out of memory");
-        sh->mail = e->user;
-        sh->e = e;
-        ph_list_init(&sh->node);
-        if (e->kind != PH_SCHED_DELIVER) {
-            doom(sh, NULL);
-            continue;
-        }
-        struct lane *l = lane_get(q, e->transport);
-
-        ph_list_push(&l->queue, &sh->node);
-        l->queued++;
-        lane_refill(l);
+    if (!sh)
+        ph_die("out of memory");
+    sh->mail = e->user;
+    sh->e = e;
+    ph_list_init(&sh->node);
+    if (e->kind != PH_SCHED_DELIVER) {
+        doom(sh, NULL);
+        return;
     }
+    struct lane *l = lane_get(q, e->transport);
+
+    ph_list_push(&l->queue, &sh->node);
+    l->queued++;
+    lane_refill(l);
 }

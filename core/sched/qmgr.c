@@ -63,6 +63,25 @@ void ph_crew_add(struct crew *c, struct job *j, void (*run)(struct job *))
 
 static const struct ph_queue_events events = { .arrived = ph_feed_arrived, .has_room = ph_feed_has_room };
 
+static void log_window(void *arg PH_UNUSED, const struct ph_sched_trace *t)
+{
+    ph_log("%.*s:%.*s: %s: concurrency window %u, busy %u, success %.3f, failure %.3f, failed cohorts %.3f",
+           PH_FMT(t->transport), PH_FMT(t->nexthop), t->event, t->window, t->busy, t->success, t->failure, t->cohorts);
+}
+
+/* A destination that fills a fifth of the active queue is worth a warning. */
+static void set_limits(struct qmgr *q)
+{
+    const struct qmgr_params *p = &q->p;
+
+    ph_sched_dead_max(q->sched, (size_t)p->recipient_limit);
+    ph_sched_recipients(q->sched, (uint32_t)(p->recipient_minimum > UINT32_MAX ? UINT32_MAX : p->recipient_minimum),
+                        (uint32_t)(p->recipient_limit > UINT32_MAX ? UINT32_MAX : p->recipient_limit));
+    ph_sched_clog_max(q->sched, !p->clog_warn_time ? 0 : p->active_limit >= UINT32_MAX ? UINT32_MAX :
+                      p->active_limit < 5 ? 1 : (uint32_t)(p->active_limit / 5));
+    ph_sched_tracer(q->sched, p->feedback_debug ? log_window : NULL, NULL);
+}
+
 static int qmgr_open(struct ph_service *v)
 {
     struct qmgr *q = ph_new(v->scope, struct qmgr);
@@ -79,7 +98,7 @@ static int qmgr_open(struct ph_service *v)
         return rc;
     ph_list_init(&q->unread);
     q->sched = ph_sched_new(q->scope, ph_qmgr_limits, q);
-    ph_sched_dead_max(q->sched, (size_t)q->p.recipient_limit);
+    set_limits(q);
     q->retry = ph_retry_new(q->scope);
     q->lanes = ph_map_new(q->scope);
     ph_resolve_forget(q);
@@ -94,6 +113,7 @@ int ph_qmgr_start(struct ph_service *v, struct ph_group *g)
     q->group = g;
     q->feed_wake = ph_cond_new(q->scope);
     q->clock_wake = ph_cond_new(q->scope);
+    q->pace_wake = ph_cond_new(q->scope);
     ph_crew_init(&q->resolvers, q->scope, g, "resolve", RESOLVERS);
     ph_crew_init(&q->settlers, q->scope, g, "settle", SETTLERS);
     ph_crew_init(&q->finishers, q->scope, g, "finish", FINISHERS);
@@ -102,7 +122,9 @@ int ph_qmgr_start(struct ph_service *v, struct ph_group *g)
         (rc = ph_queue_recover(q->queue)) < 0 || (rc = ph_queue_start(q->queue, g)) < 0)
         return rc;
     ph_feed_start(q);
-    return ph_spawn(g, "clock", ph_clock_task, q);
+    if ((rc = ph_spawn(g, "pace", ph_pace_task, q)) >= 0)
+        rc = ph_spawn(g, "clock", ph_clock_task, q);
+    return rc;
 }
 
 int ph_qmgr_reload(struct ph_service *v, struct ph_conf *conf)
@@ -122,7 +144,7 @@ int ph_qmgr_reload(struct ph_service *v, struct ph_conf *conf)
     q->p = p;
     ph_resolve_forget(q);
     ph_client_forget();            /* rewrite and bounce are replaced */
-    ph_sched_dead_max(q->sched, (size_t)p.recipient_limit);
+    set_limits(q);
     ph_sched_reconfigure(q->sched);
     ph_sched_forget(q->sched);
     ph_pump(q);
@@ -142,19 +164,58 @@ int ph_qmgr_is_busy(struct ph_service *v)
 
 /* ---- clients ---- */
 
-/* 1 when the client came through private/. */
-static int is_private(struct ph_stream *io)
+/* What a socket is for (README.md of core/master).  The directories say who can
+ * come; this says what he may speak as. */
+static const struct { const char *place, *roles; } sockets[] = {
+    { "private/", "intake agent control" },
+    { "net/",     "intake agent" },
+    { "public/",  "control" },
+};
+
+/* The roles of the socket that the client came through; "" when it is none of ours. */
+static const char *roles_of(int fd)
 {
     struct sockaddr_un sun;
     socklen_t n = sizeof sun;
-    int fd = ph_stream_fileno(io);
 
     memset(&sun, 0, sizeof sun);
-    if (fd < 0 || getsockname(fd, (struct sockaddr *)&sun, &n) < 0 || sun.sun_family != AF_UNIX)
-        return 0;
+    if (getsockname(fd, (struct sockaddr *)&sun, &n) < 0 || sun.sun_family != AF_UNIX)
+        return "";
     ph_str path = ph_str_first(ph_cstr(sun.sun_path), sizeof sun.sun_path - 1);
+    path = ph_str_first(path, (size_t)(ph_str_rfind(path, '/') + 1));
+    for (size_t i = 0; i < sizeof sockets / sizeof *sockets; i++)
+        if (ph_str_ends(path, ph_cstr(sockets[i].place)))
+            return sockets[i].roles;
+    return "";
+}
 
-    return ph_str_ends(path, PH_STR("private/qmgr"));
+/* The kernel knows who connected: is it whom the hello names?  (A peer of
+ * another pid namespace has pid 0 here.) */
+static int is_whom_it_says(int fd, const struct ph_frame *hello)
+{
+    struct ucred who;
+    socklen_t n = sizeof who;
+    uint64_t pid;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)
+        return 0;
+    return ph_frame_get_u64(hello, "pid", &pid) != PH_FOUND || who.pid == 0 || pid == (uint64_t)who.pid;
+}
+
+/* 0, or PH_PERM. */
+static int check_peer(struct ph_stream *io, const struct ph_frame *hello, ph_str role)
+{
+    int fd = ph_stream_fileno(io);
+
+    if (fd < 0)
+        return 0;                  /* this very process */
+    if (!is_whom_it_says(fd, hello))
+        return ph_fail(PH_PERM, "client that is not the process it says");
+    ph_str roles = ph_cstr(roles_of(fd)), word;
+    while ((word = ph_str_word(&roles)).n)
+        if (ph_str_eq(word, role))
+            return 0;
+    return ph_fail(PH_PERM, "client with role \"%.*s\" at a socket that is not for it", PH_FMT(ph_str_first(role, 32)));
 }
 
 static int qmgr_serve(struct ph_service *v, struct ph_scope *session, struct ph_stream *io,
@@ -167,15 +228,13 @@ static int qmgr_serve(struct ph_service *v, struct ph_scope *session, struct ph_
 
     if (rc == PH_EOF)
         return 0;
-    if (rc < 0)
+    if (rc < 0 || (rc = check_peer(io, hello, role)) < 0)
         return rc;
     if (ph_str_eq(role, PH_STR("control")))
         return ph_control_serve(q, session, io);
-    if (ph_str_eq(role, PH_STR("intake")) && is_private(io))
+    if (ph_str_eq(role, PH_STR("intake")))
         return ph_queue_serve_intake(q->queue, session, io, hello);
-    if (ph_str_eq(role, PH_STR("agent")) && is_private(io))
-        return ph_survive_serve(q, session, io);
-    return ph_fail(PH_PERM, "client with bad role \"%.*s\"", PH_FMT(ph_str_first(role, 32)));
+    return ph_survive_serve(q, session, io);
 }
 
 /* The master's wake-up, and `postkick`: look what has come. */

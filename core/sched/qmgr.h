@@ -11,15 +11,20 @@
  *
  * Files: qmgr.c     start, roles, reload             feed.c     activation: who enters active next
  *        resolve.c  asks rewrite, caches             lane.c     transports: requests, answers
+ *        pace.c     what the scheduler wants done, when
  *        settle.c   outcomes: logs, marks            finish.c   end of a round: notices, expiry, removal
  *        control.c  requests of administrators       list.c     which messages; the listing
  *        survive.c  outcomes told after a restart    bouncer.c  requests to bounce
  *        params.c   parameters, limits of transports
  *
  * First frame of a client: {op=hello, role=intake|agent|control, service, pid}.
- * intake and agent: on private/qmgr only.  There is no answer to hello.
+ * There is no answer to hello.  Who may speak as what:
+ *   private/qmgr   any role; our own uid and root
+ *   net/qmgr       intake, agent; workers of the network account
+ *   public/qmgr    control
+ * pid must be the peer's own.
  *
- * role=control, on either socket; answers have `status` ok|none|temp|perm and
+ * role=control; answers have `status` ok|none|temp|perm and
  * `reason`.  All but flush and exists: root, mail_owner, or our own uid only.
  *   flush [queue_id]     retry all (or one) now, forget dead destinations
  *   list [queue]...      one frame per message: queue (incoming active deferred hold corrupt),
@@ -31,8 +36,8 @@
  *   exists queue_id      found 0|1
  *   delete hold release requeue expire   queue_id, or all=1 with [queue]... ; answer: count
  *
- * role=agent: {op=outcomes, queue_id, outcomes...} -> {status}.  Outcomes are
- * those of core/worker/agent.h. */
+ * role=agent: {op=outcomes, queue_id, outcomes...} and the read-only descriptor
+ * that came with the message -> {status}.  Outcomes are those of core/worker/agent.h. */
 #ifndef CORE_SCHED_QMGR_H
 #define CORE_SCHED_QMGR_H
 

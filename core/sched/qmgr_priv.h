@@ -14,11 +14,21 @@
 #include "core/sched/retry.h"
 #include "core/sched/sched.h"
 
+/* What each transport may have its own value of. */
+enum knob {
+    KNOB_RECIPIENTS, KNOB_CONCURRENCY, KNOB_INITIAL, KNOB_COHORTS, KNOB_RATE, KNOB_TRANSPORT_RATE,
+    KNOB_SLOT_COST, KNOB_SLOT_LOAN, KNOB_SLOT_DISCOUNT, KNOB_MINIMUM_SLOTS,
+    KNOB_POOL, KNOB_EXTRA, KNOB_REFILL, KNOB_REFILL_DELAY, KNOBS
+};
+
 struct qmgr_params {
-    int64_t active_limit, recipient_limit;
-    int64_t queue_run_delay, transport_retry_time;
+    int64_t active_limit, recipient_limit, recipient_minimum;
+    int64_t queue_run_delay, transport_retry_time, clog_warn_time, ipc_timeout;
     struct ph_retry_rules retry;
     int64_t delay_warning_time;
+    int32_t confirm_delay_cleared, helpful_warnings, feedback_debug;
+    int64_t each[KNOBS];
+    ph_str positive, negative;
     ph_str defer_transports, recipient_delimiter;
     int64_t decimals;
     int32_t soft_bounce;
@@ -62,6 +72,7 @@ struct mail {
     unsigned pins;                 /* it is being looked at: not finished before 0 */
     int finish_after;              /* 1: the end of the round waits for pins */
     int has_log;                   /* 1: there may be logs to remove */
+    int flushed;                   /* 1: somebody asked for this attempt */
 };
 
 struct qmgr {
@@ -84,6 +95,8 @@ struct qmgr {
     struct crew resolvers, settlers, finishers;
     struct ph_map *lanes;          /* by transport */
     struct ph_cond *clock_wake;
+    struct ph_cond *pace_wake;
+    int64_t pace_ms;               /* until when the pace task waits */
     int parked;                    /* 1: some message waits for AGAIN_S, not for a retry time */
     int indexing;                  /* 1: the deferred directory is being read */
     int reindex;                   /* 1: and shall be again */
@@ -126,8 +139,14 @@ void ph_clock_task(void *q);
 void ph_resolve_mail(struct mail *mail);
 void ph_resolve_forget(struct qmgr *q);
 
-/* lane.c: send what the scheduler selects. */
+/* lane.c: send this entry to its transport. */
+void ph_lane_send(struct qmgr *q, struct ph_sched_entry *e);
+
+/* pace.c: ask the scheduler what is to be done now, whenever that may have
+ * changed: entries, portions of recipients, warnings. */
 void ph_pump(struct qmgr *q);
+/* Pumps when a timed state of the scheduler ends. */
+void ph_pace_task(void *q);
 
 /* settle.c */
 /* Outcomes of recipients (by index): logs, then marks.  What cannot be logged

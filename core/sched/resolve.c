@@ -166,9 +166,10 @@ static ph_str recipient_key(struct qmgr *q, struct ph_scope *s, ph_str address, 
 
 enum hindrance { NONE, UNRESOLVED, HELD_BACK, REFUSED };
 
-static enum hindrance hindrance(struct qmgr *q, const struct route *r)
+static enum hindrance hindrance(const struct mail *mail, const struct route *r)
 {
-    return !r ? UNRESOLVED : r->error.n ? REFUSED : is_deferred_transport(q, r->transport) ? HELD_BACK : NONE;
+    return !r ? UNRESOLVED : r->error.n ? REFUSED :
+           !mail->flushed && is_deferred_transport(mail->q, r->transport) ? HELD_BACK : NONE;
 }
 
 /* Say one thing of all recipients that have this hindrance. */
@@ -178,7 +179,7 @@ static void settle_all(struct mail *mail, struct ph_scope *s, const struct route
     uint32_t *list = ph_alloc_array(s, mail->m->rcpt_count, sizeof *list), n = 0;
 
     for (uint32_t i = 0; i < mail->m->rcpt_count; i++)
-        if (mail->m->rcpt[i].state == PH_STATE_PENDING && hindrance(mail->q, routes[i]) == what)
+        if (mail->m->rcpt[i].state == PH_STATE_PENDING && hindrance(mail, routes[i]) == what)
             list[n++] = i;
     if (n)
         ph_settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, ph_cstr(dsn), ph_cstr(text));
@@ -189,7 +190,7 @@ static void settle_refused(struct mail *mail, const struct route **routes)
     for (uint32_t i = 0; i < mail->m->rcpt_count; i++) {
         ph_str dsn = PH_STR("5.1.3"), text;
 
-        if (mail->m->rcpt[i].state != PH_STATE_PENDING || hindrance(mail->q, routes[i]) != REFUSED)
+        if (mail->m->rcpt[i].state != PH_STATE_PENDING || hindrance(mail, routes[i]) != REFUSED)
             continue;
         if (!ph_dsn_parse(routes[i]->error, &dsn, &text))
             text = routes[i]->error;
@@ -215,11 +216,11 @@ static void schedule(struct mail *mail, struct ph_scope *s, const struct route *
         return;
     }
     mail->stage = STAGE_ACTIVE;
-    mail->sched = ph_sched_open(q->sched, mail);
+    mail->sched = ph_sched_open(q->sched, mail, ph_now_ms());
     for (uint32_t i = 0; i < m->rcpt_count; i++) {
         const struct route *r = routes[i];
 
-        if (m->rcpt[i].state != PH_STATE_PENDING || hindrance(q, r) != NONE)
+        if (m->rcpt[i].state != PH_STATE_PENDING || hindrance(mail, r) != NONE)
             continue;
         if (r->address.n)
             m->rcpt[i].address = ph_str_dup(m->scope, r->address);
@@ -314,7 +315,7 @@ void ph_resolve_mail(struct mail *mail)
     routes = plain ? routes_new(mail, s) : NULL;
     plain = plain && fill(mail, s, routes);
     for (uint32_t i = 0; plain && i < mail->m->rcpt_count; i++)
-        plain = mail->m->rcpt[i].state != PH_STATE_PENDING || hindrance(q, routes[i]) == NONE;
+        plain = mail->m->rcpt[i].state != PH_STATE_PENDING || hindrance(mail, routes[i]) == NONE;
     if (!plain) {
         ph_crew_add(&q->resolvers, &mail->job, resolve_job);
         return;

@@ -11,6 +11,7 @@ struct waiter {
     int64_t when;
     uint64_t order;                /* first come first served among equal times */
     size_t index;                  /* in the heap */
+    int flushed;                   /* somebody asked for it */
     size_t n;
     char id[];
 };
@@ -107,13 +108,14 @@ int ph_retry_remove(struct ph_retry *r, ph_str id)
     return 1;
 }
 
-int ph_retry_take(struct ph_retry *r, int64_t now, struct ph_scope *s, ph_str *id)
+int ph_retry_take(struct ph_retry *r, int64_t now, struct ph_scope *s, ph_str *id, int *flushed)
 {
     const struct waiter *w = ph_heap_top(&r->heap);
 
     if (!w || w->when > now)
         return 0;
     *id = ph_str_dup(s, (ph_str){ w->id, w->n });
+    *flushed = w->flushed;
     ph_retry_remove(r, *id);
     return 1;
 }
@@ -128,8 +130,22 @@ void ph_retry_flush(struct ph_retry *r, int64_t now)
 
         if (w->when > now)
             w->when = now;
+        w->flushed = 1;
         ph_heap_push(&r->heap, w);
     }
+}
+
+int ph_retry_flush_one(struct ph_retry *r, ph_str id, int64_t now)
+{
+    struct waiter *w = ph_map_get(r->by_id, id);
+
+    if (!w)
+        return 0;
+    if (w->when > now)
+        w->when = now;
+    w->flushed = 1;
+    ph_heap_update(&r->heap, w->index);
+    return 1;
 }
 
 int64_t ph_retry_first(const struct ph_retry *r)

@@ -29,10 +29,12 @@ int ph_retry_find(const struct ph_retry *r, ph_str id, int64_t *when);
 /* 1 when it was there. */
 int ph_retry_remove(struct ph_retry *r, ph_str id);
 /* The first whose time is at most `now`: 1 with its id on the scope (it leaves
- * the index), or 0. */
-int ph_retry_take(struct ph_retry *r, int64_t now, struct ph_scope *s, ph_str *id);
-/* Make all of them due (flush), those that came first first. */
+ * the index) and whether it was flushed, or 0. */
+int ph_retry_take(struct ph_retry *r, int64_t now, struct ph_scope *s, ph_str *id, int *flushed);
+/* Make all of them due by an explicit wish, those that came first first; or one:
+ * 1 when it was there. */
 void ph_retry_flush(struct ph_retry *r, int64_t now);
+int ph_retry_flush_one(struct ph_retry *r, ph_str id, int64_t now);
 /* Time of the first, or INT64_MAX. */
 int64_t ph_retry_first(const struct ph_retry *r);
 size_t ph_retry_count(const struct ph_retry *r);

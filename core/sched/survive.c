@@ -40,7 +40,19 @@ static int apply_to_idle(struct qmgr *q, struct ph_qmsg *m, int in_memory, const
     return rc;
 }
 
-static int apply_report(struct qmgr *q, ph_str id, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n)
+/* An agent speaks of what it was handed, and nobody else of anything: several
+ * services have its uid. */
+static int check_shown(struct qmgr *q, struct ph_qmsg *m, int in_memory, int fd)
+{
+    if (ph_queue_is_reader(q->queue, m, fd))
+        return 0;
+    int rc = ph_fail(PH_PERM, "%s: outcomes from an agent that was not handed the message", m->id);
+    if (!in_memory)
+        ph_queue_forget(q->queue, m);
+    return rc;
+}
+
+static int apply_report(struct qmgr *q, ph_str id, int fd, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n)
 {
     struct ph_qmsg *m;
     int in_memory = 0;
@@ -48,7 +60,7 @@ static int apply_report(struct qmgr *q, ph_str id, const struct ph_outcome *o, c
 
     if (rc == PH_NONE || rc == PH_PERM)
         return 0;                  /* it is gone: nothing is left to say */
-    if (rc < 0)
+    if (rc < 0 || (rc = check_shown(q, m, in_memory, fd)) < 0)
         return rc;
     if (in_memory && m->holder == q)
         return ph_fail(PH_TEMP, "%s is being read", m->id);
@@ -81,7 +93,12 @@ int ph_survive_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream 
 
         if ((rc = ph_frame_recv(io, s, 0, &f)) < 0 || (rc = ph_outcomes_get(s, f, &o, &rcpt, &n)) < 0)
             break;
-        rc = answer(io, s, apply_report(q, ph_frame_value(f, "queue_id"), o, rcpt, n));
+        int fd = ph_frame_take_fd(f, 0);
+        if (fd >= 0)
+            ph_defer_close(s, fd);
+        if ((rc = apply_report(q, ph_frame_value(f, "queue_id"), fd, o, rcpt, n)) == PH_PERM)
+            ph_log_warn("%s", ph_error());
+        rc = answer(io, s, rc);
     }
     return rc == PH_EOF ? 0 : rc;
 }

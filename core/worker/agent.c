@@ -1,6 +1,7 @@
 /* agent: see agent.h.  outcome.c has what plugins call, orphans.c what is left
  * when qmgr goes away. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <posthorn/clock.h>
@@ -28,7 +29,6 @@ int ph_agent_new(struct ph_scope *s, struct ph_transport *t, struct ph_group *g,
     a->transport = t;
     a->group = g;
     a->sessions = sessions ? sessions : 1;
-    a->queue_directory = ph_conf_value(t->conf, s, "queue_directory");
     ph_list_init(&a->waiting);
     ph_list_init(&a->orphans);
     ph_list_init(&a->conns);
@@ -95,7 +95,7 @@ static void start_waiting(struct ph_agent *a)
 
 /* ---- answers ---- */
 
-int ph_agent_put_outcomes(struct ph_stream *io, struct delivery *v)
+int ph_agent_put_outcomes(struct ph_stream *io, struct delivery *v, int show)
 {
     struct ph_frame *f = ph_frame_new(v->scope);
 
@@ -104,14 +104,17 @@ int ph_agent_put_outcomes(struct ph_stream *io, struct delivery *v)
     ph_frame_str(f, "queue_id", v->message->queue_id);
     for (uint32_t i = 0; i < v->d.rcpt_count; i++)
         ph_outcome_put(f, v->d.rcpt[i].index, &v->outcome[i]);
+    if (show && v->message->fd >= 0)
+        ph_frame_fd(f, v->message->fd);
     return ph_frame_send(io, f);
 }
 
 void ph_agent_drop_reader(struct delivery *v)
 {
+    struct flock lk = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
     if (v->message->fd >= 0)
-        close(v->message->fd);
-    v->message->fd = -1;
+        fcntl(v->message->fd, F_OFD_SETLK, &lk);
 }
 
 void ph_agent_delivery_free(struct delivery *v)
@@ -143,7 +146,7 @@ static int send_done(struct conn *c)
 
         ph_list_push(&sent, n);
         ph_agent_drop_reader(v);
-        rc = ph_agent_put_outcomes(c->io, v);
+        rc = ph_agent_put_outcomes(c->io, v, 0);
     }
     ph_log_flush();                /* our lines before qmgr's "removed" */
     if (rc >= 0)

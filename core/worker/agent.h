@@ -12,8 +12,9 @@
  *   action, diagnostic_type, diagnostic, remote_mta_type, remote_mta, dead (1: the site failed)
  *
  * When the connection is lost finished and still running deliveries are kept
- * and told to the next qmgr by queue id (role=agent at private/qmgr); the
- * message's descriptor, and with it the reader's lock, is kept until then. */
+ * and told to the next qmgr by queue id (role=agent); the message's descriptor,
+ * and with it the reader's lock, is kept until then and shown to it: qmgr
+ * believes who shows that he was handed the message. */
 #ifndef CORE_WORKER_AGENT_H
 #define CORE_WORKER_AGENT_H
 

@@ -18,7 +18,6 @@ struct ph_agent {
     struct ph_transport *transport;
     struct ph_group *group;
     struct agent_params p;
-    ph_str queue_directory;
     uint32_t sessions;
     size_t running, waiting_count, orphan_count;
     struct ph_list waiting;        /* requests beyond `sessions` */
@@ -50,11 +49,13 @@ struct delivery {
     struct ph_outcome *outcome;    /* by position in d.rcpt */
 };
 
-/* Encode the outcomes into the stream's buffer: 0, or negative. */
-int ph_agent_put_outcomes(struct ph_stream *io, struct delivery *v) PH_YIELDS;
+/* Encode the outcomes into the stream's buffer: 0, or negative.  show: with the
+ * message's descriptor, the proof that it was handed to us. */
+int ph_agent_put_outcomes(struct ph_stream *io, struct delivery *v, int show) PH_YIELDS;
 /* ph_delivered_member for what another agent said (pass.c): no line. */
 void ph_agent_passed(struct ph_delivery *d, uint32_t i, const struct ph_recipient *member, const struct ph_outcome *o);
-/* qmgr may use the slot again once it has the answer: let go of it before. */
+/* qmgr may use the slot again once it has the answer: let go of it before.  The
+ * lock goes, the descriptor stays until the delivery ends. */
 void ph_agent_drop_reader(struct delivery *v);
 void ph_agent_delivery_free(struct delivery *v);
 /* The delivery is over and nobody listens: keep its outcomes for the next qmgr. */

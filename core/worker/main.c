@@ -20,7 +20,7 @@
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: worker -c CONFIG_DIR -n NAME -t inet|unix -l LISTENERS [-v]: started by the master only\n");
+    fprintf(stderr, "usage: worker -c CONFIG_DIR -n NAME -t inet|unix -l LISTENERS [-u UID:GID [-a mail|net]] [-v]: started by the master only\n");
     return 2;
 }
 
@@ -28,12 +28,14 @@ static int options(struct ph_worker *w, int argc, char **argv)
 {
     int c;
 
-    while ((c = getopt(argc, argv, "c:n:t:l:v")) != -1)
+    while ((c = getopt(argc, argv, "c:n:t:l:u:a:v")) != -1)
         switch (c) {
         case 'c': w->config_dir = optarg; break;
         case 'n': w->name = optarg; break;
         case 't': w->type = optarg; break;
         case 'l': w->listen_count = atoi(optarg); break;
+        case 'u': w->identity = optarg; break;
+        case 'a': w->account = optarg; break;
         case 'v': w->verbose++; break;
         default: return 0;
         }
@@ -86,6 +88,8 @@ static int seal_and_start(struct ph_worker *w)
         return rc;
     if (!seal.needs)
         seal.needs = "";
+    if ((rc = ph_worker_check_account(w, seal.needs)) < 0)
+        return rc;
     if (ph_needs(seal.needs, "network") && (rc = open_dns(w)) < 0)
         return rc;
     if (w->def->sandbox != 0 && (rc = ph_seal(&seal)) < 0)
@@ -134,6 +138,8 @@ static int serve(void *arg)
     if (ph_conf_get_time(w->conf, "ipc_timeout", 's', &ipc_timeout) < 0)
         return PH_CONF;
     ph_client_setup(ph_conf_value(w->conf, w->scope, "queue_directory"), ipc_timeout * 1000);
+    if (w->account && strcmp(w->account, "net") == 0)
+        ph_client_places("net");
     ph_signal_watch(SIGUSR1, dump_tasks, w);
     ph_signal_watch(SIGTERM, terminate, w);
     ph_signal_watch(SIGINT, terminate, w);

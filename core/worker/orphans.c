@@ -1,6 +1,7 @@
 /* orphans: deliveries that ended after their connection: kept, with their
  * reader's lock, until the next qmgr has taken their outcomes. */
 #include <unistd.h>
+#include <posthorn/client.h>
 #include <posthorn/clock.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
@@ -13,7 +14,7 @@ static int tell(struct ph_stream *io, struct delivery *v)
 {
     PH_SCOPED(s, NULL);
     struct ph_frame *reply;
-    int rc = ph_agent_put_outcomes(io, v);
+    int rc = ph_agent_put_outcomes(io, v, 1);
 
     if (rc >= 0 && (rc = ph_stream_flush(io)) >= 0)
         rc = ph_frame_recv(io, s, 4096, &reply);
@@ -24,9 +25,8 @@ static int tell(struct ph_stream *io, struct delivery *v)
 
 static int dial_qmgr(struct ph_agent *a, struct ph_scope *s, struct ph_stream **io)
 {
-    ph_str path = ph_str_printf(s, "%.*s/private/qmgr", PH_FMT(a->queue_directory));
     struct ph_frame *f = ph_frame_new(s);
-    int rc = ph_dial_unix(s, path.p, ph_in_ms(10000), io);
+    int rc = ph_service_dial(s, "qmgr", io);
 
     ph_frame_cstr(f, "op", "hello");
     ph_frame_cstr(f, "role", "agent");

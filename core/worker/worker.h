@@ -17,6 +17,8 @@
 struct ph_worker {
     struct ph_scope *scope;        /* as long as the process */
     const char *config_dir, *name, *type;
+    const char *identity;          /* "UID:GID" to become, when started as root */
+    const char *account;           /* with two accounts (core/conf/accounts.h): "mail" or "net"; else NULL */
     int listen_count;
     int verbose;
     char *title;                   /* memory of our command line */
@@ -53,8 +55,10 @@ int ph_worker_wait(struct ph_worker *w) PH_YIELDS;
 void ph_worker_tell(struct ph_worker *w, char word);
 int ph_worker_listen_to_master(struct ph_worker *w);
 
-/* drop.c: become mail_owner when root.  0, or PH_CONF. */
+/* drop.c: when root, become the identity.  0, or PH_CONF.  Then, when the plugin
+ * is loaded: does the account fit what it needs?  0, or PH_CONF. */
 int ph_worker_drop(struct ph_worker *w);
+int ph_worker_check_account(const struct ph_worker *w, const char *needs);
 
 /* spawner_policy.c: before the rights are dropped, start the helper that works
  * with the rights of others, for a plugin that needs "spawn".  0, or negative. */

@@ -17,6 +17,8 @@ PH_BEGIN
  *   "maildrop"  read and remove files in maildrop
  *   "private"   connect to private services
  *   "spawn"     work with the rights of others (spawn.h)
+ *   "from-network"  workers that touch the network may connect to it, also when
+ *               none of them names it in `uses`
  * Tables named by parameters are opened before the seal. */
 struct ph_service {
     struct ph_scope *scope;            /* lives as long as the worker */

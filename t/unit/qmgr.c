@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <posthorn/intake.h>
 #include "core/conf/conf.h"
+#include "core/ipc/client.h"
 #include "core/net/listen.h"
 #include "core/queue/hub.h"
 #include "core/run/log.h"
@@ -565,6 +566,7 @@ static int run(void *arg PH_UNUSED)
     ph_hub_dial_with(dial_qmgr);
     if (ph_qmgr_start(&service, group) < 0)
         return puts(ph_error()), 1;
+    ph_client_setup(ph_cstr(dir), PATIENCE_MS);    /* where the agent finds qmgr */
     listen_at(s, &smtp, "smtp");
     listen_at(s, &qm, "qmgr");
     test_delivery();

@@ -28,7 +28,7 @@ static struct ph_sched *fresh(struct ph_scope *s)
 static struct ph_sched_msg *put(struct ph_sched *s, const char *id, const char *transport,
                                 const char *nexthop, uint32_t n)
 {
-    struct ph_sched_msg *m = ph_sched_open(s, (void *)(uintptr_t)id);
+    struct ph_sched_msg *m = ph_sched_open(s, (void *)(uintptr_t)id, 0);
 
     for (uint32_t i = 0; i < n; i++) {
         char key[32];
@@ -67,14 +67,14 @@ static void test_batches(void)
     for (int i = 0; i < 120; i++)
         all &= seen[i] == 1;
     ok((int)all, "each recipient is in exactly one request");
-    ok(e[0]->reuse && !e[2]->reuse, "the reuse hint says whether more waits for the destination");
+    ok(!e[0]->reuse && !e[2]->reuse, "a burst within the window does not ask to keep connections");
     is_int(done(s, e[0], PH_SCHED_ALIVE, 0), 0, "one request over, the message is not");
     done(s, e[2], PH_SCHED_ALIVE, 0);
     is_int(done(s, e[1], PH_SCHED_ALIVE, 0), 1, "the last one ends the message");
     struct ph_sched_stats st;
     ph_sched_stats(s, &st);
     is_int(st.destinations + st.messages + st.entries + st.in_flight, 0, "nothing is remembered");
-    is_int(ph_sched_close(ph_sched_open(s, NULL)), 1, "a message without recipients is over at once");
+    is_int(ph_sched_close(ph_sched_open(s, NULL, 0)), 1, "a message without recipients is over at once");
 }
 
 static void test_recipient_destinations(void)
@@ -112,7 +112,7 @@ static void test_storm(void)
     limits_now.concurrency = 7;
     for (int64_t now = 0; finished < 3000 && now < 10000000; now++) {
         if (sent < 3000 && now % 2 == 0) {
-            struct ph_sched_msg *m = ph_sched_open(s, NULL);
+            struct ph_sched_msg *m = ph_sched_open(s, NULL, 0);
             const char *t = transports[dice(&rnd) % 3];
             uint32_t n = 1 + dice(&rnd) % 5;
 
@@ -174,7 +174,7 @@ static void test_rotation(void)
 {
     PH_SCOPED(scope, NULL);
     struct ph_sched *s = fresh(scope);
-    struct ph_sched_msg *m = ph_sched_open(s, NULL);
+    struct ph_sched_msg *m = ph_sched_open(s, NULL, 0);
     char order[8] = "";
 
     limits_now.recipients = 1;
@@ -400,19 +400,23 @@ static void test_retry_index(void)
     struct ph_retry *r = ph_retry_new(scope);
     ph_str id;
     int64_t when;
+    int flushed;
 
     ph_retry_add(r, PH_STR("b"), 20);
     ph_retry_add(r, PH_STR("a"), 10);
     ph_retry_add(r, PH_STR("c"), 30);
     ph_retry_add(r, PH_STR("b"), 5);
     is_int(ph_retry_count(r), 3, "an id waits once");
-    ok(!ph_retry_take(r, 4, scope, &id), "nothing before its time");
-    ok(ph_retry_take(r, 5, scope, &id) && ph_str_eq(id, PH_STR("b")), "the earliest first");
+    ok(!ph_retry_take(r, 4, scope, &id, &flushed), "nothing before its time");
+    ok(ph_retry_take(r, 5, scope, &id, &flushed) && ph_str_eq(id, PH_STR("b")), "the earliest first");
     ok(ph_retry_remove(r, PH_STR("a")) && !ph_retry_remove(r, PH_STR("a")), "one is removed once");
     ok(ph_retry_find(r, PH_STR("c"), &when) && when == 30, "found with its time");
     ph_retry_add(r, PH_STR("d"), 25);
+    ph_retry_add(r, PH_STR("e"), 26);
+    ok(ph_retry_flush_one(r, PH_STR("e"), 6) && !ph_retry_flush_one(r, PH_STR("x"), 6), "one can be flushed");
+    ok(ph_retry_take(r, 6, scope, &id, &flushed) && ph_str_eq(id, PH_STR("e")) && flushed, "and is known to have been");
     ph_retry_flush(r, 7);
-    ok(ph_retry_take(r, 7, scope, &id) && ph_str_eq(id, PH_STR("c")) && ph_retry_take(r, 7, scope, &id) &&
+    ok(ph_retry_take(r, 7, scope, &id, &flushed) && ph_str_eq(id, PH_STR("c")) && ph_retry_take(r, 7, scope, &id, &flushed) &&
        ph_str_eq(id, PH_STR("d")), "a flush makes all due, those that came first first");
     is_int(ph_retry_first(r), INT64_MAX, "empty");
 }
@@ -437,9 +441,10 @@ static void test_five_days(void)
     for (int64_t now; (now = ph_retry_first(r)) != INT64_MAX; last = now) {
         PH_SCOPED(step, NULL);
         ph_str id;
+        int flushed;
 
-        while (ph_retry_take(r, now, step, &id)) {
-            struct ph_sched_msg *m = ph_sched_open(s, (void *)(uintptr_t)ph_cstr_dup(step, id));
+        while (ph_retry_take(r, now, step, &id, &flushed)) {
+            struct ph_sched_msg *m = ph_sched_open(s, (void *)(uintptr_t)ph_cstr_dup(step, id), now * 1000);
 
             ph_sched_add(m, PH_STR("smtp"), PH_STR("dead.example"), nothing, 0);
             ph_sched_close(m);

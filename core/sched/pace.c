@@ -1,0 +1,41 @@
+/* pace: what the scheduler wants done, and when: entries to the lanes, and the
+ * warning of a destination that fills the active queue. */
+#include <limits.h>
+#include "core/sched/qmgr_priv.h"
+
+static void warn_of_clog(struct qmgr *q, const struct ph_sched_clog *c)
+{
+    ph_log_warn("mail for %.*s is using up %u of %zu active queue entries", PH_FMT(c->nexthop), c->entries,
+                q->active);
+    if (!q->p.helpful_warnings)
+        return;
+    ph_log_warn("this may slow down other mail deliveries");
+    ph_log_warn("you may need to increase %.*s_destination_concurrency_limit", PH_FMT(c->transport));
+    ph_log_warn("you may need a separate transport of master.yaml for %.*s", PH_FMT(c->nexthop));
+    ph_log_warn("please avoid flushing the whole queue when you have lots of deferred mail, that is bad for performance");
+    ph_log_warn("to turn off these warnings specify: qmgr_clog_warn_time = 0");
+}
+
+void ph_pump(struct qmgr *q)
+{
+    struct ph_sched_clog clog;
+
+    for (struct ph_sched_entry *e; (e = ph_sched_next(q->sched, ph_now_ms())); )
+        ph_lane_send(q, e);
+    if (ph_sched_clogged(q->sched, ph_now_ms(), q->p.clog_warn_time * 1000, &clog))
+        warn_of_clog(q, &clog);
+    if (q->pace_wake && ph_sched_wake(q->sched) < q->pace_ms)
+        ph_cond_signal(q->pace_wake);
+}
+
+void ph_pace_task(void *arg)
+{
+    struct qmgr *q = arg;
+
+    for (;;) {
+        q->pace_ms = ph_sched_wake(q->sched);
+        if (ph_cond_wait(q->pace_wake, q->pace_ms == INT64_MAX ? PH_FOREVER : q->pace_ms) == PH_CANCEL)
+            return;
+        ph_pump(q);
+    }
+}

@@ -1,0 +1,2 @@
+#include "sched_world.h"
+int main(void) { return done_testing(); }
