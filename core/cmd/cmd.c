@@ -10,6 +10,7 @@
 #include "core/run/log.h"
 
 static const char *name = "posthorn";
+static const char *subject = "";
 static int fatal_status = 1;
 static int logs;
 
@@ -64,12 +65,19 @@ static void say(const char *severity, const char *fmt, va_list ap)
         ph_log_for(name, whole.p);
 }
 
+void ph_cmd_subject(const char *text)
+{
+    subject = text;
+}
+
 void ph_cmd_fatal(const char *fmt, ...)
 {
+    PH_SCOPED(step, NULL);
+    const char *severity = ph_str_printf(step, "fatal: %s", subject).p;
     va_list ap;
 
     va_start(ap, fmt);
-    say("fatal: ", fmt, ap);
+    say(severity, fmt, ap);
     va_end(ap);
     fflush(NULL);
     _exit(fatal_status);           /* from anywhere, a task too: nothing is taken down */

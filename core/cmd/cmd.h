@@ -15,6 +15,9 @@ void ph_cmd_fatal_status(int status);
  * tag of main.cf and the program's name: in maillog_file when the caller may
  * write it, else by syslog.  A log that cannot be opened is no error. */
 void ph_cmd_log_open(struct ph_conf *c);
+/* Stands before the text of ph_cmd_fatal from now on ("alice(1000): "), so that
+ * the log tells for whom it failed.  Must live as long as the process. */
+void ph_cmd_subject(const char *text);
 /* "NAME: fatal: text" on stderr, then exit. */
 void ph_cmd_fatal(const char *fmt, ...) PH_PRINTF(1, 2) PH_NORETURN;
 /* "NAME: warning: text" on stderr. */

@@ -14,9 +14,9 @@
 #include "core/cmd/cmd.h"
 #include "core/cmd/sendmail.h"
 
-#define ARGS_MAX 8
+#define ARGS_MAX 64
 
-/* Become another command of ours. */
+/* Become another command of ours, with its exit status. */
 static void become(struct sendmail *m, const char *command, const char *const *args) PH_NORETURN;
 static void become(struct sendmail *m, const char *command, const char *const *args)
 {
@@ -28,7 +28,6 @@ static void become(struct sendmail *m, const char *command, const char *const *a
         argv[n++] = *args;
     /* execv promises not to change them. */
     execv(path.p, (char *const *)(uintptr_t)argv);
-    ph_cmd_fatal_status(errno == ENOENT ? EX_UNAVAILABLE : EX_OSERR);
     ph_cmd_fatal("execute %s: %s", path.p, strerror(errno));
 }
 
@@ -36,11 +35,14 @@ static void new_aliases(struct sendmail *m) PH_NORETURN;
 static void new_aliases(struct sendmail *m)
 {
     const char *args[ARGS_MAX] = { NULL };
-    ph_str list = ph_conf_value(m->conf, m->scope, "alias_database"), item;
+    ph_str list = m->alias_table ? ph_cstr(m->alias_table) : ph_conf_value(m->conf, m->scope, "alias_database"), item;
     size_t n = 0;
 
-    while ((item = ph_str_list(&list)).n && n < ARGS_MAX - 2)
+    while ((item = ph_str_list(&list)).n) {
+        if (n == ARGS_MAX - 2)
+            ph_cmd_fatal("alias_database names more than %d tables", ARGS_MAX - 2);
         args[n++] = ph_cstr_dup(m->scope, item);
+    }
     if (n == 0)
         ph_cmd_fatal("alias_database names no table");
     become(m, "postalias", args);

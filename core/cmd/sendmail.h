@@ -10,8 +10,8 @@ struct sendmail {
     int mode;                      /* m deliver, s SMTP, p list, i aliases, q flush, d daemon, v verify */
     int from_headers;              /* -t */
     int dots;                      /* a line with one dot ends the message (no -i) */
-    int verbose;                   /* -v */
     const char *queue_site, *queue_id;  /* -qR, -qI */
+    const char *alias_table;       /* -oA */
     struct ph_maildrop envelope;   /* filled by the options */
     struct ph_maildrop_rcpt *rcpt; /* of the envelope */
     uint32_t rcpt_room;

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sysexits.h>
 #include <unistd.h>
 #include <posthorn/error.h>
 #include <posthorn/header.h>
@@ -104,10 +103,8 @@ static void read_headers(struct reader *r, struct ph_buf *headers, ph_str *rest)
             return;
         inside = 1;
         first = 0;
-        if (!ph_buf_str(headers, *rest)) {
-            ph_cmd_fatal_status(EX_DATAERR);
+        if (!ph_buf_str(headers, *rest))
             ph_cmd_fatal("the headers are larger than %zu bytes", HEADERS_MAX);
-        }
         *rest = (ph_str){ "", 0 };
     }
 }
@@ -134,44 +131,95 @@ static void check_rcpts(const struct sendmail *m)
 {
     if (m->envelope.rcpt_count)
         return;
-    ph_cmd_fatal_status(EX_USAGE);
     if (m->from_headers)
         ph_cmd_fatal("No recipient addresses found in message header");
     ph_cmd_fatal("Recipient addresses must be specified on the command line or via the -t option");
 }
 
+/* sendmail_fix_line_endings: CR LF and LF are both line ends to pickup; what is
+ * no line end by this parameter keeps its place as a blank. */
+enum line_ends { ENDS_ALWAYS, ENDS_STRICT, ENDS_NEVER };
+
+static enum line_ends line_ends(const struct sendmail *m)
+{
+    static const char *const names[] = { "always", "strict", "never" };
+    ph_str value = ph_conf_value(m->conf, m->scope, "sendmail_fix_line_endings");
+
+    for (int i = ENDS_ALWAYS; i <= ENDS_NEVER; i++)
+        if (ph_str_eq(value, ph_cstr(names[i])))
+            return (enum line_ends)i;
+    ph_cmd_fatal("bad sendmail_fix_line_endings value: %.*s", PH_FMT(value));
+}
+
+struct copy {
+    struct submit to;
+    int keep_cr, looked;               /* looked: the first line end decided (strict) */
+    enum line_ends ends;
+};
+
+static void copy_line(struct copy *c, ph_str piece)
+{
+    int crlf = ph_str_ends(piece, PH_STR("\r\n"));
+
+    if (!c->looked && piece.n && piece.p[piece.n - 1] == '\n') {
+        c->keep_cr = c->ends == ENDS_NEVER || (c->ends == ENDS_STRICT && !crlf);
+        c->looked = 1;
+    }
+    if (crlf && c->keep_cr) {
+        submit_content(&c->to, ph_str_first(piece, piece.n - 2));
+        piece = PH_STR(" \n");
+    }
+    submit_content(&c->to, piece);
+}
+
+static void copy_message(struct copy *c, struct reader *r, ph_str headers, ph_str piece)
+{
+    int starts;
+
+    while (headers.n) {
+        ptrdiff_t lf = ph_str_find(headers, '\n');
+        size_t n = lf < 0 ? headers.n : (size_t)lf + 1;
+
+        copy_line(c, ph_str_first(headers, n));
+        headers = ph_str_from(headers, n);
+    }
+    copy_line(c, piece);
+    while (next_piece(r, &piece, &starts))
+        copy_line(c, piece);
+}
+
+/* -bv: there is no message, only recipients to ask about. */
+static void read_message_start(struct sendmail *m, struct reader *r, struct ph_buf *headers, ph_str *piece)
+{
+    *piece = PH_STR("");
+    ph_buf_init(headers, m->scope, HEADERS_MAX);
+    if (m->mode == 'v' && !m->from_headers)
+        return;
+    read_headers(r, headers, piece);
+    if (m->from_headers)
+        rcpts_of_headers(m, ph_buf_view(headers));
+}
+
 int sendmail_deliver(struct sendmail *m)
 {
     static struct reader r;             /* 8 KiB, and there is one stdin */
+    struct copy c = { .ends = line_ends(m) };
     struct ph_buf headers;
-    struct submit u;
     ph_str piece;
-    int starts, status;
 
-    if (m->mode == 'v') {
-        ph_cmd_fatal_status(EX_UNAVAILABLE);
-        ph_cmd_fatal("-bv: address verification is not in this release yet");
-    }
-    if (m->verbose)
-        ph_cmd_warn("-v: delivery reports are not in this release yet; the message is sent without one");
     r.at_line_start = 1;
     r.dots = m->dots;
     if (!m->from_headers)
         check_rcpts(m);
-    ph_buf_init(&headers, m->scope, HEADERS_MAX);
-    read_headers(&r, &headers, &piece);
-    if (m->from_headers)
-        rcpts_of_headers(m, ph_buf_view(&headers));
+    read_message_start(m, &r, &headers, &piece);
     check_rcpts(m);
-    if (submit_begin(&u, m->scope, m->conf, &m->envelope) < 0)
+    if (submit_begin(&c.to, m->scope, m->conf, &m->envelope) < 0)
         ph_cmd_fatal("%s", ph_error());
-    submit_content(&u, ph_buf_view(&headers));
-    submit_content(&u, piece);
-    while (next_piece(&r, &piece, &starts))
-        submit_content(&u, piece);
-    if ((status = submit_end(&u)) != 0) {
-        ph_cmd_fatal_status(status);
+    if (m->mode != 'v')
+        copy_message(&c, &r, ph_buf_view(&headers), piece);
+    if (submit_end(&c.to) != 0)
         ph_cmd_fatal("%s", ph_error());
-    }
+    if (m->envelope.trace.n)
+        printf("Mail Delivery Status Report will be mailed to <%.*s>.\n", PH_FMT(m->envelope.sender));
     return 0;
 }

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sysexits.h>
 #include <unistd.h>
 #include <posthorn/address.h>
 #include <posthorn/error.h>
@@ -14,7 +13,6 @@
 /* What the options said, before main.cf is read. */
 struct options {
     const char *dir, *sender, *full_name;
-    const char *program;
     int flush;
 };
 
@@ -66,10 +64,8 @@ static const struct passwd *caller(void)
 {
     const struct passwd *pw = getpwuid(getuid());
 
-    if (!pw) {
-        ph_cmd_fatal_status(EX_OSERR);
-        ph_cmd_fatal("unable to determine the login name of user ID %ld", (long)getuid());
-    }
+    if (!pw)
+        ph_cmd_fatal("no login name found for user ID %ld", (long)getuid());
     return pw;
 }
 
@@ -110,6 +106,7 @@ static void set_sender(struct sendmail *m, const struct options *o)
 
     m->envelope.sender = o->sender ? parse_sender(m, o->sender) : ph_str_dup(m->scope, ph_cstr(caller()->pw_name));
     m->envelope.has_sender = 1;
+    ph_cmd_subject(ph_str_printf(m->scope, "%s(%ld): ", o->sender ? o->sender : m->envelope.sender.p, (long)getuid()).p);
     if (name)
         m->envelope.full_name = clean(m->scope, ph_cstr(name));
     else if (!o->sender)
@@ -118,11 +115,10 @@ static void set_sender(struct sendmail *m, const struct options *o)
 
 static void set_mode(struct sendmail *m, const char *text)
 {
-    if (strchr("mspidlv", text[0]) == NULL || text[0] == 0) {
-        ph_cmd_fatal_status(EX_USAGE);
+    if (text[0] == 0 || strchr("mspidlvhH", text[0]) == NULL)
         ph_cmd_fatal("unsupported: -b%s", text);
-    }
-    m->mode = text[0] == 'l' ? 'd' : text[0];
+    if (text[0] != 'h' && text[0] != 'H')       /* there is no host status */
+        m->mode = text[0] == 'l' ? 'd' : text[0];
 }
 
 /* RFC 3461 4.1, small letters allowed. */
@@ -168,33 +164,56 @@ static void set_body(struct sendmail *m, const char *text)
         m->envelope.body = PH_STR("8BITMIME");
     else if (ph_str_eq_nocase(ph_cstr(text), PH_STR("7BIT")))
         m->envelope.body = PH_STR("7BIT");
+    else
+        ph_cmd_fatal("-B option needs 8BITMIME or 7BIT");
 }
 
 /* -q: flush, -q30m: an interval for daemons, -qRsite, -qIid. */
 static void set_queue(struct sendmail *m, struct options *o, const char *text)
 {
     if (text && (text[0] == 'R' || text[0] == 'I')) {
-        if (!text[1]) {
-            ph_cmd_fatal_status(EX_USAGE);
-            ph_cmd_fatal("-q%c lacks its value", text[0]);
-        }
+        if (!text[1])
+            ph_cmd_fatal("specify: -q%c%s", text[0], text[0] == 'R' ? "sitename" : "queueid");
         if (text[0] == 'R')
             m->queue_site = text + 1;
         else
             m->queue_id = text + 1;
-    } else if (text && !ph_is_digit(text[0])) {
-        ph_cmd_fatal_status(EX_USAGE);
+    } else if (text && !ph_is_digit(text[0]))
         ph_cmd_fatal("-q%s is not implemented", text);
-    } else if (text)
+    else if (text)
         return;
     o->flush = 1;
 }
 
-/* -O name=value and -o: what is ours of it. */
+/* -O name=value: what is ours of it.  Who asks for TLS on all the way must not
+ * get less without a word. */
 static void set_long(struct sendmail *m, const char *text)
 {
     if (!strcmp(text, "smtputf8=yes"))
         m->envelope.smtputf8 = 1;
+    else if (!strcmp(text, "requiretls=yes"))
+        ph_cmd_fatal("-O requiretls=yes is not built yet");
+}
+
+/* -oi, -oA table, -o7 and the many of old. */
+static void set_old(struct sendmail *m, const char *text)
+{
+    if (text[0] == 'i')
+        m->dots = 0;
+    else if (text[0] == 'A' && !text[1])
+        ph_cmd_fatal("-oA requires pathname");
+    else if (text[0] == 'A')
+        m->alias_table = text + 1;
+}
+
+/* -XV, -XVxy: an envelope sender for each recipient. */
+static void set_verp(const char *text)
+{
+    if (text[0] != 'V')
+        ph_cmd_fatal("unsupported: -X%s", text);
+    if (text[1] && (strlen(text) != 3 || !strchr("-=+", text[1]) || !strchr("-=+", text[2])))
+        ph_cmd_fatal("-V requires two characters from -=+");
+    ph_cmd_fatal("-XV: variable envelope senders (VERP) are not built yet");
 }
 
 static void take_option(struct sendmail *m, struct options *o, int option, const char *value)
@@ -208,50 +227,75 @@ static void take_option(struct sendmail *m, struct options *o, int option, const
     case 'G': m->envelope.context = PH_STR("remote"); break;
     case 'I': m->mode = 'i'; break;
     case 'i': m->dots = 0; break;
+    case 'n': ph_cmd_fatal("-n option not supported");
     case 'N': set_notify(m, value); break;
     case 'O': set_long(m, value); break;
-    case 'o':
-        if (value[0] == 'i')
-            m->dots = 0;
-        break;
+    case 'o': set_old(m, value); break;
     case 'q': set_queue(m, o, value); break;
     case 'R': set_ret(m, value); break;
     case 't': m->from_headers = 1; break;
     case 'V': m->envelope.envelope_id = clean(m->scope, ph_str_first(ph_cstr(value), 100)); break;
-    case 'v': m->verbose = 1; break;
-    case 'A': case 'e': case 'h': case 'L': case 'm': case 'p': case 'U': case 'X': case 'a': case 'c':
+    case 'v': m->envelope.trace = PH_STR("record"); break;
+    case 'X': set_verp(value); break;
+    case 'A': case 'c': case 'e': case 'h': case 'L': case 'm': case 'p': case 'U': case 'x':
         break;                      /* of old, without meaning here */
     default:
-        ph_cmd_fatal_status(EX_USAGE);
-        ph_cmd_fatal("usage: %s [options] [recipient ...]", o->program);
+        ph_cmd_fatal("usage: %s [options]", ph_cmd_name());
     }
+}
+
+/* The mode by the name of the program: the options may still change it. */
+static int mode_of_name(void)
+{
+    return !strcmp(ph_cmd_name(), "mailq") ? 'p' : !strcmp(ph_cmd_name(), "newaliases") ? 'i' : 'm';
+}
+
+/* What goes with the mode and what does not. */
+static void check_mode(struct sendmail *m, struct options *o, int has_rcpts)
+{
+    static const struct { int mode; const char *name; } modes[] = {
+        { 'p', "display queue" }, { 'q', "flush queue" }, { 'i', "alias initialization" }, { 's', "stand-alone" },
+        { 'd', "daemon" },
+    };
+
+    if (o->flush && m->mode == 'd')
+        ph_cmd_warn("ignoring -q option in daemon mode");
+    else if (o->flush && m->mode == 'm')
+        m->mode = 'q';
+    if (m->mode == 'v')
+        m->envelope.trace = PH_STR("verify");
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (m->mode == modes[i].mode && m->from_headers)
+            ph_cmd_fatal("-t can be used only in delivery mode");
+        else if (m->mode == modes[i].mode && has_rcpts)
+            ph_cmd_fatal("%s mode requires no recipient", modes[i].name);
+}
+
+/* -C names the directory, or main.cf in it. */
+static const char *config_dir(struct sendmail *m, const char *path)
+{
+    ph_str p = ph_cstr(path), file = PH_STR("/main.cf");
+
+    return path && ph_str_ends(p, file) ? ph_cstr_dup(m->scope, ph_str_first(p, p.n - file.n)) : path;
 }
 
 void sendmail_options(struct sendmail *m, int argc, char **argv)
 {
-    struct options o = { .program = ph_cmd_name() };
+    struct options o = { 0 };
     int option;
 
-    if (!strcmp(o.program, "mailq"))
-        m->mode = 'p';
-    else if (!strcmp(o.program, "newaliases"))
-        m->mode = 'i';
+    m->mode = mode_of_name();
     opterr = 0;
-    while ((option = getopt(argc, argv, "+A:B:C:F:GIL:N:O:R:UV:X:ab:ce:f:h:imo:p:r:q::tv")) > 0)
+    while ((option = getopt(argc, argv, "+A:B:C:F:GIL:N:O:R:UV:X:b:ce:f:h:imno:p:r:q::tvx")) > 0)
         take_option(m, &o, option, optarg);
-    if (o.flush && m->mode == 'm')
-        m->mode = 'q';
-    m->conf = ph_cmd_conf(m->scope, o.dir);
+    check_mode(m, &o, optind < argc);
+    m->conf = ph_cmd_conf(m->scope, config_dir(m, o.dir));
     ph_cmd_log_open(m->conf);
     m->envelope.size = sizeof m->envelope;
     if (m->mode == 'm' || m->mode == 'v')
         set_sender(m, &o);
     else if (m->mode == 's')
         m->envelope.sender = ph_str_dup(m->scope, ph_cstr(caller()->pw_name));
-    if (optind < argc && m->mode != 'm' && m->mode != 'v') {
-        ph_cmd_fatal_status(EX_USAGE);
-        ph_cmd_fatal("recipients cannot be given in this mode");
-    }
     for (; optind < argc; optind++)
         sendmail_add_rcpts(m, ph_cstr(argv[optind]));
 }

@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sysexits.h>
 #include <unistd.h>
 #include <posthorn/address.h>
+#include <posthorn/dsn.h>
 #include <posthorn/error.h>
 #include <posthorn/wire.h>
 #include "core/cmd/cmd.h"
@@ -19,6 +21,8 @@ struct session {
     struct ph_scope *transaction;
     char in[8192];
     size_t start, end;
+    int64_t size_limit, rcpt_limit;    /* message_size_limit (0: none), smtpd_recipient_limit */
+    int32_t no_vrfy, utf8;
     int has_sender, quit;
 };
 
@@ -90,7 +94,11 @@ static void do_ehlo(struct session *s, ph_str rest)
         return;
     }
     reset(s);
-    printf("250-%.*s\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n", PH_FMT(host));
+    printf("250-%.*s\r\n250-PIPELINING\r\n250-SIZE", PH_FMT(host));
+    if (s->size_limit > 0)
+        printf(" %lld", (long long)s->size_limit);
+    printf("\r\n%s250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n%s", s->no_vrfy ? "" : "250-VRFY\r\n",
+           s->utf8 ? "250-DSN\r\n250 SMTPUTF8\r\n" : "250 DSN\r\n");
 }
 
 static void do_helo(struct session *s, ph_str rest)
@@ -105,21 +113,77 @@ static void do_helo(struct session *s, ph_str rest)
     printf("250 %.*s\r\n", PH_FMT(ph_conf_value(s->m->conf, step, "myhostname")));
 }
 
-/* RFC 1652 BODY, RFC 1870 SIZE (postdrop counts for itself), RFC 6531. */
-static int mail_parameters(struct session *s, ph_str rest)
+/* One parameter of MAIL: NULL, or what to answer.  RFC 1652 BODY, RFC 1870 SIZE
+ * (postdrop counts for itself), RFC 3461 RET and ENVID, RFC 6531. */
+static const char *mail_parameter(struct session *s, ph_str word)
 {
-    ph_str word;
+    struct ph_maildrop *e = &s->m->envelope;
+    ph_str value = word, name = ph_str_cut(&value, '=');
+    uint64_t size;
 
-    while ((word = ph_str_word(&rest)).n)
-        if (ph_str_eq_nocase(word, PH_STR("BODY=8BITMIME")))
-            s->m->envelope.body = PH_STR("8BITMIME");
-        else if (ph_str_eq_nocase(word, PH_STR("BODY=7BIT")))
-            s->m->envelope.body = PH_STR("7BIT");
-        else if (ph_str_eq_nocase(word, PH_STR("SMTPUTF8")))
-            s->m->envelope.smtputf8 = 1;
-        else if (!ph_str_starts_nocase(word, PH_STR("SIZE=")))
+    if (ph_str_eq_nocase(word, PH_STR("SMTPUTF8")) && s->utf8)
+        e->smtputf8 = 1;
+    else if (ph_str_eq_nocase(word, PH_STR("BODY=8BITMIME")))
+        e->body = PH_STR("8BITMIME");
+    else if (ph_str_eq_nocase(word, PH_STR("BODY=7BIT")))
+        e->body = PH_STR("7BIT");
+    else if (ph_str_eq_nocase(word, PH_STR("RET=FULL")))
+        e->ret = PH_STR("FULL");
+    else if (ph_str_eq_nocase(word, PH_STR("RET=HDRS")))
+        e->ret = PH_STR("HDRS");
+    else if (ph_str_eq_nocase(name, PH_STR("SIZE"))) {
+        if (!ph_str_u64(value, &size))
+            return "501 5.5.4 Bad message size syntax";
+        if (s->size_limit > 0 && size > (uint64_t)s->size_limit)
+            return "552 5.3.4 Message size exceeds fixed limit";
+    } else if (ph_str_eq_nocase(name, PH_STR("ENVID"))) {
+        if (value.n > 100 || !ph_xtext_decode(s->transaction, value, &e->envelope_id) || !e->envelope_id.n)
+            return "501 5.5.4 Bad ENVID parameter syntax";
+    } else
+        return "555 5.5.4 Unsupported option";
+    return NULL;
+}
+
+/* RFC 3461 4.1: NEVER, or a list of the others.  The words in capitals on the
+ * transaction, or 0. */
+static int parse_notify(struct session *s, ph_str value, ph_str *list)
+{
+    static const char *const words[] = { "SUCCESS", "FAILURE", "DELAY" };
+    struct ph_buf out;
+
+    if (ph_str_eq_nocase(value, PH_STR("NEVER"))) {
+        *list = PH_STR("NEVER");
+        return 1;
+    }
+    ph_buf_init(&out, s->transaction, 100);
+    while (value.n) {
+        ph_str word = ph_str_cut(&value, ',');
+        size_t i = 0;
+
+        while (i < 3 && !ph_str_eq_nocase(word, ph_cstr(words[i])))
+            i++;
+        if (i == 3)
             return 0;
-    return 1;
+        ph_buf_printf(&out, "%s%s", out.n ? "," : "", words[i]);
+    }
+    *list = ph_buf_view(&out);
+    return out.n > 0 && !out.full;
+}
+
+/* One parameter of RCPT: NULL, or what to answer. */
+static const char *rcpt_parameter(struct session *s, ph_str word, struct ph_maildrop_rcpt *r)
+{
+    ph_str value = word, name = ph_str_cut(&value, '=');
+
+    if (ph_str_eq_nocase(name, PH_STR("NOTIFY")))
+        return parse_notify(s, value, &r->notify) ? NULL : "501 5.5.4 Error: Bad NOTIFY parameter syntax";
+    if (ph_str_eq_nocase(name, PH_STR("ORCPT"))) {
+        if (ph_str_find(value, ';') < 1 || value.n > 500)
+            return "501 5.5.4 Error: Bad ORCPT parameter syntax";
+        r->orcpt = ph_str_dup(s->transaction, value);
+        return NULL;
+    }
+    return "555 5.5.4 Unsupported option";
 }
 
 static void do_mail(struct session *s, ph_str rest)
@@ -135,10 +199,14 @@ static void do_mail(struct session *s, ph_str rest)
         reply("501 5.5.4 Syntax: MAIL FROM:<address>");
         return;
     }
-    if (!mail_parameters(s, rest)) {
-        reset(s);
-        reply("555 5.5.4 Unsupported option");
-        return;
+    for (ph_str word; (word = ph_str_word(&rest)).n;) {
+        const char *wrong = mail_parameter(s, word);
+
+        if (wrong) {
+            reset(s);
+            reply(wrong);
+            return;
+        }
     }
     s->m->envelope.sender = ph_str_dup(s->transaction, address);
     s->m->envelope.has_sender = s->has_sender = 1;
@@ -147,6 +215,8 @@ static void do_mail(struct session *s, ph_str rest)
 
 static void do_rcpt(struct session *s, ph_str rest)
 {
+    struct ph_maildrop_rcpt r = { 0 };
+    const char *wrong;
     ph_str address;
 
     if (!s->has_sender) {
@@ -154,16 +224,22 @@ static void do_rcpt(struct session *s, ph_str rest)
         return;
     }
     if (!ph_str_starts_nocase(rest, PH_STR("TO:")) ||
-        ph_address_parse_path(s->transaction, ph_str_from(rest, 3), 0, &address, &rest) != 1 || address.n == 0 ||
-        ph_str_trim(rest).n) {
+        ph_address_parse_path(s->transaction, ph_str_from(rest, 3), 0, &address, &rest) != 1 || address.n == 0) {
         reply("501 5.5.4 Syntax: RCPT TO:<address>");
         return;
     }
-    if (s->m->envelope.rcpt_count >= PH_MAILDROP_RCPTS / 2) {
+    for (ph_str word; (word = ph_str_word(&rest)).n;)
+        if ((wrong = rcpt_parameter(s, word, &r)) != NULL) {
+            reply(wrong);
+            return;
+        }
+    if (s->m->envelope.rcpt_count >= s->rcpt_limit || s->m->envelope.rcpt_count >= PH_MAILDROP_RCPTS) {
         reply("452 4.5.3 Error: too many recipients");
         return;
     }
     sendmail_add_rcpt(s->m, ph_str_dup(s->transaction, address));
+    s->m->rcpt[s->m->envelope.rcpt_count - 1].notify = r.notify;
+    s->m->rcpt[s->m->envelope.rcpt_count - 1].orcpt = r.orcpt;
     reply("250 2.1.5 Ok");
 }
 
@@ -209,8 +285,10 @@ static void do_data(struct session *s, ph_str rest)
         printf("451 4.3.0 Error: %s\r\n", ph_error());
     else if ((rc = submit_end(&u)) == 0)
         printf("250 2.0.0 Ok: queued as %.*s\r\n", PH_FMT(u.id));
+    else if (rc == EX_UNAVAILABLE && s->size_limit > 0)     /* postdrop's word for too big */
+        reply("552 5.3.4 Error: message file too big");
     else
-        printf("%s Error: %s\r\n", rc == 75 || rc == 71 ? "451 4.3.0" : "554 5.3.0", ph_error());
+        printf("%s Error: %s\r\n", rc == EX_TEMPFAIL || rc == EX_OSERR ? "451 4.3.0" : "554 5.3.0", ph_error());
     reset(s);
 }
 
@@ -225,9 +303,20 @@ static void do_noop(struct session *s PH_UNUSED, ph_str rest PH_UNUSED)
     reply("250 2.0.0 Ok");
 }
 
-static void do_vrfy(struct session *s PH_UNUSED, ph_str rest PH_UNUSED)
+static void do_vrfy(struct session *s, ph_str rest)
 {
-    reply("252 2.0.0 Cannot verify here; send and see");
+    if (s->no_vrfy)
+        reply("502 5.5.1 VRFY command is disabled");
+    else if (rest.n == 0)
+        reply("501 5.5.4 Syntax: VRFY address");
+    else
+        reply("252 2.0.0 Cannot verify here; send and see");
+}
+
+/* The queue is not within reach of the user who talks here. */
+static void do_etrn(struct session *s PH_UNUSED, ph_str rest PH_UNUSED)
+{
+    reply("458 Unable to queue messages");
 }
 
 static void do_quit(struct session *s, ph_str rest PH_UNUSED)
@@ -241,7 +330,8 @@ static const struct verb {
     void (*run)(struct session *s, ph_str rest);
 } verbs[] = {
     { "EHLO", do_ehlo }, { "HELO", do_helo }, { "MAIL", do_mail }, { "RCPT", do_rcpt }, { "DATA", do_data },
-    { "RSET", do_rset }, { "NOOP", do_noop }, { "VRFY", do_vrfy }, { "QUIT", do_quit },
+    { "RSET", do_rset }, { "NOOP", do_noop }, { "VRFY", do_vrfy }, { "ETRN", do_etrn },
+    { "QUIT", do_quit },
 };
 
 static void run_command(struct session *s, ph_str line)
@@ -264,6 +354,11 @@ int sendmail_smtp(struct sendmail *m)
     int rc;
 
     s.m = m;
+    if (ph_conf_get_i64(m->conf, "message_size_limit", &s.size_limit) < 0 ||
+        ph_conf_get_i64(m->conf, "smtpd_recipient_limit", &s.rcpt_limit) < 0 ||
+        ph_conf_get_bool(m->conf, "disable_vrfy_command", &s.no_vrfy) < 0 ||
+        ph_conf_get_bool(m->conf, "smtputf8_enable", &s.utf8) < 0)
+        ph_cmd_fatal("%s", ph_error());
     s.transaction = ph_scope_new(scope);
     reset(&s);
     printf("220 %.*s ESMTP %.*s\r\n", PH_FMT(ph_conf_value(m->conf, scope, "myhostname")),
@@ -274,5 +369,5 @@ int sendmail_smtp(struct sendmail *m)
         else
             run_command(&s, line);
     m->scope = scope;
-    return fflush(stdout) == 0 ? 0 : 74;
+    return fflush(stdout) == 0 ? 0 : EX_TEMPFAIL;
 }

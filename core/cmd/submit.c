@@ -170,7 +170,7 @@ int submit_end(struct submit *u)
         ph_fail(PH_TEMP, "cannot run postdrop from command_directory");
     else
         ph_fail(PH_TEMP, "postdrop gave no answer (status %d)", status);
-    return status ? status : EX_SOFTWARE;
+    return EX_TEMPFAIL;
 }
 
 void submit_cancel(struct submit *u)

@@ -155,6 +155,9 @@ static int take_line(struct reading *e, ph_str name, ph_str value)
         return set_once(e, &m->ret, value, one_of(value, "FULL", "HDRS"), "ret");
     if (ph_str_eq(name, PH_STR("context")))
         return set_once(e, &m->context, value, one_of(value, "local", "remote"), "context");
+    /* Only what a user may ask for: other values belong to the system's own mail. */
+    if (ph_str_eq(name, PH_STR("trace")))
+        return set_once(e, &m->trace, value, one_of(value, "record", "verify"), "trace");
     if (ph_str_eq(name, PH_STR("time")) && ph_str_i64(value, &m->time_s) && m->time_s >= 0)
         return 0;
     if (ph_str_eq(name, PH_STR("smtputf8")) && ph_str_eq(value, PH_STR("1"))) {
@@ -260,7 +263,7 @@ int ph_maildrop_put(struct ph_buf *out, const struct ph_maildrop *m)
     if ((rc = put_line(out, "sender", m->sender)) < 0 || (rc = put_optional(out, "full_name", m->full_name)) < 0 ||
         (rc = put_optional(out, "body", m->body)) < 0 ||
         (rc = put_optional(out, "envelope_id", m->envelope_id)) < 0 || (rc = put_optional(out, "ret", m->ret)) < 0 ||
-        (rc = put_optional(out, "context", m->context)) < 0)
+        (rc = put_optional(out, "context", m->context)) < 0 || (rc = put_optional(out, "trace", m->trace)) < 0)
         return rc;
     for (uint32_t i = 0; i < m->rcpt_count; i++)
         if ((rc = put_line(out, "rcpt", m->rcpt[i].address)) < 0 ||

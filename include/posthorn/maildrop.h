@@ -4,6 +4,8 @@
  *     posthorn-maildrop 1
  *     time 1763985600            seconds, when postdrop took it
  *     sender alice               internal form; may be empty
+ *     trace record               a report is wanted: record (of the first
+ *                                delivery), verify (instead of a delivery)
  *     rcpt bob@example.com       one or more
  *     notify SUCCESS,FAILURE     of the recipient before
  *     orcpt rfc822;bob@x         of the recipient before
@@ -43,6 +45,7 @@ struct ph_maildrop {
     int32_t smtputf8;
     uint32_t rcpt_count;
     const struct ph_maildrop_rcpt *rcpt;
+    ph_str trace;                      /* "record", "verify" or empty */
 };
 
 /* Where the bytes come from: fill at most n bytes; how many, 0 at the end, or

@@ -12,9 +12,10 @@ my $self = bless { tmp => "$dir", dir => "$dir" }, 'Posthorn';
 my $sbin = Posthorn->sbin('');
 $sbin =~ s{/$}{};
 delete $ENV{MAIL_CONFIG};
+chmod 0755, "$dir";
 mkdir "$dir/$_" for qw(queue queue/maildrop queue/public);
 Posthorn::spew("$dir/main.cf", "queue_directory = $dir/queue\ncommand_directory = $sbin\nmyhostname = here.test\n"
-    . "message_size_limit = 100000\nmaillog_file = $dir/log\n");
+    . "message_size_limit = 100000\nsmtputf8_enable = yes\nmaillog_file = $dir/log\n");
 Posthorn::spew("$dir/log", '');
 
 sub files { return sort glob "$dir/queue/maildrop/*" }
@@ -35,7 +36,7 @@ sub sent {
 sub refused {
     my ($re, $in, @args) = @_;
     my $said = $self->sendmail($in, @args);
-    isnt($?, 0, "sendmail @args fails");
+    is($? >> 8, 75, "sendmail @args fails, as any failure of it does");
     like($said, $re, 'and says why');
     is_deeply([files()], [], 'and stores nothing');
     is_deeply([glob "$dir/queue/maildrop/.[a-z0-9]*"], [], 'not even half a file');
@@ -53,6 +54,40 @@ like(sent("a\n", '-f', '<>', 'y@z'), qr/^sender \n/m, '-f <>');
 like(sent("a\n", '-N', 'success,delay', '-R', 'hdrs', '-V', 'ID1', 'y@z'),
     qr/envelope_id ID1\nret HDRS\nrcpt y\@z\nnotify SUCCESS,DELAY\n/, '-N -R -V');
 like(sent("a\n", '-odb', '-oem', '-m', '-h', '5', '-B8BITMIME', 'y@z'), qr/^body 8BITMIME$/m, 'options of old');
+for my $old (['-Am'], ['-Ac'], ['-bh'], ['-bH'], ['-bm'], ['-c'], ['-e', 'q'], ['-L', 'tag'], ['-O', 'Mode=b'], ['-o7'], ['-o8'], ['-om'],
+             ['-oQ/tmp'], ['-p', 'x'], ['-U'], ['-x'], ['-N', 'x'], ['-R', 'x'], ['-Nnever,success'], ['-q5m']) {
+    like(sent("a\n", @$old, 'y@z'), qr/rcpt y\@z\n\n/, "option @$old changes nothing");
+}
+like(sent("a\n", '-r', 'z@z', 'y@z'), qr/sender z\@z\n/, '-r is -f');
+like(sent("a\n", '-G', 'y@z'), qr/^context remote$/m, '-G');
+like(sent("a\n", '-O', 'smtputf8=yes', 'y@z'), qr/^smtputf8 1$/m, '-O smtputf8=yes');
+unlike(sent("a\n", 'y@z'), qr/^trace/m, 'no report without a word');
+like(sent("a\n", '-v', 'y@z'), qr/^trace record$/m, '-v: a report is wanted');
+like(sent("not read\n", '-bv', 'y@z'), qr/^trace verify\nrcpt y\@z\n\nend\n\z/m, '-bv: recipients and no message');
+like($self->sendmail("a\n", '-v', '-f', 'me@here', 'y@z'), qr/^Mail Delivery Status Report will be mailed to <me\@here>\.$/m, 'which is said');
+unlink files();
+{
+    local $ENV{NAME} = 'Env Name';
+    like(sent("a\n", 'y@z'), qr/^full_name Env Name$/m, '$NAME');
+}
+like(sent("a\n", '--', '-f@dash.test'), qr/^rcpt -f\@dash\.test$/m, '-- ends the options');
+is_deeply([sent("a\n", '-f', 'bad address <', 'y@z') =~ /^sender .+$/m ? 1 : 0], [1], 'a malformed -f is only warned about');
+{
+    my $save = $self->{dir};
+    local $self->{dir} = "$save/main.cf";
+    like(sent("a\n", 'y@z'), qr/^rcpt y\@z$/m, '-C main.cf');
+}
+
+# line ends
+my %ends = (always => ["a\r\nb\n", "a\r\nb\n"], never => ["a\r\nb\n", "a \nb\n"], strict => ["a\nb\r\n", "a\nb \n"]);
+for my $how (sort keys %ends) {
+    my $cf = Posthorn::slurp("$dir/main.cf");
+    Posthorn::spew("$dir/main.cf", $cf . "sendmail_fix_line_endings = $how\n");
+    like(sent("Subject: x\n\n", 'y@z'), qr/Subject: x\n\n/, "sendmail_fix_line_endings = $how");
+    like(sent($ends{$how}[0], 'y@z'), qr/data \d+\n\Q$ends{$how}[1]\Eend\n/, 'line ends') unless $how eq 'strict';
+    like(sent("S: x\n\n$ends{$how}[0]", 'y@z'), qr/S: x\n\n\Q$ends{$how}[1]\Eend\n/, 'line ends behind a first LF');
+    Posthorn::spew("$dir/main.cf", $cf);
+}
 
 $text = sent("From: me\nTo: a\@b, \"C, D\" <c\@d>,\n\t(comment) e\@f\nBcc: g\@h\nX-To: no\@x\nSubject: q\n\nTo: no\@body\n", '-t', 'cmd@line');
 is_deeply([$text =~ /^rcpt (.*)$/mg], [qw(cmd@line a@b c@d e@f g@h)], '-t: recipients of the headers and of the command line');
@@ -63,11 +98,37 @@ like(sent("From me Tue\nTo: a\@b\n\nx\n", '-t'), qr/^X-Mailbox-Line: From me Tue
 my $long = 'x' x 90000;
 ok(sent("To: a\@b\n\n$long\n", '-t') =~ s/data \d+\n//gr =~ /\Q$long\E/, 'a long line stays whole');
 
-refused(qr/fatal: Recipient addresses must be specified/, "x\n");
-refused(qr/fatal: No recipient addresses found in message header/, "Subject: x\n\nTo: a\@b\n", '-t');
-refused(qr/fatal: usage: /, "x\n", '-d', 'a@b');
-refused(qr/fatal: message file too big/, 'x' x 100001, 'a@b');
+refused(qr/fatal: \Q$me\E\($<\): Recipient addresses must be specified/, "x\n");
+refused(qr/fatal: \Q$me\E\($<\): No recipient addresses found in message header/, "Subject: x\n\nTo: a\@b\n", '-t');
+for my $bad (['-d'], ['-z'], ['-Z'], ['-D'], ['-1']) {
+    refused(qr/sendmail: fatal: usage: /, "x\n", @$bad, 'a@b');
+}
+refused(qr/fatal: -n option not supported/, "x\n", '-n', 'a@b');
+refused(qr/fatal: unsupported: -bz/, "x\n", '-bz', 'a@b');
+refused(qr/fatal: unsupported: -Xlog/, "x\n", '-Xlog', 'a@b');
+refused(qr/fatal: -V requires two characters from -=\+/, "x\n", '-XVx', 'a@b');
+refused(qr/fatal: -B option needs 8BITMIME or 7BIT/, "x\n", '-Bother', 'a@b');
+refused(qr/fatal: -qX is not implemented/, "x\n", '-qX');
+refused(qr/fatal: specify: -qRsitename/, "x\n", '-qR');
+refused(qr/fatal: -oA requires pathname/, "x\n", '-oA', '-bi');
+refused(qr/fatal: display queue mode requires no recipient/, '', '-bp', 'a@b');
+refused(qr/fatal: flush queue mode requires no recipient/, '', '-q', 'a@b');
+refused(qr/fatal: alias initialization mode requires no recipient/, '', '-bi', 'a@b');
+refused(qr/fatal: stand-alone mode requires no recipient/, '', '-bs', 'a@b');
+refused(qr/fatal: -t can be used only in delivery mode/, '', '-bp', '-t');
+refused(qr/fatal: -O requiretls=yes is not built yet/, "x\n", '-O', 'requiretls=yes', 'a@b');
+refused(qr/fatal: bad address\(\d+\): Recipient addresses/, "x\n", '-f', 'bad address');
+refused(qr/fatal: \Q$me\E\($<\): message file too big/, 'x' x 100001, 'a@b');
 like(Posthorn::slurp("$dir/log"), qr{ postfix/postdrop\[\d+\]: fatal: message file too big$}m, 'the log has it');
+like(Posthorn::slurp("$dir/log"), qr{ postfix/sendmail\[\d+\]: fatal: \Q$me\E\($<\): message file too big$}m, 'with the sender and his uid');
+SKIP: {
+    skip 'only root can become a user without a name', 3 if $<;
+    Posthorn::spew("$dir/in", "x\n");
+    my $out = $self->run('/usr/bin/perl', '-e', '$> = $< = 4242; exec @ARGV', $self->sbin('sendmail'), '-C', $self->dir, 'a@b');
+    is($? >> 8, 75, 'a user without a login name');
+    like($out, qr/fatal: no login name found for user ID 4242/, 'is refused');
+    is_deeply([files()], [], 'and nothing is stored');
+}
 
 # -bs
 my $out = $self->sendmail("EHLO x\r\nMAIL FROM:<a\@b> BODY=8BITMIME\r\nRCPT TO:<c\@d>\r\nDATA\r\nSubject: q\r\n\r\n..dot\r\n.\r\nNOOP\r\nQUIT\r\n", '-bs');
@@ -75,6 +136,23 @@ like($out, qr/^220 here.test ESMTP Posthorn\r\n250-here.test\r\n/, '-bs: greetin
 like($out, qr/^250 2.0.0 Ok: queued as [0-9A-Z]+\r\n250 2.0.0 Ok\r\n221 2.0.0 Bye\r\n\z/m, '-bs: stored, and goes on');
 like(join('', map { Posthorn::slurp($_) } files()), qr/sender a\@b\nbody 8BITMIME\nrcpt c\@d\n\ndata \d+\nSubject: q\r\n\r\n.dot\r\nend\n\z/, '-bs: the message');
 unlink files();
+like($out, qr/^250-PIPELINING\r\n250-SIZE 100000\r\n250-VRFY\r\n250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n250 SMTPUTF8\r\n/m,
+    '-bs: its keywords');
+$out = $self->sendmail("MAIL FROM:<a\@b> SIZE=5 RET=hdrs ENVID=x+2By\r\nRCPT TO:<c\@d> notify=success,delay ORCPT=rfc822;q\@z\r\nDATA\r\nhi\r\n.\r\n", '-bs');
+like(join('', map { Posthorn::slurp($_) } files()), qr/envelope_id x\+y\nret HDRS\nrcpt c\@d\nnotify SUCCESS,DELAY\norcpt rfc822;q\@z\n\n/, '-bs: DSN');
+unlink files();
+my @answers = ("MAIL FROM:<a\@b> SIZE=100001" => '552 5.3.4', "MAIL FROM:<a\@b> FOO=1" => '555 5.5.4', "MAIL FROM:<a\@b> ENVID=+" => '501 5.5.4',
+    "RCPT TO:<a\@b>" => '503 5.5.1', "MAIL FROM:<>" => '250 2.1.0', "MAIL FROM:<>" => '503 5.5.1', "DATA" => '554 5.5.1', "RCPT TO:<>" => '501 5.5.4',
+    "RCPT TO:<a\@b> NOTIFY=NEVER,SUCCESS" => '501 5.5.4', "RCPT TO:<a\@b> X=1" => '555 5.5.4', "RCPT TO:<a\@b>" => '250 2.1.5', "ETRN x" => '458',
+    "VRFY root" => '252 2.0.0', "STARTTLS" => '502 5.5.2', "HELO" => '501 5.5.4', "RSET" => '250 2.0.0', "DATA" => '503 5.5.1', "QUIT" => '221 2.0.0');
+my (@ask, @want);
+while (my ($q, $a) = splice @answers, 0, 2) { push @ask, $q; push @want, $a }
+my @got = split /\r\n/, $self->sendmail(join('', map { "$_\r\n" } @ask), '-bs');
+is(shift @got, '220 here.test ESMTP Posthorn', '-bs: greeting');
+for my $i (0 .. $#ask) { like($got[$i] // '', qr/^\Q$want[$i]\E /, "-bs: $ask[$i]") }
+like($self->sendmail("MAIL FROM:<a\@b>\r\nRCPT TO:<c\@d>\r\nDATA\r\n" . 'x' x 100001 . "\r\n.\r\nNOOP\r\n", '-bs'),
+    qr/^552 5\.3\.4 Error: message file too big\r\n250 2\.0\.0 Ok\r\n/m, '-bs: too big, and goes on');
+is_deeply([files()], [], '-bs: nothing of it is stored');
 $self->sendmail("EHLO x\r\nMAIL FROM:<a\@b>\r\nRCPT TO:<c\@d>\r\nDATA\r\nhalf\r\n", '-bs');
 is_deeply([files()], [], '-bs: half a message is none');
 

@@ -42,7 +42,7 @@ static int read_all(struct ph_scope *s, ph_str text, size_t piece, struct ph_mai
 
 static const char whole[] =
     "posthorn-maildrop 1\ntime 17\nsender alice\nfull_name A. Lice\nbody 8BITMIME\nsmtputf8 1\n"
-    "envelope_id x+2B\nret HDRS\ncontext remote\nrcpt bob@x\nnotify SUCCESS,FAILURE\norcpt rfc822;bob@x\n"
+    "envelope_id x+2B\nret HDRS\ncontext remote\ntrace record\nrcpt bob@x\nnotify SUCCESS,FAILURE\norcpt rfc822;bob@x\n"
     "rcpt \"a b\"@y\n\ndata 5\na\nenddata 4\n\nendend\n";
 
 static void test_whole(void)
@@ -65,6 +65,7 @@ static void test_whole(void)
         ok(m.rcpt_count == 2 && m.time_s == 17 && m.smtputf8 == 1, "members");
         is_bytes(m.rcpt[1].address, "\"a b\"@y", "a recipient with a blank");
         is_bytes(m.rcpt[0].notify, "SUCCESS,FAILURE", "notify");
+        is_bytes(m.trace, "record", "trace");
         is_int(ph_maildrop_put(&again, &m), 0, "written again");
         ok(ph_str_starts(ph_cstr(whole), PH_STR("posthorn-maildrop 1\ntime 17\n")) && again.n > 0 &&
            ph_str_search(ph_buf_view(&again), PH_STR("orcpt rfc822;bob@x\nrcpt \"a b\"@y\n\n")) > 0, "with all recipients");
@@ -102,6 +103,8 @@ static const struct { const char *text, *why; } bad[] = {
     { HEAD "sender a\nrcpt b\nuid 0\n\nend\n", "unknown line" },
     { HEAD "sender a\nrcpt b\nbody 9BIT\n\nend\n", "bad body" },
     { HEAD "sender a\nrcpt b\ntime -1\n\nend\n", "bad time" },
+    { HEAD "sender a\nrcpt b\ntrace expand\n\nend\n", "a trace that is the system's own" },
+    { HEAD "sender a\nrcpt b\ntrace record\ntrace verify\n\nend\n", "two traces" },
     { HEAD "sender a\nrcpt b\n\ndata 0\nend\n", "empty chunk" },
     { HEAD "sender a\nrcpt b\n\ndata 99999\nend\n", "chunk too large" },
     { HEAD "sender a\nrcpt b\n\ndata -1\nend\n", "negative chunk" },

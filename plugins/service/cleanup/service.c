@@ -104,7 +104,7 @@ static int reply_failure(struct ph_scope *s, struct ph_stream *io, int code)
 /* Attributes that go into the envelope as they come. */
 static const char *const kept[] = {
     "client_name", "client_address", "client_port", "client_helo", "client_protocol", "sasl_method", "sasl_username",
-    "sasl_sender", "envelope_id", "dsn_ret", "full_name",
+    "sasl_sender", "envelope_id", "dsn_ret", "full_name", "trace_flags",
 };
 
 static int keep_attributes(struct message *m, const struct ph_frame *in)

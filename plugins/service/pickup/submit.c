@@ -196,6 +196,7 @@ static int send_maildrop(struct pickup *k, struct feed *f, struct ph_scope *step
     put_optional(b, "body", m->body);
     put_optional(b, "envelope_id", m->envelope_id);
     put_optional(b, "dsn_ret", m->ret);
+    put_optional(b, "trace_flags", m->trace);
     ph_frame_u64(b, "smtputf8", m->smtputf8 != 0);
     if ((rc = begin(f, step, b, m->sender, o, 0, &id)) < 0)
         return rc;
@@ -249,6 +250,7 @@ static int send_queued(struct feed *f, struct ph_scope *step, const struct ph_me
     put_optional(b, "full_name", m->full_name);
     put_optional(b, "envelope_id", m->envelope_id);
     put_optional(b, "dsn_ret", m->dsn_ret);
+    put_optional(b, "trace_flags", m->trace_flags);
     put_optional(b, "client_name", m->client_name);
     put_optional(b, "client_address", m->client_address);
     put_optional(b, "client_port", m->client_port);
