@@ -12,7 +12,7 @@ SMALL_LIBS = core/mail/libmail.la core/conf/libmaincf.la core/ipc/libipc.la core
 
 sbin_PROGRAMS += core/cmd/postdrop
 core_cmd_postdrop_SOURCES = $(COMMON) core/cmd/postdrop.c core/cmd/postdrop.h core/cmd/postdrop_file.c \
-	core/cmd/setgid.c core/cmd/setgid.h
+	core/cmd/setgid.c core/cmd/setgid.h core/cmd/usermap.c core/cmd/usermap.h
 core_cmd_postdrop_LDADD = $(SMALL_LIBS)
 
 sbin_PROGRAMS += core/cmd/sendmail
@@ -39,8 +39,15 @@ dist_man_MANS += man/postconf.1 man/master.yaml.5 man/sendmail.1 man/postdrop.1 
 sbin_PROGRAMS += core/cmd/postqueue
 core_cmd_postqueue_SOURCES = $(COMMON) core/cmd/postqueue.c core/cmd/postqueue.h core/cmd/postqueue_direct.c \
 	core/cmd/listing.c core/cmd/listing.h \
-	core/cmd/queue_client.c core/cmd/queue_client.h core/cmd/setgid.c core/cmd/setgid.h
+	core/cmd/queue_client.c core/cmd/queue_client.h core/cmd/setgid.c core/cmd/setgid.h \
+	core/cmd/usermap.c core/cmd/usermap.h
 core_cmd_postqueue_LDADD = core/queue/libqueue.la $(SMALL_LIBS)
+
+sbin_PROGRAMS += core/cmd/postkick core/cmd/postlock
+core_cmd_postkick_SOURCES = $(COMMON) core/cmd/postkick.c core/cmd/queue_client.c core/cmd/queue_client.h
+core_cmd_postkick_LDADD = $(SMALL_LIBS)
+core_cmd_postlock_SOURCES = $(COMMON) core/cmd/postlock.c
+core_cmd_postlock_LDADD = $(SMALL_LIBS)
 
 sbin_PROGRAMS += core/cmd/postcat core/cmd/postsuper
 core_cmd_postcat_SOURCES = $(COMMON) core/cmd/postcat.c core/cmd/queue_client.c core/cmd/queue_client.h

@@ -8,6 +8,7 @@
  *
  * postdrop.c who may, what comes in; postdrop_file.c the file. */
 #include <errno.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,11 +17,13 @@
 #include <sys/auxv.h>
 #include <sysexits.h>
 #include <unistd.h>
+#include <posthorn/address.h>
 #include <posthorn/error.h>
 #include <posthorn/maildrop.h>
 #include "core/cmd/cmd.h"
 #include "core/cmd/postdrop.h"
 #include "core/cmd/setgid.h"
+#include "core/cmd/usermap.h"
 
 #define DRAIN_MAX (1u << 30)           /* of input that is not wanted, so that the writer reads our answer */
 
@@ -73,14 +76,59 @@ static void drain(void)
 static void check_user(struct ph_conf *c, struct ph_scope *s)
 {
     uid_t uid = getuid();
-    int rc = ph_setgid_user_listed(ph_conf_value(c, s, "authorized_submit_users"), uid);
+    ph_str login = ph_setgid_login(s, uid);
+    int rc = ph_usermap_listed(ph_conf_value(c, s, "authorized_submit_users"), login);
 
     if (rc < 0)
         refuse(EX_TEMPFAIL, "authorized_submit_users: %s", ph_error());
     if (!rc)
-        refuse(EX_NOPERM, "User with userid %ld is not allowed to submit mail", (long)uid);
-    if (!ph_str_eq(ph_conf_value(c, s, "local_login_sender_maps"), PH_STR("static:*")))
-        refuse(EX_TEMPFAIL, "local_login_sender_maps: only the default static:* can be used in this release");
+        refuse(EX_NOPERM, "User %.*s(%ld) is not allowed to submit mail", PH_FMT(login), (long)uid);
+}
+
+/* The sender without its extension, with $myorigin when it has no domain. */
+static ph_str plain_sender(struct ph_conf *c, struct ph_scope *s, ph_str sender)
+{
+    ph_str local, domain, user, extension, delimiters = ph_conf_value(c, s, "recipient_delimiter");
+    char delimiter;
+
+    ph_address_split(sender, &local, &domain);
+    ph_address_extension(local, delimiters, &user, &extension, &delimiter);
+    if (domain.n == 0)
+        domain = ph_conf_value(c, s, "myorigin");
+    return ph_str_printf(s, "%.*s@%.*s", PH_FMT(user), PH_FMT(domain));
+}
+
+/* Patterns: "*", the word for the null sender, "@domain", "user@domain". */
+static int sender_allowed(struct ph_conf *c, struct ph_scope *s, ph_str patterns, ph_str sender)
+{
+    ph_str null_word = ph_conf_value(c, s, "empty_address_local_login_sender_maps_lookup_key");
+    ph_str plain = sender.n ? plain_sender(c, s, sender) : PH_STR(""), word;
+    ptrdiff_t at = ph_str_rfind(plain, '@');
+
+    while ((word = ph_str_token(&patterns, ", \t\r\n")).n)
+        if (ph_str_eq(word, PH_STR("*")) || (sender.n == 0 && ph_str_eq(word, null_word)) ||
+            (sender.n && ph_str_eq_nocase(word, word.p[0] == '@' ? ph_str_from(plain, (size_t)at) : plain)))
+            return 1;
+    return 0;
+}
+
+static void check_sender(struct ph_conf *c, struct ph_scope *s, ph_str sender)
+{
+    uid_t uid = getuid();
+    ph_str login = ph_setgid_login(s, uid), patterns = PH_STR("");
+    int rc;
+
+    if (!getpwuid(uid))
+        login = ph_str_printf(s, "uid:%ld", (long)uid);
+    rc = ph_usermap_find(s, ph_conf_value(c, s, "local_login_sender_maps"), login, &patterns);
+    if (rc < 0) {
+        drain();
+        refuse(EX_TEMPFAIL, "local_login_sender_maps: %s", ph_error());
+    }
+    if (rc != PH_FOUND || !sender_allowed(c, s, patterns, sender)) {
+        drain();
+        refuse(EX_NOPERM, "not authorized to use sender='%.*s'", PH_FMT(sender));
+    }
 }
 
 /* Content to the file within the limit. */
@@ -161,6 +209,7 @@ int main(int argc, char **argv)
     check_user(conf, scope);
     ph_maildrop_source_init(&in, scope, read_input, NULL);
     read_envelope(&in, scope, &m);
+    check_sender(conf, scope, m.sender);
     if (postdrop_file_create(conf, &m) < 0) {
         drain();
         refuse(EX_TEMPFAIL, "%s", ph_error());

@@ -3,7 +3,6 @@
  *
  *     postqueue [-v] [-c config_dir] -p | -j | -f | -i queue_id | -s site */
 #include <errno.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 #include "core/cmd/postqueue.h"
 #include "core/cmd/queue_client.h"
 #include "core/cmd/setgid.h"
+#include "core/cmd/usermap.h"
 #include "core/queue/id.h"
 #include "core/run/loop.h"
 
@@ -37,13 +37,15 @@ static void usage(void)
 static void check_user(struct postqueue *p, const char *parameter, const char *what)
 {
     uid_t uid = getuid();
-    const struct passwd *pw = getpwuid(uid);
-    int rc = ph_setgid_user_listed(ph_conf_value(p->conf, p->scope, parameter), uid);
+    ph_str login = ph_setgid_login(p->scope, uid);
+    int rc;
 
-    if (rc < 0)
+    if (uid == 0 || ph_str_eq(ph_conf_value(p->conf, p->scope, "mail_owner"), login))
+        return;
+    if ((rc = ph_usermap_listed(ph_conf_value(p->conf, p->scope, parameter), login)) < 0)
         ph_cmd_fatal("%s: %s", parameter, ph_error());
-    if (!rc && !(pw && ph_str_eq(ph_conf_value(p->conf, p->scope, "mail_owner"), ph_cstr(pw->pw_name))))
-        ph_cmd_fatal("User %s(%ld) is not allowed to %s the mail queue", pw ? pw->pw_name : "unknown", (long)uid, what);
+    if (!rc)
+        ph_cmd_fatal("User %.*s(%ld) is not allowed to %s the mail queue", PH_FMT(login), (long)uid, what);
 }
 
 static void check_output(const struct listing *l)

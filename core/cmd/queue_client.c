@@ -10,12 +10,18 @@
 
 int ph_queue_client_dial(struct ph_scope *s, struct ph_conf *c, const char *name, struct ph_stream **io)
 {
+    return ph_queue_client_dial_in(s, c, "public", name, io);
+}
+
+int ph_queue_client_dial_in(struct ph_scope *s, struct ph_conf *c, const char *directory, const char *name,
+                            struct ph_stream **io)
+{
     struct sockaddr_un to = { .sun_family = AF_UNIX };
     ph_str dir = ph_conf_value(c, s, "queue_directory");
-    int n = snprintf(to.sun_path, sizeof to.sun_path, "%.*s/public/%s", PH_FMT(dir), name), fd;
+    int n = snprintf(to.sun_path, sizeof to.sun_path, "%.*s/%s/%s", PH_FMT(dir), directory, name), fd;
 
     if (n < 0 || (size_t)n >= sizeof to.sun_path)
-        return ph_fail(PH_PERM, "the path %.*s/public/%s is too long for a socket", PH_FMT(dir), name);
+        return ph_fail(PH_PERM, "the path %.*s/%s/%s is too long for a socket", PH_FMT(dir), directory, name);
     if ((fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) < 0)
         return ph_fail_errno(PH_TEMP, errno, "socket");
     /* On a UNIX socket this waits at most for room in the listener's queue. */

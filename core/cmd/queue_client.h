@@ -6,9 +6,11 @@
 #include <posthorn/frame.h>
 #include "core/cmd/cmd.h"
 
-/* Connect to public/NAME: 0 and *io on s; PH_TEMP: nobody listens there;
- * PH_PERM: not allowed. */
+/* Connect to public/NAME (or to another directory's NAME): 0 and *io on s;
+ * PH_TEMP: nobody listens there; PH_PERM: not allowed. */
 int ph_queue_client_dial(struct ph_scope *s, struct ph_conf *c, const char *name, struct ph_stream **io);
+int ph_queue_client_dial_in(struct ph_scope *s, struct ph_conf *c, const char *directory, const char *name,
+                            struct ph_stream **io);
 /* The same to qmgr, with the hello of a command. */
 int ph_queue_client_control(struct ph_scope *s, struct ph_conf *c, struct ph_stream **io) PH_YIELDS;
 /* One request and its answer (on s): 0; PH_TEMP with text when the connection

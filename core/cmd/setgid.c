@@ -44,24 +44,9 @@ int ph_setgid_check_config_dir(const char *dir)
     return ph_fail(PH_PERM, "unauthorized configuration directory name: %s", dir);
 }
 
-int ph_setgid_user_listed(ph_str list, uid_t uid)
+ph_str ph_setgid_login(struct ph_scope *s, uid_t uid)
 {
     const struct passwd *pw = getpwuid(uid);
-    ph_str login = ph_cstr(pw ? pw->pw_name : "unknown"), item;
 
-    if (uid == 0)
-        return 1;
-    while ((item = ph_str_list(&list)).n) {
-        int wanted = 1;
-
-        while (item.n && item.p[0] == '!') {
-            wanted = !wanted;
-            item = ph_str_from(item, 1);
-        }
-        if (ph_str_starts(item, PH_STR("static:")) || ph_str_eq(item, login))
-            return wanted;
-        if (ph_str_find(item, ':') >= 0 || ph_str_find(item, '/') >= 0)
-            return ph_fail(PH_CONF, "%.*s: only user names and static: can be used here", PH_FMT(item));
-    }
-    return 0;
+    return ph_str_dup(s, ph_cstr(pw ? pw->pw_name : "unknown"));
 }

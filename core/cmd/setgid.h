@@ -4,7 +4,7 @@
 #define CORE_CMD_SETGID_H
 
 #include <sys/types.h>
-#include <posthorn/str.h>
+#include <posthorn/scope.h>
 
 /* Forget the caller's environment but MAIL_CONFIG. */
 void ph_setgid_clean_environment(void);
@@ -12,8 +12,7 @@ void ph_setgid_clean_environment(void);
  * one, or one that it names: else a user could choose the queue directory.
  * 0; PH_PERM with text. */
 int ph_setgid_check_config_dir(const char *dir);
-/* A list of user names, !name and static:, the first match wins; root is always
- * in it.  1, 0; PH_CONF: an item that needs a table (no plugins here). */
-int ph_setgid_user_listed(ph_str list, uid_t uid);
+/* The login name of that uid, on s; "unknown" when it has none. */
+ph_str ph_setgid_login(struct ph_scope *s, uid_t uid);
 
 #endif

@@ -169,12 +169,41 @@ for my $case (["$head\ndata 5\nhello", 0, qr/\A\z/, 'a message cut short is canc
     is_deeply([files()], [], 'nothing is stored');
 }
 my $cf = Posthorn::slurp("$dir/main.cf");
-Posthorn::spew("$dir/main.cf", $cf . "authorized_submit_users = root, nobody-else\n");
-SKIP: {
-    skip 'root may always submit', 3 if $< == 0;
-    refused(qr/is not allowed to submit mail/, "x\n", 'a@b');
+
+# Who may submit: no table plugin is loaded for that.
+sub with {
+    my ($text, $code) = @_;
+    Posthorn::spew("$dir/main.cf", $cf . $text);
+    $code->();
+    Posthorn::spew("$dir/main.cf", $cf);
 }
-Posthorn::spew("$dir/main.cf", $cf);
+Posthorn::spew("$dir/users", "# who\nnobody-else\n  , $me\n");
+Posthorn::spew("$dir/table", "$me x\n");
+for my $list ($me, "nobody-else, $me", "!nobody-else static:all", "$dir/users", "!!$me", "inline:{nobody=1, {$me = yes}}", "texthash:$dir/table") {
+    with("authorized_submit_users = $list\n", sub { sent("x\n", 'a@b') });
+}
+for my $list ('nobody-else', '', "!$me, static:all", "!$dir/users static:all", 'inline:{nobody=1}') {
+    with("authorized_submit_users = $list\n", sub {
+        refused(qr/fatal: \Q$me\E\($<\): User \Q$me\E\($<\) is not allowed to submit mail/, "x\n", 'a@b');
+    });
+}
+for my $list ("hash:$dir/table", "$dir/nosuch", '!', 'texthash:/nosuch', 'inline:x') {
+    with("authorized_submit_users = $list\n", sub { refused(qr/fatal: .*authorized_submit_users: /, "x\n", 'a@b') });
+}
+
+# Which senders.
+my $senders = "recipient_delimiter = +\nmyorigin = o.test\nlocal_login_sender_maps = inline:{nobody=*, { $me = Foo\@b.test, \@c.test, <>, me\@o.test } }\n";
+for my $from ('foo@b.test', 'FOO+list@B.test', 'any@c.test', '<>', 'me') {
+    with($senders, sub { sent("x\n", '-f', $from, 'a@b') });
+}
+for my $from ('fo@b.test', 'foo@x.b.test', 'a@sub.c.test', 'you', 'a@notc.test', '"foo@b.test"@evil.test') {
+    with($senders, sub { refused(qr/not authorized to use sender='\Q@{[$from =~ tr,",,dr]}\E'/, "x\n", '-f', $from, 'a@b') });
+}
+with("local_login_sender_maps = inline:{ {$me = a\@b} }\n", sub { refused(qr/not authorized to use sender=''/, "x\n", '-f', '<>', 'a@b') });
+with("local_login_sender_maps = inline:{ {$me = none} }\nempty_address_local_login_sender_maps_lookup_key = none\n", sub { sent("x\n", '-f', '<>', 'a@b') });
+with("local_login_sender_maps = inline:{nobody=*}\n", sub { refused(qr/not authorized to use sender=/, 'x' x 5_000_000, 'a@b') });
+with("local_login_sender_maps = hash:$dir/table\n", sub { refused(qr/local_login_sender_maps: hash:.*use static:, inline: or texthash:/, "x\n", 'a@b') });
+
 chmod 0500, "$dir/queue/maildrop";
 SKIP: {
     skip 'root writes everywhere', 1 if $< == 0;
