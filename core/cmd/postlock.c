@@ -161,17 +161,22 @@ static void release(struct postlock *p)
 static int run_command(struct postlock *p, char **argv)
 {
     int status = 0;
+    sigset_t all, old;
     pid_t pid;
 
+    /* No signal between the child's birth and our knowing its number. */
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &old);
     child = pid = fork();
+    if (pid == 0)
+        dotlock_file = NULL;       /* the parent's */
+    sigprocmask(SIG_SETMASK, &old, NULL);
     if (pid < 0) {
         status = errno;
         release(p);
         ph_cmd_fatal("fork: %s", strerror(status));
     }
     if (pid == 0) {
-        child = 0;
-        dotlock_file = NULL;       /* the parent's */
         execvp(argv[0], argv);
         ph_cmd_fatal_status(1);
         ph_cmd_fatal("execute %s: %s", argv[0], strerror(errno));
