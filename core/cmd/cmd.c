@@ -9,7 +9,8 @@
 #include "core/cmd/cmd.h"
 #include "core/run/log.h"
 
-static const char *name = "posthorn";
+static const char *name = "posthorn", *log_name = "posthorn";
+static char long_name[200];
 static const char *subject = "";
 static int fatal_status = 1;
 static int logs;
@@ -26,7 +27,7 @@ void ph_cmd_start(const char *argv0)
     if (fd > 2)
         close(fd);
     if (argv0 && argv0[0])
-        name = slash ? slash + 1 : argv0;
+        name = log_name = slash ? slash + 1 : argv0;
 }
 
 const char *ph_cmd_name(void)
@@ -46,11 +47,28 @@ void ph_cmd_log_open(struct ph_conf *c)
     struct ph_log_options o = {
         .file = getauxval(AT_SECURE) || access(file, W_OK) < 0 ? "" : file,
         .syslog_name = ph_cstr_dup(step, ph_conf_value(c, step, "syslog_name")),
-        .service = name,
+        .service = log_name,
         .host = ph_cstr_dup(step, ph_conf_value(c, step, "myhostname")),
     };
 
     logs = ph_log_open(&o) == 0;
+}
+
+void ph_cmd_log_as(struct ph_conf *c, const char *as)
+{
+    PH_SCOPED(step, NULL);
+    const char *file = ph_cstr_dup(step, ph_conf_value(c, step, "maillog_file"));
+    const char *tag = ph_cstr_dup(step, ph_conf_value(c, step, "syslog_name"));
+    struct ph_log_options o = {
+        .file = file, .syslog_name = tag, .service = as,
+        .host = ph_cstr_dup(step, ph_conf_value(c, step, "myhostname")),
+    };
+
+    snprintf(long_name, sizeof long_name, "%s/%s", tag, as);
+    name = long_name;
+    log_name = as;
+    /* A log that is our own standard output would say everything twice. */
+    logs = strncmp(file, "/dev/", 5) != 0 && ph_log_open(&o) == 0;
 }
 
 static void say(const char *severity, const char *fmt, va_list ap) PH_PRINTF(2, 0);
@@ -62,7 +80,7 @@ static void say(const char *severity, const char *fmt, va_list ap)
     fflush(stdout);
     fprintf(stderr, "%s: %.*s\n", name, PH_FMT(whole));
     if (logs)
-        ph_log_for(name, whole.p);
+        ph_log_for(log_name, whole.p);
 }
 
 void ph_cmd_subject(const char *text)
@@ -81,6 +99,15 @@ void ph_cmd_fatal(const char *fmt, ...)
     va_end(ap);
     fflush(NULL);
     _exit(fatal_status);           /* from anywhere, a task too: nothing is taken down */
+}
+
+void ph_cmd_info(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    say("", fmt, ap);
+    va_end(ap);
 }
 
 void ph_cmd_warn(const char *fmt, ...)

@@ -15,12 +15,16 @@ void ph_cmd_fatal_status(int status);
  * tag of main.cf and the program's name: in maillog_file when the caller may
  * write it, else by syslog.  A log that cannot be opened is no error. */
 void ph_cmd_log_open(struct ph_conf *c);
+/* The same for a command that people know under another name: messages begin
+ * with "TAG/AS: ", in the log too.  The file is created when it is missing. */
+void ph_cmd_log_as(struct ph_conf *c, const char *as);
 /* Stands before the text of ph_cmd_fatal from now on ("alice(1000): "), so that
  * the log tells for whom it failed.  Must live as long as the process. */
 void ph_cmd_subject(const char *text);
 /* "NAME: fatal: text" on stderr, then exit. */
 void ph_cmd_fatal(const char *fmt, ...) PH_PRINTF(1, 2) PH_NORETURN;
-/* "NAME: warning: text" on stderr. */
+/* "NAME: text" on stderr; "NAME: warning: text". */
+void ph_cmd_info(const char *fmt, ...) PH_PRINTF(1, 2);
 void ph_cmd_warn(const char *fmt, ...) PH_PRINTF(1, 2);
 /* {"key": "value"} and a line end. */
 void ph_cmd_put_json(ph_str key, ph_str value);

@@ -58,7 +58,8 @@ core_cmd_postsuper_LDADD = core/libposthorn.la
 
 sbin_PROGRAMS += core/cmd/postfix
 core_cmd_postfix_SOURCES = $(COMMON) core/cmd/postfix.c core/cmd/postfix.h core/cmd/postfix_init.c core/cmd/postfix_check.c \
-	core/cmd/postfix_permissions.c core/cmd/layout.c core/cmd/layout.h
+	core/cmd/postfix_permissions.c core/cmd/layout.c core/cmd/layout.h \
+	core/cmd/postfix_logrotate.c core/cmd/postfix_instances.c
 core_cmd_postfix_LDADD = core/libposthorn.la
 dist_man_MANS += man/postqueue.1 man/postcat.1 man/postsuper.1
 

@@ -10,6 +10,8 @@ struct postfix {
     const char *dir;               /* configuration directory, absolute */
     struct ph_conf *conf;
     ph_str queue_directory, daemon_directory;
+    int argc;                      /* what follows the subcommand */
+    char **argv;
 };
 
 /* postfix_init.c: write an instance into argv[0] ...: exit status. */
@@ -19,6 +21,17 @@ int postfix_init(struct ph_scope *s, int argc, char **argv);
 int postfix_check(struct postfix *p);
 /* postfix_permissions.c: set-permissions: exit status. */
 int postfix_set_permissions(struct postfix *p);
+/* Only what is wrong is said from now on. */
+void postfix_check_quietly(void);
+/* postfix_logrotate.c: exit status, or fatal. */
+int postfix_logrotate(struct postfix *p);
+/* postfix_instances.c: several instances are configured and none was named: become
+ * the command that acts on each of them; returns when there is one only. */
+void postfix_instances(struct ph_scope *s, struct ph_conf *c, char **command);
+/* What programs started by us find in their environment: where everything is. */
+void postfix_export(struct ph_scope *s, struct ph_conf *c);
+/* postfix.c: SIGHUP to the master and wait until it has read everything: exit status. */
+int postfix_reload(struct postfix *p);
 /* postfix.c: pid of the running master, or 0; *generation when not NULL. */
 pid_t postfix_master_pid(const struct postfix *p, unsigned *generation);
 

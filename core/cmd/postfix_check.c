@@ -25,6 +25,20 @@ static const struct { long magic; const char *name, *warning; } filesystems[] = 
     { FUSE_SUPER_MAGIC, "fuse", "whether sync reaches the disk is up to the program behind it" },
 };
 
+static int quiet;
+
+void postfix_check_quietly(void)
+{
+    quiet = 1;
+}
+
+/* The name of the filesystem, for who asked. */
+static void say_filesystem(const char *queue, const char *name)
+{
+    if (!quiet)
+        ph_cmd_info("queue_directory %s is on %s", queue, name);
+}
+
 static int check_filesystem(const char *queue)
 {
     struct statfs fs;
@@ -36,12 +50,12 @@ static int check_filesystem(const char *queue)
     for (size_t i = 0; i < sizeof filesystems / sizeof *filesystems; i++) {
         if ((long)fs.f_type != filesystems[i].magic)
             continue;
-        printf("queue_directory %s is on %s\n", queue, filesystems[i].name);
+        say_filesystem(queue, filesystems[i].name);
         if (filesystems[i].warning)
             ph_cmd_warn("%s is on %s: %s", queue, filesystems[i].name, filesystems[i].warning);
         return 0;
     }
-    printf("queue_directory %s is on a filesystem of type 0x%lx\n", queue, (unsigned long)fs.f_type);
+    say_filesystem(queue, "a filesystem of an unknown type");
     ph_cmd_warn("%s: nothing is known of this filesystem: see that a rename is atomic across power loss and that sync is not ignored", queue);
     return 0;
 }

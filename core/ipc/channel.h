@@ -14,6 +14,7 @@
 #define PH_MASTER_DRAIN  'Q'       /* accept no more, end when the sessions have */
 #define PH_MASTER_STOP   'T'       /* the same, but sessions end soon */
 #define PH_MASTER_RELOAD 'H'       /* take the configuration files that come with it (qmgr) */
+#define PH_MASTER_LOG    'L'       /* write the log to the descriptor that comes with it */
 
 /* Descriptors a worker is born with. */
 #define PH_WORKER_CHANNEL_FD 3

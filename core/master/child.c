@@ -23,21 +23,32 @@ void child_tell(struct child *c, char word)
         (void)!send(c->channel, &word, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-void child_tell_reload(struct child *c)
+/* A word with descriptors beside it (PH_SNAPSHOT_FILES at most). */
+static void tell_with(struct child *c, char word, const int *fd, size_t count)
 {
-    const struct ph_snapshot *files = &c->service->master->config->files;
-    union { struct cmsghdr head; char mem[CMSG_SPACE(sizeof files->fd)]; } control = { .mem = { 0 } };
-    char word = PH_MASTER_RELOAD;
+    union { struct cmsghdr head; char mem[CMSG_SPACE(PH_SNAPSHOT_FILES * sizeof *fd)]; } control = { .mem = { 0 } };
     struct iovec v = { .iov_base = &word, .iov_len = 1 };
-    struct msghdr msg = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.mem, .msg_controllen = sizeof control.mem };
+    struct msghdr msg = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.mem,
+                          .msg_controllen = CMSG_SPACE(count * sizeof *fd) };
     struct cmsghdr *h = CMSG_FIRSTHDR(&msg);
 
     h->cmsg_level = SOL_SOCKET;
     h->cmsg_type = SCM_RIGHTS;
-    h->cmsg_len = CMSG_LEN(sizeof files->fd);
-    memcpy(CMSG_DATA(h), files->fd, sizeof files->fd);
+    h->cmsg_len = CMSG_LEN(count * sizeof *fd);
+    memcpy(CMSG_DATA(h), fd, count * sizeof *fd);
     if (sendmsg(c->channel, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         ph_log_warn("reload: cannot tell %s pid %d: %s", c->service->name, (int)c->pid, strerror(errno));
+}
+
+void child_tell_reload(struct child *c)
+{
+    tell_with(c, PH_MASTER_RELOAD, c->service->master->config->files.fd, PH_SNAPSHOT_FILES);
+}
+
+void child_tell_log(struct child *c, int fd)
+{
+    if (c->channel >= 0)
+        tell_with(c, PH_MASTER_LOG, &fd, 1);
 }
 
 static void hear(struct ph_watch *w, int ready PH_UNUSED)

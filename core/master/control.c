@@ -34,6 +34,14 @@ static void replace_children(struct service *v, void *arg PH_UNUSED)
     }
 }
 
+/* Who does not see its sessions end for a while shall not write to a log file
+ * that was put away meanwhile. */
+static void pass_log(struct service *v, void *arg)
+{
+    for (struct ph_list *k = v->children.next; k != &v->children; k = k->next)
+        child_tell_log(ph_list_of(k, struct child, node), *(int *)arg);
+}
+
 static void settle(struct service *v, void *arg PH_UNUSED)
 {
     v->throttled_until = 0;
@@ -80,7 +88,7 @@ void master_announce(struct master *m)
 static int reload(struct master *m)
 {
     struct config *fresh, *old = m->config;
-    int rc = master_config_read(m->config_dir, &fresh);
+    int rc = master_config_read(m->config_dir, &fresh), log;
 
     if (rc < 0)
         return rc;
@@ -89,6 +97,10 @@ static int reload(struct master *m)
         return rc;
     }
     m->config = fresh;
+    if (master_open_log(m) < 0)
+        ph_log_warn("reload: %s: logging as before", ph_error());
+    if ((log = ph_log_fd()) > STDERR_FILENO)
+        for_each(m, pass_log, &log);
     for_each(m, replace_children, NULL);
     for_each(m, settle, NULL);
     master_config_free(old);

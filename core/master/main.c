@@ -93,10 +93,10 @@ static int lock(struct master *m, int only_test)
     return lock_data(m);
 }
 
-static int open_log(struct master *m, int verbose)
+int master_open_log(struct master *m)
 {
     PH_SCOPED(s, NULL);
-    struct ph_log_options o = { .service = "master", .verbosity = verbose };
+    struct ph_log_options o = { .service = "master", .verbosity = m->verbose };
 
     o.file = ph_cstr_dup(s, ph_conf_value(m->config->conf, s, "maillog_file"));
     o.syslog_name = ph_cstr_dup(s, ph_conf_value(m->config->conf, s, "syslog_name"));
@@ -144,7 +144,7 @@ static int serve(struct master *m, const struct options *o)
         return ph_fail_errno(PH_CONF, errno, "%s", m->worker_path);
     if ((rc = lock(m, o->test)) < 0 || o->test)
         return rc;
-    if ((rc = open_log(m, o->verbose)) < 0)
+    if ((rc = master_open_log(m)) < 0)
         return rc;
     if (chdir(ph_cstr_dup(m->scope, m->config->queue_directory)) < 0)
         return ph_fail_errno(PH_CONF, errno, "queue_directory");

@@ -104,11 +104,14 @@ unsigned service_live(const struct service *v);  /* workers that accept, or will
 int child_start(struct service *v);              /* 0, or PH_TEMP (logged by caller) */
 void child_tell(struct child *c, char word);
 void child_tell_reload(struct child *c);         /* with the files of the configuration in force */
+void child_tell_log(struct child *c, int fd);      /* the log file, opened anew */
 void child_reaped(struct master *m, pid_t pid, int status);
 void child_free(struct child *c);
 
 /* main.c: the pid file says what generation runs. */
 void master_write_pid(struct master *m);
+/* Open the log (again): 0; PH_TEMP, and the one before stays. */
+int master_open_log(struct master *m);
 /* control.c: after a reload, once no old worker accepts any more, say so. */
 void master_announce(struct master *m);
 /* control.c: signals, until stopped. */

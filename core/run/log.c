@@ -110,6 +110,17 @@ int ph_log_open(const struct ph_log_options *o)
     return 0;
 }
 
+void ph_log_adopt_fd(int fd)
+{
+    ph_log_flush();
+    if (sink.is_syslog || !sink.own_fd) {
+        close(fd);
+        return;
+    }
+    close(sink.fd);
+    sink.fd = fd;
+}
+
 int ph_log_fd(void) { return sink.is_syslog ? -1 : sink.fd; }
 void ph_log_verbosity(int level) { sink.verbosity = level; }
 

@@ -31,6 +31,10 @@ void ph_log_flush(void);
 void ph_log_join_loop(void);
 /* The descriptor of a file sink, or -1: to pass on to a child. */
 int ph_log_fd(void);
+/* From now on the lines go to this file, which takes the place of the file before
+ * (the log was rotated); the descriptor becomes ours.  Without effect (and the
+ * descriptor is closed) when the log is no file. */
+void ph_log_adopt_fd(int fd);
 /* A line that another process said ("text" without tag), under this tag. */
 void ph_log_for(const char *service, const char *text);
 /* Process verbosity (-v). */

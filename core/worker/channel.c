@@ -8,6 +8,7 @@
 #include "core/conf/snapshot.h"
 #include "core/sched/qmgr.h"
 #include "core/ipc/channel.h"
+#include "core/run/log.h"
 #include "core/worker/worker.h"
 
 void ph_worker_tell(struct ph_worker *w, char word)
@@ -84,9 +85,16 @@ static ssize_t hear(char *word, struct ph_snapshot *files)
 
     *files = (struct ph_snapshot){ { -1, -1 } };
     const struct cmsghdr *h = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-    if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS && h->cmsg_len == CMSG_LEN(sizeof files->fd))
-        memcpy(files->fd, CMSG_DATA(h), sizeof files->fd);
+    if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS && h->cmsg_len <= CMSG_LEN(sizeof files->fd))
+        memcpy(files->fd, CMSG_DATA(h), h->cmsg_len - CMSG_LEN(0));
     return n;
+}
+
+static void take_log(struct ph_snapshot *files)
+{
+    if (files->fd[0] >= 0)
+        ph_log_adopt_fd(files->fd[0]);
+    files->fd[0] = -1;
 }
 
 static void channel_task(void *arg)
@@ -111,6 +119,7 @@ static void channel_task(void *arg)
         switch (word) {
         case PH_MASTER_WAKE:   wake(w); break;
         case PH_MASTER_RELOAD: reload(w, &files); break;
+        case PH_MASTER_LOG:    take_log(&files); break;
         case PH_MASTER_DRAIN:  stop(w, 0); break;
         case PH_MASTER_STOP:   stop(w, 1); break;
         default:               ph_log_warn("unknown word %d from the master", word);
