@@ -59,7 +59,7 @@ utime time - 1000, time - 1000, "$box.lock";
 is((lock_cmd('-l', 'dotlock', $box, 'true'))[0], 0, 'an old one is taken for forgotten');
 
 # A signal to postlock reaches the command and frees the lock.
-my $pid = Posthorn::child(sub { exec $ph->sbin('postlock'), '-c', $ph->dir, $box, 'sleep', '1000' });
+my $pid = Posthorn::child(sub { exec $ph->sbin('postlock'), '-c', $ph->dir, $box, 'sleep', '20' });
 ok(Posthorn::wait_for(sub { -e "$box.lock" && Posthorn::slurp("/proc/$pid/task/$pid/children") =~ /\d/ }), 'locked');
 kill 'TERM', $pid;
 waitpid $pid, 0;
