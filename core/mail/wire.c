@@ -130,6 +130,37 @@ size_t ph_dot_decode(struct ph_dot_decoder *d, ph_str in, char *out, size_t *wri
     return r.at;
 }
 
+/* Lines without dots: the machine of above without its states for a dot. */
+size_t ph_eol_decode(struct ph_eol_decoder *e, ph_str in, char *out)
+{
+    struct ph_dot_decoder d = { .saw_bare_lf = e->saw_bare_lf, .saw_bare_cr = e->saw_bare_cr };
+    struct run r = { .d = &d, .in = in.p, .n = in.n, .out = out, .state = e->state };
+
+    while (r.at < r.n)
+        if (r.state == MID_CR)
+            after_cr(&r);
+        else
+            middle(&r);
+    *e = (struct ph_eol_decoder){ .state = r.state, .saw_bare_lf = d.saw_bare_lf, .saw_bare_cr = d.saw_bare_cr };
+    return r.done;
+}
+
+size_t ph_eol_decode_end(struct ph_eol_decoder *e, char *out)
+{
+    size_t n = 0;
+
+    if (e->state == MID_CR) {
+        out[n++] = '\r';
+        e->saw_bare_cr = 1;
+    }
+    if (e->state != BOL) {
+        out[n++] = '\r';
+        out[n++] = '\n';
+    }
+    e->state = BOL;
+    return n;
+}
+
 /* state 0: at the start of a line. */
 size_t ph_dot_encode(struct ph_dot_encoder *e, ph_str in, char *out)
 {

@@ -26,7 +26,7 @@ struct ph_policy_facts {
     uint32_t size;
     uint32_t stage;                    /* PH_STAGE_*: the list being evaluated */
     ph_str client_name, client_address, reverse_name, client_port;
-    ph_str client_name_status;         /* "OK", "TEMP", "PERM" */
+    ph_str client_name_status;         /* "OK", "TEMP", "PERM", "FORGED" */
     ph_str server_address, server_port;
     ph_str helo, protocol;             /* "SMTP", "ESMTP" */
     ph_str sender, recipient;          /* internal form, no <> */
@@ -35,6 +35,8 @@ struct ph_policy_facts {
     uint64_t message_bytes;            /* SIZE= or, at EOD, the real size */
     uint32_t recipient_count, has_sender, has_recipient, has_helo;
     ph_str instance;                   /* constant during one message */
+    ph_str reverse_name_status;        /* "OK", "TEMP", "PERM" */
+    ph_str etrn_domain;                /* at PH_STAGE_ETRN */
 };
 
 struct ph_policy {

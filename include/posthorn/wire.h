@@ -28,6 +28,20 @@ void ph_dot_decode_init(struct ph_dot_decoder *d, uint32_t bare);
  * and with the end of data (then d->done). */
 size_t ph_dot_decode(struct ph_dot_decoder *d, ph_str in, char *out, size_t *written);
 
+/* The same without dots and without an end: what BDAT brings, RFC 3030. */
+struct ph_eol_decoder {
+    uint32_t state;            /* private */
+    uint32_t saw_bare_lf, saw_bare_cr; /* 1 once seen */
+    uint32_t pad;
+};
+#define PH_EOL_DECODER_INIT { 0, 0, 0, 0 }
+/* All of `in` into out (room for 2 * in.n + 1 bytes); a CR at its end is held
+ * until it is known what follows.  Returns bytes written. */
+size_t ph_eol_decode(struct ph_eol_decoder *d, ph_str in, char *out);
+/* There is no more: what was held, and the end of a last line that has none
+ * (room for 3 bytes).  Returns bytes written; the decoder is as new. */
+size_t ph_eol_decode_end(struct ph_eol_decoder *d, char *out);
+
 struct ph_dot_encoder { uint32_t state; };
 #define PH_DOT_ENCODER_INIT { 0 }
 /* Stuff dots of wire-ready content; out has room for 2 * in.n.  Returns bytes written. */

@@ -61,6 +61,38 @@ static void test_decode(void)
     ok(d.saw_bare_cr && !d.saw_bare_lf, "a bare CR is noted");
 }
 
+static const struct { const char *name, *in, *want; uint32_t lf, cr; } chunks[] = {
+    { "whole lines", "a\r\nb\r\n", "a\r\nb\r\n", 0, 0 },
+    { "dots are ordinary", ".\r\n..a\r\n.\r\n", ".\r\n..a\r\n.\r\n", 0, 0 },
+    { "the last line gets its end", "a\r\nb", "a\r\nb\r\n", 0, 0 },
+    { "a bare LF becomes CRLF", "a\nb\r\n\n", "a\r\nb\r\n\r\n", 1, 0 },
+    { "a CR inside a line stays", "a\rb\r\n", "a\rb\r\n", 0, 1 },
+    { "a CR at the end", "a\r", "a\r\r\n", 0, 1 },
+    { "CR CR LF", "a\r\r\n", "a\r\r\n", 0, 1 },
+    { "nothing", "", "", 0, 0 },
+};
+
+static void test_chunks(void)
+{
+    for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+        size_t n = strlen(chunks[i].in);
+        int good = 1;
+
+        for (size_t a = 0; a <= n; a++)
+            for (size_t b = a; b <= n; b++) {
+                struct ph_eol_decoder d = PH_EOL_DECODER_INIT;
+                char out[64];
+                size_t sum = ph_eol_decode(&d, (ph_str){ chunks[i].in, a }, out);
+
+                sum += ph_eol_decode(&d, (ph_str){ chunks[i].in + a, b - a }, out + sum);
+                sum += ph_eol_decode(&d, (ph_str){ chunks[i].in + b, n - b }, out + sum);
+                sum += ph_eol_decode_end(&d, out + sum);
+                good &= ph_str_eq((ph_str){ out, sum }, ph_cstr(chunks[i].want)) && d.saw_bare_lf == chunks[i].lf && d.saw_bare_cr == chunks[i].cr;
+            }
+        ok(good, "without dots: %s", chunks[i].name);
+    }
+}
+
 static void test_round(void)
 {
     static const char text[] = "line\r\n.\r\n..x\r\n\r\n.leading\r\nend.\r\n";
@@ -83,6 +115,7 @@ static void test_round(void)
 int main(void)
 {
     test_decode();
+    test_chunks();
     test_round();
     return done_testing();
 }

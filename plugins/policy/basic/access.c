@@ -91,6 +91,8 @@ int check_access(struct ph_restriction *r, const struct ph_policy_facts *f, stru
         return ask_client(b, m, f->reverse_name, f->client_address, out, action);
     if (strcmp(r->name, "check_helo_access") == 0)
         return f->has_helo ? ask_name(b, m, f->helo, out, action) : PH_NONE;
+    if (strcmp(r->name, "check_etrn_access") == 0)
+        return ask_name(b, m, f->etrn_domain, out, action);
     if (strcmp(r->name, "check_sender_access") == 0)
         return f->has_sender ? ask_mail(b, m, f->sender, out, action) : PH_NONE;
     return f->has_recipient ? ask_mail(b, m, f->recipient, out, action) : PH_NONE;

@@ -115,7 +115,7 @@ static int unknown_client(struct ph_restriction *r, const struct ph_policy_facts
 
     if (known)
         return PH_NONE;
-    int64_t code = ph_str_eq(f->client_name_status, PH_STR("TEMP")) ? 450 : b->p.unknown_client_code;
+    int64_t code = ph_str_eq(reverse ? f->reverse_name_status : f->client_name_status, PH_STR("TEMP")) ? 450 : b->p.unknown_client_code;
     return answer(action, ph_str_printf(out, "%lld %c.7.%s Client host rejected: cannot find your %shostname, [%.*s]", (long long)code,
                                         code < 500 ? '4' : '5', reverse ? "1" : "25", reverse ? "reverse " : "", PH_FMT(f->client_address)));
 }
@@ -223,7 +223,7 @@ static const struct ph_policy_name names[] = {
     { "reject_invalid_helo_hostname", NULL, PH_STAGE_HELO, 0 }, { "reject_non_fqdn_helo_hostname", NULL, PH_STAGE_HELO, 0 },
     { "reject_non_fqdn_sender", NULL, PH_STAGE_MAIL, 0 }, { "reject_non_fqdn_recipient", NULL, PH_STAGE_RCPT, 0 },
     { "reject_unknown_sender_domain", NULL, PH_STAGE_MAIL, 0 }, { "reject_unknown_recipient_domain", NULL, PH_STAGE_RCPT, 0 },
-    { "reject_multi_recipient_bounce", NULL, PH_STAGE_DATA, 0 },
+    { "reject_multi_recipient_bounce", NULL, PH_STAGE_DATA, 0 }, { "check_etrn_access", TABLE, PH_STAGE_ETRN, 0 },
 };
 
 static const struct { const char *name; int (*run)(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action); } checks[] = {

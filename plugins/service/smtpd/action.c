@@ -1,7 +1,24 @@
 /* action: what the right-hand side of an access table means, access(5). */
+#include <string.h>
 #include <posthorn/dsn.h>
 #include <posthorn/error.h>
 #include "smtpd.h"
+
+/* RFC 3463 3.2 has a code of its own for each kind of address: what a table
+ * says of another kind is put right; of something that is no address it is 0.0. */
+static ph_str fix_address_code(struct ph_scope *out, const struct subject *sub, ph_str dsn)
+{
+    static const char sender[] = "078770778", rcpt[] = "012345632";
+    int is_sender = strcmp(sub->class_, "Sender address") == 0, is_rcpt = strcmp(sub->class_, "Recipient address") == 0;
+    ph_str detail = ph_str_from(dsn, 4);
+
+    if (!ph_str_starts(ph_str_from(dsn, 1), PH_STR(".1.")))
+        return dsn;
+    if (!is_sender && !is_rcpt)
+        return ph_str_printf(out, "%c.0.0", dsn.p[0]);
+    int known = detail.n == 1 && detail.p[0] <= '8';
+    return ph_str_printf(out, "%c.1.%c", dsn.p[0], known ? (is_sender ? sender : rcpt)[detail.p[0] - '0'] : '0');
+}
 
 /* "450", "4.7.1": from a text that may start with either.  The enhanced code
  * follows the class of the reply; the rest of the text stays. */
@@ -11,7 +28,8 @@ static ph_str complete(struct ph_scope *out, const struct subject *sub, unsigned
 
     if (ph_dsn_parse(text, &given, &rest)) {
         text = rest;
-        dsn = ph_str_printf(out, "%u%.*s", code / 100, PH_FMT(ph_str_from(given, 1))).p;
+        given = ph_str_printf(out, "%u%.*s", code / 100, PH_FMT(ph_str_from(given, 1)));
+        dsn = (sub ? fix_address_code(out, sub, given) : given).p;
     }
     if (text.n == 0)
         text = ph_cstr(fallback);
@@ -48,6 +66,11 @@ static enum verdict prepend(struct session *s, ph_str text)
 {
     ptrdiff_t colon = ph_str_find(text, ':');
 
+    if (s->facts.stage == PH_STAGE_EOD) {
+        ph_log_warn("PREPEND %.*s: the content was passed on already; ignored", PH_FMT(text));
+        return V_DUNNO;
+    }
+
     if (colon <= 0 || ph_str_find(ph_str_first(text, (size_t)colon), ' ') >= 0) {
         ph_log_warn("PREPEND %.*s: not a header; ignored", PH_FMT(text));
         return V_DUNNO;
@@ -65,6 +88,23 @@ static void say(struct session *s, const char *keyword, const struct subject *su
     else if (text.n == 0)
         text = ph_cstr(triggers);
     log_decision(s, keyword, where, text, rcpt);
+}
+
+/* Actions on the whole message. */
+static int is_about_message(ph_str word)
+{
+    static const char *const words[] = { "PREPEND", "HOLD", "DISCARD", "FILTER", "REDIRECT", "BCC" };
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (ph_str_eq_nocase(word, ph_cstr(words[i])))
+            return 1;
+    return 0;
+}
+
+/* VRFY and ETRN carry none and leave the one under way alone; before MAIL there is none. */
+static int may_change_message(const struct session *s)
+{
+    return s->t.open && s->facts.stage != PH_STAGE_VRFY && s->facts.stage != PH_STAGE_ETRN;
 }
 
 enum verdict action_parse(struct session *s, struct ph_scope *out, const struct subject *sub, const char *where, ph_str rcpt, ph_str action, ph_str *text)
@@ -97,6 +137,10 @@ enum verdict action_parse(struct session *s, struct ph_scope *out, const struct 
     }
     if (ph_str_eq_nocase(word, PH_STR("WARN")) || ph_str_eq_nocase(word, PH_STR("INFO"))) {
         say(s, ph_str_eq_nocase(word, PH_STR("WARN")) ? "warn" : "info", sub, where, rcpt, rest, "WARN");
+        return V_DUNNO;
+    }
+    if (is_about_message(word) && !may_change_message(s)) {
+        ph_log_warn("access action %.*s is ignored: there is no message to apply it to", PH_FMT(word));
         return V_DUNNO;
     }
     if (ph_str_eq_nocase(word, PH_STR("PREPEND")))

@@ -74,7 +74,7 @@ static int look_local(void *arg)
 static void identify_local(struct session *s, const struct ph_ip *ip)
 {
     struct smtpd_conf *c = s->c;
-    const char *known = ph_map_get(c->names, s->peer->address);
+    const char *known = ph_map_get(c->names, s->w.addr);
 
     if (!known) {
         struct local_name *l = ph_new(s->scope, struct local_name);
@@ -82,10 +82,10 @@ static void identify_local(struct session *s, const struct ph_ip *ip)
         l->ip = *ip;
         ph_disk(look_local, l);
         known = ph_cstr_dup(c->scope, ph_cstr(l->name[0] ? l->name : "unknown"));
-        ph_map_set(c->names, s->peer->address, (void *)(uintptr_t)known);
+        ph_map_set(c->names, s->w.addr, (void *)(uintptr_t)known);
     }
-    s->name = s->reverse = ph_cstr(known);
-    s->name_status = strcmp(known, "unknown") == 0 ? "PERM" : "OK";
+    s->w.name = s->w.reverse = ph_cstr(known);
+    s->w.name_status = s->w.reverse_status = strcmp(known, "unknown") == 0 ? "PERM" : "OK";
 }
 
 static int has_address(const struct ph_dns_answer *a, const struct ph_ip *ip)
@@ -96,6 +96,19 @@ static int has_address(const struct ph_dns_answer *a, const struct ph_ip *ip)
     return 0;
 }
 
+/* A list that cannot be looked at has no client in it, and the session will not
+ * get past EHLO. */
+static int client_in(struct session *s, struct ph_match *m)
+{
+    int rc = m ? ph_match(m, s->w.name, s->w.addr) : PH_NONE;
+
+    if (rc < 0) {
+        ph_log_warn("%.*s: %s", PH_FMT(s->name_addr), ph_error());
+        s->cannot_decide = 1;
+    }
+    return rc == PH_FOUND;
+}
+
 /* PTR, then the name's addresses of the same family. */
 static void identify_dns(struct session *s, const struct ph_ip *ip)
 {
@@ -104,55 +117,78 @@ static void identify_dns(struct session *s, const struct ph_ip *ip)
     struct ph_ip numeric;
 
     if (rc != PH_FOUND || ptr.count == 0) {
-        s->name_status = rc < 0 ? "TEMP" : "PERM";
+        s->w.name_status = s->w.reverse_status = rc < 0 ? "TEMP" : "PERM";
         return;
     }
     ph_str name = ptr.text[0];
     if (!ph_hostname_valid(name) || ph_ip_parse(name, &numeric)) {
-        ph_log_warn("numeric or malformed host name for address %.*s", PH_FMT(s->peer->address));
+        ph_log_warn("numeric or malformed host name for address %.*s", PH_FMT(s->w.addr));
         return;
     }
-    s->reverse = name;
+    s->w.reverse = name;
+    s->w.reverse_status = "OK";
     rc = ip->family == 4 ? ph_dns_find_a(s->scope, name, &back) : ph_dns_find_aaaa(s->scope, name, &back);
     if (rc == PH_FOUND && has_address(&back, ip)) {
-        s->name = name;
-        s->name_status = "OK";
+        s->w.name = name;
+        s->w.name_status = "OK";
         return;
     }
-    s->name_status = rc < 0 ? "TEMP" : "FORGED";
-    ph_log_warn("hostname %.*s does not resolve to address %.*s", PH_FMT(name), PH_FMT(s->peer->address));
-}
-
-static int lists_client(struct session *s, struct ph_match *m)
-{
-    return ph_match(m, s->name, s->peer->address) == PH_FOUND;
+    s->w.name_status = rc == PH_FOUND ? "FORGED" : rc < 0 ? "TEMP" : "PERM";
+    ph_log_warn("hostname %.*s does not resolve to address %.*s%s%s", PH_FMT(name), PH_FMT(s->w.addr), rc == PH_FOUND ? "" : ": ",
+                rc == PH_FOUND ? "" : rc < 0 ? ph_error() : "host not found");
 }
 
 void client_identify(struct session *s)
 {
-    struct smtpd_conf *c = s->c;
     struct ph_ip ip = { 0 };
 
-    s->name = s->reverse = PH_STR("unknown");
-    s->name_status = "PERM";
-    if (ph_ip_parse(s->peer->address, &ip)) {
-        if (c->p.peername && is_loopback(&ip))
-            identify_local(s, &ip);
-        else if (c->p.peername)
-            identify_dns(s, &ip);
-    } else {
-        s->name = s->reverse = PH_STR("localhost");
-        s->name_status = "OK";
+    s->w = (struct who){
+        .name = PH_STR("unknown"), .reverse = PH_STR("unknown"), .name_status = "PERM", .reverse_status = "PERM", .addr = s->peer->address,
+        .port = s->peer->port, .server_addr = s->peer->server_address, .server_port = s->peer->server_port,
+    };
+    if (!ph_ip_parse(s->w.addr, &ip)) {
+        s->w.name = s->w.reverse = PH_STR("localhost");
+        s->w.name_status = s->w.reverse_status = "OK";
+    } else if (s->c->p.peername && is_loopback(&ip)) {
+        identify_local(s, &ip);
+    } else if (s->c->p.peername) {
+        identify_dns(s, &ip);
     }
-    s->name_addr = c->p.port_logging
-                       ? ph_str_printf(s->scope, "%.*s[%.*s]:%.*s", PH_FMT(s->name), PH_FMT(s->peer->address), PH_FMT(s->peer->port))
-                       : ph_str_printf(s->scope, "%.*s[%.*s]", PH_FMT(s->name), PH_FMT(s->peer->address));
+    client_settle(s);
+    s->may_xforward = client_in(s, s->c->xforward_hosts);
+}
+
+/* local_header_rewrite_clients: whose headers are completed as if they were ours. */
+static int is_local_client(struct session *s)
+{
+    struct smtpd_conf *c = s->c;
     ph_str list = c->p.rewrite_clients, word;
+    struct ph_ip ip = { 0 };
+    int yes = 0;
+
+    ph_ip_parse(s->w.addr, &ip);
     while ((word = ph_str_list(&list)).n) {
         if (ph_str_eq(word, PH_STR("permit_inet_interfaces")))
-            s->is_local |= ip.family == 0 || is_own(c, &ip) || (ip.family == 4 && ip.bytes[0] == 127);
+            yes |= ip.family == 0 || is_own(c, &ip) || (ip.family == 4 && ip.bytes[0] == 127);
         else if (ph_str_eq(word, PH_STR("permit_mynetworks")))
-            s->is_local |= lists_client(s, c->mynetworks);
+            yes |= client_in(s, c->mynetworks);
     }
-    s->bare_mode = c->bare_mode != PH_BARE_NO && lists_client(s, c->bare_exclusions) ? PH_BARE_NO : c->bare_mode;
+    return yes;
+}
+
+void client_settle(struct session *s)
+{
+    struct smtpd_conf *c = s->c;
+    struct ph_scope *scope = s->who_scope ? s->who_scope : s->scope;
+
+    s->name_addr = c->p.port_logging ? ph_str_printf(scope, "%.*s[%.*s]:%.*s", PH_FMT(s->w.name), PH_FMT(s->w.addr), PH_FMT(s->w.port))
+                                     : ph_str_printf(scope, "%.*s[%.*s]", PH_FMT(s->w.name), PH_FMT(s->w.addr));
+    s->cannot_decide = 0;
+    s->may_xclient = client_in(s, c->xclient_hosts);
+    if (ehlo_hide(s) < 0) {
+        ph_log_warn("%.*s: %s", PH_FMT(s->name_addr), ph_error());
+        s->cannot_decide = 1;
+    }
+    s->is_local = is_local_client(s);
+    s->bare_mode = c->bare_mode != PH_BARE_NO && client_in(s, c->bare_exclusions) ? PH_BARE_NO : c->bare_mode;
 }

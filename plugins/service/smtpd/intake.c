@@ -62,22 +62,46 @@ static int is_ok(const struct ph_frame *f)
     return ph_str_eq(ph_frame_value(f, "status"), PH_STR("ok"));
 }
 
+/* What XFORWARD said is what the message is known by from here on. */
+static void put_client(struct ph_frame *f, const struct session *s)
+{
+    const struct forward *x = s->t.forward;
+
+    ph_frame_str(f, "client_name", x ? x->name : s->w.name);
+    ph_frame_str(f, "client_address", x ? x->addr : s->w.addr);
+    ph_frame_str(f, "client_port", x ? x->port : s->w.port);
+    ph_frame_str(f, "client_helo", x ? x->helo : s->helo);
+    if (x)
+        ph_frame_str(f, "client_protocol", x->proto);
+    else
+        ph_frame_cstr(f, "client_protocol", s->esmtp ? "ESMTP" : "SMTP");
+    if (s->w.sasl_user.n) {
+        ph_frame_str(f, "sasl_method", s->w.sasl_method);
+        ph_frame_str(f, "sasl_username", s->w.sasl_user);
+    }
+    if (s->t.args.auth.n)
+        ph_frame_str(f, "sasl_sender", s->t.args.auth);
+}
+
 static struct ph_frame *begin_frame(struct session *s, struct ph_scope *t)
 {
     struct ph_frame *f = ph_frame_new(t);
+    const struct mail_args *a = &s->t.args;
 
     ph_frame_cstr(f, "op", "begin");
     ph_frame_cstr(f, "who", "net");
-    ph_frame_cstr(f, "context", s->is_local ? "local" : "remote");
-    ph_frame_cstr(f, "flags", "filter bcc map");
+    ph_frame_cstr(f, "context", s->is_local || (s->t.forward && s->t.forward->is_local) ? "local" : "remote");
+    ph_frame_cstr(f, "flags", s->c->cleanup_flags);
     ph_frame_str(f, "sender", s->t.sender);
-    ph_frame_str(f, "client_name", s->name);
-    ph_frame_str(f, "client_address", s->peer->address);
-    ph_frame_str(f, "client_port", s->peer->port);
-    ph_frame_str(f, "client_helo", s->helo);
-    ph_frame_cstr(f, "client_protocol", s->esmtp ? "ESMTP" : "SMTP");
-    if (s->t.body_8bit)
-        ph_frame_cstr(f, "body", "8BITMIME");
+    put_client(f, s);
+    if (a->body)
+        ph_frame_cstr(f, "body", a->body);
+    if (a->utf8)
+        ph_frame_cstr(f, "smtputf8", "1");
+    if (a->ret)
+        ph_frame_cstr(f, "dsn_ret", a->ret);
+    if (a->envid.n)
+        ph_frame_str(f, "envelope_id", a->envid);
     return f;
 }
 
@@ -98,7 +122,7 @@ int intake_begin(struct session *s)
     return 0;
 }
 
-int intake_rcpt(struct session *s, ph_str address, ph_str original)
+int intake_rcpt(struct session *s, ph_str address, ph_str original, const struct rcpt_args *a)
 {
     PH_SCOPED(t, s->t.scope);
     struct ph_frame *f = ph_frame_new(t);
@@ -106,6 +130,10 @@ int intake_rcpt(struct session *s, ph_str address, ph_str original)
     ph_frame_cstr(f, "op", "rcpt");
     ph_frame_str(f, "address", address);
     ph_frame_str(f, "original", original);
+    if (a->orcpt.n)
+        ph_frame_str(f, "dsn_orcpt", a->orcpt);
+    if (a->notify)
+        ph_frame_cstr(f, "dsn_notify", a->notify);
     return broken(s, ph_frame_send(s->t.intake->io, f));
 }
 
@@ -122,14 +150,13 @@ int intake_content(struct session *s, ph_str bytes)
     return broken(s, rc < 0 ? rc : ph_stream_str(s->t.intake->io, bytes));
 }
 
-int intake_end(struct session *s, uint32_t facts, ph_str *answer)
+int intake_end(struct session *s, ph_str *answer)
 {
     PH_SCOPED(t, s->t.scope);
     struct ph_frame *f = ph_frame_new(t), *got;
     int rc;
 
     ph_frame_cstr(f, "op", "end");
-    ph_frame_u64(f, "facts", facts);
     if (s->t.hold)
         ph_frame_cstr(f, "hold", "1");
     if ((rc = ph_frame_send(s->t.intake->io, f)) < 0 || (rc = ph_stream_flush(s->t.intake->io)) < 0 ||

@@ -4,6 +4,8 @@
 #include <posthorn/error.h>
 #include "smtpd.h"
 
+#define SPACE_MS 1000              /* the filesystem is asked once a second, not once a message */
+
 void transaction_reset(struct session *s)
 {
     struct ph_scope *scope = s->t.scope;
@@ -11,6 +13,7 @@ void transaction_reset(struct session *s)
     intake_release(s, 0);
     ph_scope_reset(scope);
     s->t = (struct transaction){ .scope = scope };
+    s->chunks = CHUNKS_NONE;
 }
 
 /* "FROM:" or "TO:" in front, blanks behind the colon are tolerated: 1 and *rest. */
@@ -22,105 +25,82 @@ static int take_keyword(ph_str args, ph_str word, ph_str *rest)
     return 1;
 }
 
-static int too_little_space(const struct session *s)
+/* 0: not known. */
+static uint64_t free_space(struct smtpd_conf *c)
 {
     struct statvfs fs;
-    uint64_t need = (uint64_t)s->c->p.size_limit + (uint64_t)s->c->p.size_limit / 2;
+
+    if (ph_now_ms() < c->space_until_ms)
+        return c->space;
+    c->space = c->queue_dir_fd >= 0 && fstatvfs(c->queue_dir_fd, &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize + 1 : 0;
+    c->space_until_ms = ph_in_ms(SPACE_MS);
+    return c->space;
+}
+
+static int too_little_space(const struct session *s)
+{
+    uint64_t need = (uint64_t)s->c->p.size_limit + (uint64_t)s->c->p.size_limit / 2, have = free_space(s->c);
 
     if (need < (uint64_t)s->c->p.minfree)
         need = (uint64_t)s->c->p.minfree;
-    if (s->c->queue_dir_fd < 0 || fstatvfs(s->c->queue_dir_fd, &fs) < 0)
+    if (have == 0 || have > need)
         return 0;
-    uint64_t have = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (have >= need)
-        return 0;
-    ph_log_warn("not enough free space in mail queue: %llu bytes < %llu", (unsigned long long)have, (unsigned long long)need);
+    ph_log_warn("not enough free space in mail queue: %llu bytes < %llu", (unsigned long long)have - 1, (unsigned long long)need);
     return 1;
 }
 
-/* One parameter of MAIL.  NULL, or the reply that refuses it. */
-static const char *mail_param(struct session *s, ph_str word)
+static int bad_address(struct session *s, const char *verb, ph_str text, const char *answer)
 {
-    ph_str value = word, name = ph_str_cut(&value, '=');
-    uint64_t n;
+    PH_SCOPED(t, s->scope);
 
-    if (ph_str_eq_nocase(name, PH_STR("SIZE"))) {
-        for (size_t i = 0; i < value.n; i++)
-            if (!ph_is_digit(value.p[i]))
-                return "501 5.5.4 Bad message size syntax";
-        if (value.n == 0)
-            return "501 5.5.4 Bad message size syntax";
-        if (!ph_str_u64(value, &n))
-            return "552 5.3.4 Message size exceeds file system imposed limit";
-        if (s->c->p.size_limit && n > (uint64_t)s->c->p.size_limit)
-            return "552 5.3.4 Message size exceeds fixed limit";
-        s->t.size_said = n;
-        return NULL;
-    }
-    if (ph_str_eq_nocase(word, PH_STR("BODY=8BITMIME")) || ph_str_eq_nocase(word, PH_STR("BODY=7BIT"))) {
-        s->t.body_8bit = ph_str_eq_nocase(value, PH_STR("8BITMIME"));
-        return NULL;
-    }
-    return ph_str_printf(s->t.scope, "555 5.5.4 Unsupported option: %.*s", PH_FMT(ph_str_first(word, 200))).p;
-}
-
-static int bad_syntax(struct session *s, const char *verb, ph_str text, const char *answer)
-{
-    ph_log_warn("Illegal address syntax from %.*s in %s command: %.*s", PH_FMT(s->name_addr), verb, PH_FMT(ph_str_first(text, 200)));
+    ph_log_warn("Illegal address syntax from %.*s in %s command: %.*s", PH_FMT(s->name_addr), verb, PH_FMT(escaped(t, text, 200)));
     return reply(s, "%s", answer);
 }
 
-/* Domains of an envelope need UTF-8 declared; we do not offer SMTPUTF8 yet. */
-static int is_plain(ph_str address)
+/* RFC 6531 3.4: who does not say SMTPUTF8 may be older than it; strict_smtputf8
+ * makes no allowance. */
+static int must_declare(const struct session *s, ph_str address)
 {
-    return ph_str_is_ascii(address);
+    return s->c->p.utf8 && s->c->p.strict_utf8 && !s->t.args.utf8 && !ph_str_is_ascii(address);
 }
 
-int do_mail(struct session *s, ph_str args)
+static int say_declare(struct session *s)
 {
-    ph_str path, rest, address, word, text;
-    const char *refused;
-
-    if (s->c->p.helo_required && s->helo.n == 0)
-        return reply(s, "503 5.5.1 Error: send HELO/EHLO first");
-    if (s->t.open)
-        return reply(s, "503 5.5.1 Error: nested MAIL command");
-    if (!take_keyword(args, PH_STR("FROM:"), &path) || path.n == 0)
-        return reply(s, "501 5.5.4 Syntax: MAIL FROM:<address>");
-    if (!ph_address_parse_path(s->t.scope, path, s->c->p.strict_envelopes, &address, &rest))
-        return bad_syntax(s, "MAIL", path, "501 5.1.7 Bad sender address syntax");
-    if (!is_plain(address))
-        return reply(s, "553 5.6.7 Must declare SMTPUTF8 to send unicode address");
-    while ((word = ph_str_word(&rest)).n)
-        if ((refused = mail_param(s, word)))
-            return reject(s, "MAIL", ph_cstr(refused), PH_STR(""));
-    if (too_little_space(s))
-        return reply(s, "452 4.3.1 Insufficient system storage");
-    s->t.sender = address;
-    s->t.sender_shown = ph_address_external(s->t.scope, address);
-    s->t.open = 1;
-    s->instance = ph_str_printf(s->scope, "%llx.%llx", (unsigned long long)(uintptr_t)s, (unsigned long long)++s->serial);
-    if (!s->c->p.delay_reject) {
-        int rc = restrict_stage(s, PH_STAGE_MAIL, "MAIL", PH_STR(""), &text);
-
-        if (rc == PH_FOUND) {
-            rc = reject(s, "MAIL", text, PH_STR(""));
-            transaction_reset(s);
-            return rc;
-        }
-        if (rc < 0)
-            return rc;
-    }
-    return reply(s, "250 2.1.0 Ok");
+    return reply(s, "553 5.6.7 Must declare SMTPUTF8 to send unicode address");
 }
 
-/* The client= line names the queue id from the first accepted recipient on. */
+static int refused(struct session *s, const char *verb, struct refusal r)
+{
+    return r.logged ? reject(s, verb, ph_cstr(r.text), PH_STR("")) : reply(s, "%s", r.text);
+}
+
+/* The client= line: who, and with XFORWARD who before him. */
+static void log_client(struct session *s)
+{
+    const struct forward *x = s->t.forward;
+    const struct { const char *name; ph_str value; } known[] = {
+        { "sasl_method", s->w.sasl_method }, { "sasl_username", s->w.sasl_user }, { "sasl_sender", s->t.args.auth },
+        { "orig_queue_id", x ? x->ident : PH_STR("") },
+    };
+    PH_SCOPED(t, s->scope);
+    struct ph_buf b;
+
+    ph_buf_init(&b, t, 2048);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].value.n)
+            ph_buf_printf(&b, ", %s=%.*s", known[i].name, PH_FMT(ph_str_first(known[i].value, 255)));
+    if (x && x->addr.n)
+        ph_buf_printf(&b, ", orig_client=%.*s[%.*s]", PH_FMT(x->name.n ? x->name : PH_STR("unknown")), PH_FMT(x->addr));
+    ph_log("%.*s: client=%.*s%.*s", PH_FMT(s->t.queue_id), PH_FMT(s->name_addr), PH_FMT(ph_buf_view(&b)));
+}
+
+/* The client= line names the queue id from here on. */
 static int open_intake(struct session *s)
 {
     int rc = intake_begin(s);
 
     if (rc == 0) {
-        ph_log("%.*s: client=%.*s", PH_FMT(s->t.queue_id), PH_FMT(s->name_addr));
+        log_client(s);
         return 0;
     }
     if (rc == PH_CANCEL)
@@ -130,14 +110,88 @@ static int open_intake(struct session *s)
     return PH_TEMP;
 }
 
-static int accept_rcpt(struct session *s, ph_str address)
+/* 0: accepted; PH_NONE: refused and answered. */
+static int check_sender(struct session *s)
+{
+    ph_str text;
+    int rc = s->c->p.delay_reject ? PH_NONE : restrict_stage(s, PH_STAGE_MAIL, "MAIL", PH_STR(""), &text);
+
+    if (rc == PH_FOUND)
+        rc = reject(s, "MAIL", text, PH_STR(""));
+    else if (rc < 0)
+        return rc;
+    else if (must_declare(s, s->t.sender))
+        rc = say_declare(s);
+    else if (too_little_space(s))
+        rc = reply(s, "452 4.3.1 Insufficient system storage");
+    else if (s->c->p.late_open || (rc = open_intake(s)) == 0)
+        return 0;
+    else if (rc != PH_CANCEL)
+        rc = reply(s, "451 4.3.0 Error: queue file write error");
+    return rc < 0 ? rc : PH_NONE;
+}
+
+/* The transaction begins, for the checks and the log; what XFORWARD said stays. */
+static void begin(struct session *s, ph_str sender)
+{
+    s->t.sender = sender;
+    s->t.sender_shown = ph_address_external(s->t.scope, sender);
+    s->t.open = 1;
+    s->t.instance = ph_str_printf(s->t.scope, "%llx.%llx", (unsigned long long)(uintptr_t)s, (unsigned long long)++s->serial);
+}
+
+/* It did not: only what XFORWARD said is kept. */
+static void withdraw(struct session *s)
+{
+    struct ph_scope *scope = s->t.scope;
+    struct forward *x = s->t.forward;
+
+    intake_release(s, 0);
+    s->t = (struct transaction){ .scope = scope, .forward = x };
+    if (!x)
+        ph_scope_reset(scope);
+}
+
+static int take_sender(struct session *s, ph_str path)
+{
+    ph_str address, rest;
+
+    if (!ph_address_parse_path(s->t.scope, path, s->c->p.strict_envelopes, &address, &rest) || !is_domain_allowed(address, asks_utf8(s, rest)))
+        return bad_address(s, "MAIL", path, "501 5.1.7 Bad sender address syntax");
+    begin(s, address);
+    struct refusal r = mail_args_parse(s, rest, &s->t.args);
+    if (r.text)
+        return refused(s, "MAIL", r);
+    int rc = check_sender(s);
+    return rc != 0 ? rc < 0 ? rc : 0 : reply(s, "250 2.1.0 Ok");
+}
+
+int do_mail(struct session *s, ph_str args)
+{
+    ph_str path;
+
+    if (s->c->p.helo_required && s->helo.n == 0)
+        return reply(s, "503 5.5.1 Error: send HELO/EHLO first");
+    if (s->t.open)
+        return reply(s, "503 5.5.1 Error: nested MAIL command");
+    if (s->chunks != CHUNKS_NONE)
+        return reply(s, "503 5.5.1 Error: MAIL after BDAT");
+    if (!take_keyword(args, PH_STR("FROM:"), &path) || path.n == 0)
+        return reply(s, "501 5.5.4 Syntax: MAIL FROM:<address>");
+    int rc = take_sender(s, path);
+    if (rc >= 0 && s->bad)
+        withdraw(s);
+    return rc;
+}
+
+static int accept_rcpt(struct session *s, ph_str address, const struct rcpt_args *a)
 {
     int rc = 0;
 
     if (!s->t.intake)
         rc = open_intake(s);
     if (rc == 0)
-        rc = intake_rcpt(s, address, address);
+        rc = intake_rcpt(s, address, address, a);
     if (rc == PH_CANCEL)
         return rc;
     if (rc < 0) {
@@ -149,43 +203,54 @@ static int accept_rcpt(struct session *s, ph_str address)
     return reply(s, "250 2.1.5 Ok");
 }
 
+/* A client that overshoots a little is not attacking. */
 static int too_many(struct session *s)
 {
-    int counts = s->t.rcpt_count + s->t.rcpt_refused >= (uint32_t)(s->c->p.rcpt_limit + s->c->p.overshoot);
-    int64_t before = s->errors;
-    int rc = reply(s, "452 4.5.3 Error: too many recipients");
-
     s->t.rcpt_refused++;
-    if (!counts)
-        s->errors = before;        /* a client that overshoots a little is not attacking */
-    return rc;
+    s->forgiven = s->t.rcpt_over++ < (uint32_t)s->c->p.overshoot;
+    return reply(s, "452 4.5.3 Error: too many recipients");
+}
+
+/* RFC 5321 4.5.1: postmaster is always reachable.  So is the sender of our
+ * address probes, or two sites that probe each other would lock up. */
+static int is_always_reachable(const struct session *s, ph_str address)
+{
+    return ph_str_eq_nocase(address, PH_STR("postmaster")) || (s->c->verify_sender.n && ph_str_eq_nocase(address, s->c->verify_sender));
+}
+
+static int take_rcpt(struct session *s, ph_str address, ph_str rest)
+{
+    struct rcpt_args a = { 0 };
+    struct refusal r = rcpt_args_parse(s, rest, &a);
+    ph_str text;
+
+    if (r.text)
+        return refused(s, "RCPT", r);
+    if (s->t.rcpt_count >= (uint32_t)s->c->p.rcpt_limit)
+        return too_many(s);
+    if (is_always_reachable(s, address))
+        return accept_rcpt(s, address, &a);
+    int rc = restrict_stage(s, PH_STAGE_RCPT, "RCPT", address, &text);
+    if (rc < 0)
+        return rc;
+    if (rc == PH_NONE && !must_declare(s, address))
+        return accept_rcpt(s, address, &a);
+    s->t.rcpt_refused++;
+    return rc == PH_FOUND ? reject(s, "RCPT", text, address) : say_declare(s);
 }
 
 int do_rcpt(struct session *s, ph_str args)
 {
-    ph_str path, rest, address, text;
-    int rc;
+    ph_str path, rest, address;
 
     if (!s->t.open)
         return reply(s, "503 5.5.1 Error: need MAIL command");
+    if (s->chunks != CHUNKS_NONE)
+        return reply(s, "503 5.5.1 Error: RCPT after BDAT");
     if (!take_keyword(args, PH_STR("TO:"), &path) || path.n == 0)
         return reply(s, "501 5.5.4 Syntax: RCPT TO:<address>");
     if (!ph_address_parse_path(s->t.scope, path, s->c->p.strict_envelopes, &address, &rest) || address.n == 0 ||
-        (address.p[0] == '-' && !s->c->p.allow_min_user))
-        return bad_syntax(s, "RCPT", path, "501 5.1.3 Bad recipient address syntax");
-    if (!is_plain(address))
-        return reply(s, "553 5.6.7 Must declare SMTPUTF8 to send unicode address");
-    if (rest.n)
-        return reply(s, "555 5.5.4 Unsupported option: %.*s", PH_FMT(ph_str_first(rest, 200)));
-    if (s->t.rcpt_count >= (uint32_t)s->c->p.rcpt_limit)
-        return too_many(s);
-    /* RFC 5321 4.5.1: postmaster is always reachable. */
-    if (ph_str_eq_nocase(address, PH_STR("postmaster")))
-        return accept_rcpt(s, address);
-    rc = restrict_stage(s, PH_STAGE_RCPT, "RCPT", address, &text);
-    if (rc == PH_FOUND) {
-        s->t.rcpt_refused++;
-        return reject(s, "RCPT", text, address);
-    }
-    return rc < 0 ? rc : accept_rcpt(s, address);
+        (address.p[0] == '-' && !s->c->p.allow_min_user) || !is_domain_allowed(address, s->t.args.utf8))
+        return bad_address(s, "RCPT", path, "501 5.1.3 Bad recipient address syntax");
+    return take_rcpt(s, address, rest);
 }

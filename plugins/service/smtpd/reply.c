@@ -18,13 +18,48 @@ ph_str clean_helo(struct ph_scope *s, ph_str text)
     return (ph_str){ p, n };
 }
 
-/* Slow down who makes errors (the reply is late, not lost). */
+ph_str escaped(struct ph_scope *s, ph_str text, size_t n)
+{
+    struct ph_buf b;
+
+    ph_buf_init(&b, s, 4 * n);
+    text = ph_str_first(text, n);
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+
+        if (c == '\r' || c == '\n' || c == '\t' || c == '\\')
+            ph_buf_printf(&b, "\\%c", c == '\r' ? 'r' : c == '\n' ? 'n' : c == '\t' ? 't' : c);
+        else if (ph_is_print(c))
+            ph_buf_putc(&b, c);
+        else
+            ph_buf_printf(&b, "\\%03o", (unsigned)(unsigned char)c);
+    }
+    return ph_buf_view(&b);
+}
+
+ph_str log_id(const struct session *s)
+{
+    return s->t.queue_id.n ? s->t.queue_id : PH_STR("NOQUEUE");
+}
+
+/* Slow down who has made many errors (replies are late, not lost). */
 static int tarpit(struct session *s)
 {
     if (s->errors < s->c->p.soft_limit || s->c->p.sleep_time == 0)
         return 0;
     int rc = ph_stream_flush(s->io);
     return rc < 0 ? rc : ph_sleep_until(ph_in_ms(s->c->p.sleep_time * 1000));
+}
+
+/* How long the client may take to take a reply. */
+static int reply_begin(struct session *s)
+{
+    int rc = tarpit(s);
+
+    if (rc < 0)
+        return rc;
+    ph_stream_deadline(s->io, ph_in_ms(s->c->p.per_request ? s->left_ms : s->c->p.timeout * 1000));
+    return 0;
 }
 
 /* 5xx to 4xx, in the code and in the enhanced code. */
@@ -39,25 +74,29 @@ static void soften(char *text, size_t n)
 
 static int send_text(struct session *s, ph_str text)
 {
-    char line[TEXT_MAX + 1];
+    char line[TEXT_MAX + 2];
     size_t n = text.n < TEXT_MAX ? text.n : TEXT_MAX;
     int rc;
 
     for (size_t i = 0; i < n; i++)
         line[i] = (unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f ? ' ' : text.p[i];
-    if (s->c->p.soft_bounce)
-        soften(line, n);
-    int bad = n && (line[0] == '4' || line[0] == '5');
-    if (bad)
-        s->errors++;
     if (n >= 3 && (line[0] == '4' || line[0] == '5') && line[1] == '2' && line[2] == '1')
         s->quit = 1;
-    if (bad && (rc = tarpit(s)) < 0)
+    if (s->c->p.soft_bounce)
+        soften(line, n);
+    s->bad |= n && (line[0] == '4' || line[0] == '5');
+    if ((rc = reply_begin(s)) < 0)
         return rc;
-    ph_stream_deadline(s->io, ph_in_ms(s->c->p.timeout * 1000));
-    if ((rc = ph_stream_write(s->io, line, n)) < 0)
-        return rc;
-    return ph_stream_write(s->io, "\r\n", 2);
+    line[n] = '\r';
+    line[n + 1] = '\n';
+    return ph_stream_write(s->io, line, n + 2);
+}
+
+int reply_lines(struct session *s, ph_str lines)
+{
+    int rc = reply_begin(s);
+
+    return rc < 0 ? rc : ph_stream_str(s->io, lines);
 }
 
 int reply(struct session *s, const char *fmt, ...)
@@ -71,14 +110,25 @@ int reply(struct session *s, const char *fmt, ...)
     return send_text(s, (ph_str){ text, n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1 });
 }
 
+/* What is known of the login, as the transaction lines show it. */
+static void put_login(struct ph_buf *b, const struct session *s)
+{
+    const struct { const char *name; ph_str value; } known[] = {
+        { "sasl_method", s->w.sasl_method }, { "sasl_username", s->w.sasl_user }, { "sasl_sender", s->t.args.auth },
+    };
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].value.n)
+            ph_buf_printf(b, " %s=%.*s", known[i].name, PH_FMT(ph_str_first(known[i].value, 200)));
+}
+
 void log_decision(struct session *s, const char *keyword, const char *where, ph_str text, ph_str rcpt)
 {
     PH_SCOPED(t, s->scope);
     struct ph_buf b;
 
     ph_buf_init(&b, t, 4096);
-    ph_buf_printf(&b, "%.*s: %s: %s from %.*s: %.*s;", PH_FMT(s->t.queue_id.n ? s->t.queue_id : PH_STR("NOQUEUE")), keyword, where,
-                  PH_FMT(s->name_addr), PH_FMT(ph_str_first(text, TEXT_MAX)));
+    ph_buf_printf(&b, "%.*s: %s: %s from %.*s: %.*s;", PH_FMT(log_id(s)), keyword, where, PH_FMT(s->name_addr), PH_FMT(ph_str_first(text, TEXT_MAX)));
     if (s->t.open)
         ph_buf_printf(&b, " from=<%.*s>", PH_FMT(s->t.sender_shown));
     if (rcpt.n)
@@ -86,6 +136,7 @@ void log_decision(struct session *s, const char *keyword, const char *where, ph_
     ph_buf_printf(&b, " proto=%s", s->esmtp ? "ESMTP" : "SMTP");
     if (s->helo.n)
         ph_buf_printf(&b, " helo=<%.*s>", PH_FMT(s->helo));
+    put_login(&b, s);
     ph_log("%.*s", PH_FMT(ph_buf_view(&b)));
 }
 

@@ -9,7 +9,7 @@
 
 #define DEPTH_MAX 100
 
-enum kind { RULE_PERMIT, RULE_REJECT, RULE_DEFER, RULE_DEFER_IF_PERMIT, RULE_DEFER_IF_REJECT, RULE_CLASS, RULE_CHECK };
+enum kind { RULE_PERMIT, RULE_REJECT, RULE_DEFER, RULE_DEFER_IF_PERMIT, RULE_DEFER_IF_REJECT, RULE_PIPELINING, RULE_CLASS, RULE_CHECK };
 
 struct rule {
     struct rule *next;
@@ -23,7 +23,7 @@ struct rule {
 
 static const struct { const char *name; enum kind kind; } words[] = {
     { "permit", RULE_PERMIT }, { "reject", RULE_REJECT }, { "defer", RULE_DEFER }, { "defer_if_permit", RULE_DEFER_IF_PERMIT },
-    { "defer_if_reject", RULE_DEFER_IF_REJECT },
+    { "defer_if_reject", RULE_DEFER_IF_REJECT }, { "reject_unauth_pipelining", RULE_PIPELINING },
 };
 
 /* ---- reading ---- */
@@ -35,6 +35,8 @@ static const char *natural(const char *list)
         return "check_client_access";
     if (strstr(list, "helo"))
         return "check_helo_access";
+    if (strstr(list, "etrn"))
+        return "check_etrn_access";
     return strstr(list, "sender") ? "check_sender_access" : "check_recipient_access";
 }
 
@@ -157,7 +159,7 @@ int restrict_open(struct smtpd_conf *c)
         [LIST_CLIENT] = { "smtpd_client_restrictions", c->p.client_list }, [LIST_HELO] = { "smtpd_helo_restrictions", c->p.helo_list },
         [LIST_SENDER] = { "smtpd_sender_restrictions", c->p.sender_list }, [LIST_RELAY] = { "smtpd_relay_restrictions", c->p.relay_list },
         [LIST_RECIPIENT] = { "smtpd_recipient_restrictions", c->p.recipient_list }, [LIST_DATA] = { "smtpd_data_restrictions", c->p.data_list },
-        [LIST_EOD] = { "smtpd_end_of_data_restrictions", c->p.eod_list },
+        [LIST_EOD] = { "smtpd_end_of_data_restrictions", c->p.eod_list }, [LIST_ETRN] = { "smtpd_etrn_restrictions", c->p.etrn_list },
     };
     int rc = open_classes(c);
 
@@ -168,9 +170,9 @@ int restrict_open(struct smtpd_conf *c)
     if (!guards(&c->list[LIST_RELAY], 0) && !guards(&c->list[LIST_RECIPIENT], 0))
         return ph_fail(PH_CONF, "in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, specify at least one working instance of: "
                        "reject_unauth_destination, defer_unauth_destination, reject, defer, defer_if_permit: anybody could relay");
-    if (c->p.unlisted_rcpt && (rc = ph_restriction_open(c->conf, c->scope, PH_STR("reject_unlisted_recipient"), PH_STR(""), &c->unlisted_rcpt)) < 0)
+    if (c->p.unlisted_rcpt && c->check_unlisted && (rc = ph_restriction_open(c->conf, c->scope, PH_STR("reject_unlisted_recipient"), PH_STR(""), &c->unlisted_rcpt)) < 0)
         return rc;
-    return c->p.unlisted_sender ? ph_restriction_open(c->conf, c->scope, PH_STR("reject_unlisted_sender"), PH_STR(""), &c->unlisted_sender) : 0;
+    return c->p.unlisted_sender && c->check_unlisted ? ph_restriction_open(c->conf, c->scope, PH_STR("reject_unlisted_sender"), PH_STR(""), &c->unlisted_sender) : 0;
 }
 
 /* ---- running ---- */
@@ -194,6 +196,7 @@ static struct subject subject_of(const struct run *x, uint32_t needs)
     case PH_STAGE_HELO: return (struct subject){ "Helo command", s->helo };
     case PH_STAGE_MAIL: return (struct subject){ "Sender address", s->t.sender };
     case PH_STAGE_RCPT: return (struct subject){ "Recipient address", x->rcpt };
+    case PH_STAGE_ETRN: return (struct subject){ "Etrn command", s->facts.etrn_domain };
     default: return (struct subject){ "Client host", s->name_addr };
     }
 }
@@ -203,6 +206,8 @@ static uint32_t needs_of(const char *name)
 {
     if (strstr(name, "helo"))
         return PH_STAGE_HELO;
+    if (strstr(name, "etrn"))
+        return PH_STAGE_ETRN;
     if (strstr(name, "sender"))
         return PH_STAGE_MAIL;
     return strstr(name, "recipient") ? PH_STAGE_RCPT : PH_STAGE_CONNECT;
@@ -216,6 +221,7 @@ static struct subject subject_of_list(const struct run *x)
     case LIST_SENDER: return subject_of(x, PH_STAGE_MAIL);
     case LIST_DATA: return (struct subject){ "Data command", PH_STR("DATA") };
     case LIST_EOD: return (struct subject){ "End-of-data", PH_STR("END-OF-MESSAGE") };
+    case LIST_ETRN: return subject_of(x, PH_STAGE_ETRN);
     case LIST_RELAY:
     case LIST_RECIPIENT:
     case LISTS: break;
@@ -227,14 +233,16 @@ static void fill_facts(struct run *x)
 {
     struct session *s = x->s;
     struct ph_policy_facts *f = &s->facts;
-    uint64_t bytes = x->stage == PH_STAGE_EOD ? f->message_bytes : s->t.size_said;
+    uint64_t bytes = x->stage == PH_STAGE_EOD ? f->message_bytes : s->t.args.size;
 
     *f = (struct ph_policy_facts){
-        .size = sizeof *f, .stage = x->stage, .client_name = s->name, .client_address = s->peer->address, .reverse_name = s->reverse,
-        .client_port = s->peer->port, .client_name_status = ph_cstr(s->name_status), .server_address = s->peer->server_address,
-        .server_port = s->peer->server_port, .helo = s->helo, .protocol = s->esmtp ? PH_STR("ESMTP") : PH_STR("SMTP"), .sender = s->t.sender,
+        .size = sizeof *f, .stage = x->stage, .client_name = s->w.name, .client_address = s->w.addr, .reverse_name = s->w.reverse,
+        .client_port = s->w.port, .client_name_status = ph_cstr(s->w.name_status), .server_address = s->w.server_addr,
+        .server_port = s->w.server_port, .helo = s->helo, .protocol = s->esmtp ? PH_STR("ESMTP") : PH_STR("SMTP"), .sender = s->t.sender,
         .recipient = x->rcpt, .queue_id = s->t.queue_id, .message_bytes = bytes, .recipient_count = s->t.rcpt_count,
-        .has_sender = (uint32_t)s->t.open, .has_recipient = x->rcpt.n > 0, .has_helo = s->helo.n > 0, .instance = s->instance,
+        .has_sender = (uint32_t)s->t.open, .has_recipient = x->rcpt.n > 0, .has_helo = s->helo.n > 0, .instance = s->t.instance,
+        .sasl_method = s->w.sasl_method, .sasl_username = s->w.sasl_user,
+        .sasl_sender = s->t.args.auth, .reverse_name_status = ph_cstr(s->w.reverse_status), .etrn_domain = f->etrn_domain,
     };
 }
 
@@ -309,6 +317,11 @@ static enum verdict run_rule(struct run *x, const struct rule *r, int warn, int 
     case RULE_DEFER_IF_REJECT:
         *text = ph_str_printf(x->out, "450 4.7.0 <%.*s>: %s rejected: %s requested", PH_FMT(ph_str_first(sub.name, 200)), sub.class_, r->name);
         return r->kind == RULE_DEFER_IF_PERMIT ? V_DEFER_IF_PERMIT : V_DEFER_IF_REJECT;
+    case RULE_PIPELINING:
+        if (!x->s->bad_pipelining)
+            return V_DUNNO;
+        *text = ph_str_printf(x->out, "503 5.5.0 <%.*s>: %s rejected: Improper use of SMTP command pipelining", PH_FMT(ph_str_first(sub.name, 200)), sub.class_);
+        return V_REJECT;
     case RULE_CLASS:
         return run_list(x, r->list, warn, depth + 1, text);
     case RULE_CHECK:
@@ -349,16 +362,19 @@ static const int *order_of(const struct session *s, uint32_t stage)
 {
     static const int client[] = { LIST_CLIENT, -1 }, helo[] = { LIST_HELO, -1 }, sender[] = { LIST_SENDER, -1 }, data[] = { LIST_DATA, -1 },
                      eod[] = { LIST_EOD, -1 }, none[] = { -1 }, relay_first[] = { LIST_CLIENT, LIST_HELO, LIST_SENDER, LIST_RELAY, LIST_RECIPIENT, -1 },
-                     relay_last[] = { LIST_CLIENT, LIST_HELO, LIST_SENDER, LIST_RECIPIENT, LIST_RELAY, -1 };
-    int skip = s->c->p.delay_reject ? 0 : 3;
+                     relay_last[] = { LIST_CLIENT, LIST_HELO, LIST_SENDER, LIST_RECIPIENT, LIST_RELAY, -1 },
+                     etrn[] = { LIST_CLIENT, LIST_HELO, LIST_ETRN, -1 };
+    int skip = s->c->p.delay_reject ? 0 : 3, skip_etrn = s->c->p.delay_reject ? 0 : 2;
 
     switch (stage) {
     case PH_STAGE_CONNECT: return client;
     case PH_STAGE_HELO: return helo;
     case PH_STAGE_MAIL: return sender;
-    case PH_STAGE_RCPT: return (s->c->p.relay_first ? relay_first : relay_last) + skip;
+    case PH_STAGE_RCPT:
+    case PH_STAGE_VRFY: return (s->c->p.relay_first ? relay_first : relay_last) + skip;
     case PH_STAGE_DATA: return data;
     case PH_STAGE_EOD: return eod;
+    case PH_STAGE_ETRN: return etrn + skip_etrn;
     default: return none;
     }
 }
@@ -368,6 +384,40 @@ static enum verdict run_unlisted(struct run *x, struct ph_restriction *r, ph_str
     struct rule rule = { .kind = RULE_CHECK, .name = r->name, .check = r };
 
     return run_check(x, &rule, 0, 0, text);
+}
+
+/* With smtpd_delay_reject = no a "defer_if_permit" of an early list is kept for
+ * the later ones, each on what lives as long as its subject. */
+static void inherit(struct run *x)
+{
+    const struct session *s = x->s;
+
+    if (s->c->p.delay_reject || x->stage == PH_STAGE_CONNECT || x->stage == PH_STAGE_DATA || x->stage == PH_STAGE_EOD)
+        return;
+    x->defer_if_permit = s->sticky_client;
+    if (x->stage != PH_STAGE_HELO && s->sticky_helo.n)
+        x->defer_if_permit = s->sticky_helo;
+    if (x->stage == PH_STAGE_RCPT && s->t.sticky.n)
+        x->defer_if_permit = s->t.sticky;
+}
+
+/* 1 when the stage only raised the flag: the command goes on. */
+static int bequeath(struct run *x)
+{
+    struct session *s = x->s;
+
+    if (s->c->p.delay_reject || x->defer_if_permit.n == 0)
+        return 0;
+    if (x->stage == PH_STAGE_CONNECT)
+        s->sticky_client = ph_str_dup(s->scope, x->defer_if_permit);
+    else if (x->stage == PH_STAGE_HELO)
+        s->sticky_helo = ph_str_dup(s->helo_scope, x->defer_if_permit);
+    else if (x->stage == PH_STAGE_MAIL)
+        s->t.sticky = ph_str_dup(s->t.scope, x->defer_if_permit);
+    else
+        return 0;
+    x->defer_if_permit = PH_STR("");
+    return 1;
 }
 
 static enum verdict run_stage(struct run *x, ph_str *text)
@@ -381,7 +431,7 @@ static enum verdict run_stage(struct run *x, ph_str *text)
             return v;
     }
     x->list = LIST_RECIPIENT;
-    if (x->defer_if_permit.n) {
+    if (!bequeath(x) && x->defer_if_permit.n) {
         *text = x->defer_if_permit;
         return V_REJECT;
     }
@@ -398,6 +448,7 @@ int restrict_stage(struct session *s, uint32_t stage, const char *where, ph_str 
     PH_SCOPED(out, keep);
     struct run x = { .s = s, .out = out, .stage = stage, .where = where, .rcpt = rcpt };
     ph_str why = PH_STR("");
+    inherit(&x);
     enum verdict v = run_stage(&x, &why);
 
     if (x.cancelled)

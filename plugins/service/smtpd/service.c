@@ -1,31 +1,81 @@
-/* service/smtpd: one session from greeting to end.  Reference: smtpd(8). */
-#include <string.h>
+/* service/smtpd: what is read once: parameters, lists, tables.  Reference: smtpd(8). */
 #include <posthorn/error.h>
 #include "smtpd.h"
 
-static int bare_mode(struct smtpd_conf *c)
+static int open_bare_mode(struct smtpd_conf *c)
 {
-    static const struct { const char *name; uint32_t mode; } modes[] = {
-        { "normalize", PH_BARE_NORMALIZE }, { "yes", PH_BARE_NORMALIZE }, { "note", PH_BARE_NORMALIZE }, { "reject", PH_BARE_REJECT }, { "no", PH_BARE_NO },
+    static const struct { const char *name; uint32_t mode; int note; } modes[] = {
+        { "normalize", PH_BARE_NORMALIZE, 0 }, { "yes", PH_BARE_NORMALIZE, 0 }, { "note", PH_BARE_NORMALIZE, 1 },
+        { "reject", PH_BARE_REJECT, 0 }, { "no", PH_BARE_NO, 0 },
     };
 
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (ph_str_eq_nocase(c->p.bare_newline, ph_cstr(modes[i].name))) {
             c->bare_mode = modes[i].mode;
+            c->note_bare = modes[i].note;
             return 0;
         }
     return ph_fail(PH_CONF, "smtpd_forbid_bare_newline = %.*s: use normalize, note, reject or no", PH_FMT(c->p.bare_newline));
 }
 
+static int is_named(ph_str list, const char *name)
+{
+    for (ph_str word; (word = ph_str_list(&list)).n; )
+        if (ph_str_eq(word, ph_cstr(name)))
+            return 1;
+    return 0;
+}
+
 static int open_lists(struct smtpd_conf *c)
 {
-    const uint32_t both = PH_MATCH_ADDRESS | PH_MATCH_DOMAIN;
-    int rc;
+    const uint32_t hosts = PH_MATCH_ADDRESS | PH_MATCH_DOMAIN;
+    const struct { const char *name; ph_str list; uint32_t how; struct ph_match **m; } lists[] = {
+        { "mynetworks", c->p.mynetworks, PH_MATCH_ADDRESS, &c->mynetworks },
+        { "smtpd_forbid_bare_newline_exclusions", c->p.bare_exclusions, hosts, &c->bare_exclusions },
+        { "smtpd_authorized_xclient_hosts", c->p.xclient_hosts, hosts, &c->xclient_hosts },
+        { "smtpd_authorized_xforward_hosts", c->p.xforward_hosts, hosts, &c->xforward_hosts },
+        { "smtpd_forbidden_commands", c->p.forbidden, PH_MATCH_STRING, &c->forbidden },
+        { "smtpd_noop_commands", c->p.noop_commands, PH_MATCH_STRING, &c->noop_commands },
+        { "fast_flush_domains", c->p.flush_domains, PH_MATCH_DOMAIN | (is_named(c->p.parent_matches, "fast_flush_domains") ? PH_MATCH_PARENT : 0),
+          &c->flush_domains },
+    };
+    int rc = 0;
 
-    if ((rc = ph_match_open(c->conf, c->scope, "mynetworks", c->p.mynetworks, PH_MATCH_ADDRESS, &c->mynetworks)) < 0 ||
-        (rc = ph_match_open(c->conf, c->scope, "smtpd_forbid_bare_newline_exclusions", c->p.bare_exclusions, both, &c->bare_exclusions)) < 0 ||
-        (rc = ph_match_open(c->conf, c->scope, "smtpd_forbid_unauth_pipelining_exclusions", c->p.pipelining_exclusions, both, &c->pipelining_exclusions)) < 0)
-        return rc;
+    for (size_t i = 0; rc == 0 && i < sizeof lists / sizeof *lists; i++)
+        if (lists[i].list.n)
+            rc = ph_match_open(c->conf, c->scope, lists[i].name, lists[i].list, lists[i].how, lists[i].m);
+    return rc;
+}
+
+static int open_maps(struct smtpd_conf *c)
+{
+    int rc = 0;
+
+    if (c->p.discard_ehlo_maps.n)
+        rc = ph_maps_open(c->conf, c->scope, "smtpd_discard_ehlo_keyword_address_maps", c->p.discard_ehlo_maps, PH_MAPS_FOLD, &c->discard_ehlo_maps);
+    if (rc == 0 && c->p.command_filter.n)
+        rc = ph_maps_open(c->conf, c->scope, "smtpd_command_filter", c->p.command_filter, 0, &c->command_filter);
+    return rc;
+}
+
+/* receive_override_options: what of our own and of cleanup's work is left out. */
+static int open_overrides(struct smtpd_conf *c)
+{
+    static const char *const flags[4] = { "filter bcc map", "bcc map", "filter", "" };
+    int no_maps = 0, no_checks = 0;
+    ph_str list = c->p.overrides;
+
+    c->check_unlisted = 1;
+    for (ph_str word; (word = ph_str_list(&list)).n; )
+        if (ph_str_eq(word, PH_STR("no_unknown_recipient_checks")))
+            c->check_unlisted = 0;
+        else if (ph_str_eq(word, PH_STR("no_address_mappings")))
+            no_maps = 1;
+        else if (ph_str_eq(word, PH_STR("no_header_body_checks")))
+            no_checks = 1;
+        else if (!ph_str_eq(word, PH_STR("no_milters")))
+            return ph_fail(PH_CONF, "receive_override_options: unknown option \"%.*s\"", PH_FMT(word));
+    c->cleanup_flags = flags[no_maps * 2 + no_checks];
     return 0;
 }
 
@@ -40,136 +90,15 @@ static int smtpd_open(struct ph_service *v)
     c->conf = v->conf;
     c->queue_dir_fd = v->queue_dir_fd;
     c->names = ph_map_new(v->scope);
+    c->help = verb_help(v->scope);
+    c->verify_sender = ph_str_find(c->p.verify_sender, '@') >= 0 || c->p.verify_sender.n == 0
+                           ? c->p.verify_sender
+                           : ph_str_printf(v->scope, "%.*s@%.*s", PH_FMT(c->p.verify_sender), PH_FMT(c->p.myorigin));
     v->self = c;
-    if ((rc = bare_mode(c)) < 0 || (rc = open_lists(c)) < 0 || (rc = client_own_addresses(c)) < 0)
+    if ((rc = open_bare_mode(c)) < 0 || (rc = open_lists(c)) < 0 || (rc = open_maps(c)) < 0 || (rc = open_overrides(c)) < 0 || (rc = ehlo_open(c)) < 0 ||
+        (rc = client_own_addresses(c)) < 0)
         return rc;
     return restrict_open(c);
-}
-
-static const struct { const char *name; int index; } shown[] = {
-    { "helo", CMD_HELO }, { "ehlo", CMD_EHLO }, { "mail", CMD_MAIL }, { "rcpt", CMD_RCPT }, { "data", CMD_DATA }, { "rset", CMD_RSET },
-    { "noop", CMD_NOOP }, { "vrfy", CMD_VRFY }, { "quit", CMD_QUIT }, { "help", CMD_HELP }, { "unknown", CMD_UNKNOWN },
-};
-
-static void put_count(struct ph_buf *b, const char *name, uint32_t ok, uint32_t total)
-{
-    if (ok == total && total)
-        ph_buf_printf(b, " %s=%u", name, ok);
-    else
-        ph_buf_printf(b, " %s=%u/%u", name, ok, total);
-}
-
-static void log_disconnect(struct session *s)
-{
-    uint32_t ok = 0, total = 0;
-    struct ph_buf b;
-
-    ph_buf_init(&b, s->scope, 1024);
-    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
-        uint32_t n = s->ok[shown[i].index], of = s->total[shown[i].index];
-
-        ok += n;
-        total += of;
-        if (of)
-            put_count(&b, shown[i].name, n, of);
-    }
-    put_count(&b, "commands", ok, total);
-    ph_log("disconnect from %.*s%.*s", PH_FMT(s->name_addr), PH_FMT(ph_buf_view(&b)));
-}
-
-/* "ID: REASON after WHERE from NAMADDR" */
-static void log_abnormal(struct session *s, const char *reason)
-{
-    ph_log("%.*s: %s after %s from %.*s", PH_FMT(s->t.queue_id.n ? s->t.queue_id : PH_STR("NOQUEUE")), reason, s->where, PH_FMT(s->name_addr));
-}
-
-static int check_limits(struct session *s)
-{
-    if (s->errors < s->c->p.hard_limit)
-        return 0;
-    log_abnormal(s, "too many errors");
-    int rc = reply(s, "421 4.7.0 %.*s Error: too many errors", PH_FMT(s->c->p.myhostname));
-    return rc < 0 ? rc : ph_stream_flush(s->io);
-}
-
-static int too_long(struct session *s)
-{
-    ph_log_warn("%.*s: request longer than %lld", PH_FMT(s->name_addr), (long long)s->c->p.line_limit);
-    s->where = "UNKNOWN";
-    return reply(s, "500 5.5.2 %.*s Error: command too long", PH_FMT(s->c->p.myhostname));
-}
-
-static int bare_command(struct session *s)
-{
-    int rc = reply(s, "%lld 5.5.2 %.*s Error: bare <LF> received", (long long)s->c->p.bare_code, PH_FMT(s->c->p.myhostname));
-
-    s->quit = 1;
-    return rc;
-}
-
-/* Commands until QUIT or the end: 0, or what ended the session. */
-static int converse(struct session *s)
-{
-    ph_str line;
-    int rc = 0;
-
-    while (rc >= 0 && !s->quit) {
-        if ((rc = check_limits(s)) < 0 || s->quit)
-            break;
-        /* RFC 2920 3.2: replies leave together while commands wait. */
-        if (!ph_stream_pending(s->io) && (rc = ph_stream_flush(s->io)) < 0)
-            break;
-        ph_stream_deadline(s->io, ph_in_ms(s->c->p.timeout * 1000));
-        if ((rc = ph_stream_line(s->io, (size_t)s->c->p.line_limit, &line)) < 0)
-            break;
-        if (rc == PH_LINE_LONG)
-            rc = too_long(s);
-        else if (rc == PH_LINE_LF && s->bare_mode == PH_BARE_REJECT)
-            rc = bare_command(s);
-        else
-            rc = verb_run(s, line);
-    }
-    return rc < 0 ? rc : ph_stream_flush(s->io);
-}
-
-/* Who speaks before the greeting is no mail client. */
-static int spoke_early(struct session *s)
-{
-    if (!ph_stream_is_stale(s->io) || !s->c->p.forbid_pipelining ||
-        ph_match(s->c->pipelining_exclusions, s->name, s->peer->address) == PH_FOUND)
-        return 0;
-    ph_log("improper command pipelining after CONNECT from %.*s", PH_FMT(s->name_addr));
-    s->quit = 1;
-    int rc = reply(s, "554 5.5.0 Error: SMTP protocol synchronization");
-    return rc < 0 ? rc : ph_stream_flush(s->io);
-}
-
-static int greet(struct session *s)
-{
-    ph_str text;
-    int rc = spoke_early(s);
-
-    if (rc < 0 || s->quit)
-        return rc;
-    if (!s->c->p.delay_reject) {
-        rc = restrict_stage(s, PH_STAGE_CONNECT, "CONNECT", PH_STR(""), &text);
-        if (rc == PH_FOUND) {
-            s->quit = 1;
-            rc = reject(s, "CONNECT", text, PH_STR(""));
-            return rc < 0 ? rc : ph_stream_flush(s->io);
-        }
-        if (rc < 0)
-            return rc;
-    }
-    rc = reply(s, "220 %.*s", PH_FMT(s->c->p.banner));
-    return rc < 0 ? rc : ph_stream_flush(s->io);
-}
-
-static void say_timeout(struct session *s)
-{
-    log_abnormal(s, "timeout");
-    if (reply(s, "421 4.4.2 %.*s Error: timeout exceeded", PH_FMT(s->c->p.myhostname)) >= 0)
-        (void)!ph_stream_flush(s->io);
 }
 
 static int smtpd_serve(struct ph_service *v, struct ph_scope *scope, struct ph_stream *io, const struct ph_peer *peer)
@@ -178,24 +107,11 @@ static int smtpd_serve(struct ph_service *v, struct ph_scope *scope, struct ph_s
 
     s->c = v->self;
     s->scope = scope;
+    s->helo_scope = ph_scope_new(scope);
     s->io = io;
     s->peer = peer;
-    s->where = "CONNECT";
     s->t.scope = ph_scope_new(scope);
-    client_identify(s);
-    ph_log("connect from %.*s", PH_FMT(s->name_addr));
-    int rc = greet(s);
-    if (rc >= 0 && !s->quit)
-        rc = converse(s);
-    if (rc == PH_TIMEOUT)
-        say_timeout(s);
-    else if (rc < 0 && rc != PH_CANCEL && strcmp(s->where, "END-OF-MESSAGE") != 0)
-        log_abnormal(s, "lost connection");
-    else if (rc == PH_CANCEL)
-        log_abnormal(s, "service stopped");
-    log_disconnect(s);
-    intake_release(s, 0);
-    return rc == PH_CANCEL ? rc : 0;
+    return session_run(s);
 }
 
 PH_PLUGIN_SERVICE(smtpd, PH_IS(.summary = "SMTP server", .exec = PH_COROUTINE, .concurrency = PH_MANY_CALLS, .params = smtpd_rows,

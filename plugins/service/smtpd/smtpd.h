@@ -1,10 +1,15 @@
-/* smtpd: what the parts of the SMTP server share.  RFC 5321, 2920, 1870, 6152, 2034.
+/* smtpd: what the parts of the SMTP server share.  RFC 5321, 1870, 2034, 2920, 3030, 3461, 6152, 6531.
  *
- * service.c  plugin, one session from greeting to end     params.c   parameters
- * verbs.c    the table of verbs, the small ones           mail.c     MAIL, RCPT
- * data.c     DATA: from the wire to cleanup               intake.c   the cleanup connection
- * client.c   who the client is                            reply.c    replies and reject lines
- * restrict.c restriction lists                            action.c   what an access(5) action means */
+ * service.c  plugin, configuration           session.c  one session from greeting to end, its log lines
+ * verbs.c    the table of verbs, the way to them, the small ones
+ * ehlo.c     HELO, EHLO, keywords            esmtp.c    parameters of MAIL and RCPT
+ * mail.c     MAIL, RCPT                      data.c     DATA
+ * bdat.c     BDAT                            content.c  from the wire to cleanup, the end of a message
+ * received.c Received: and headers above it  intake.c   the cleanup connection
+ * client.c   who the client is               xclient.c  XCLIENT, XFORWARD
+ * reply.c    replies and reject lines        etrn.c     ETRN
+ * restrict.c restriction lists               action.c   what an access(5) action means
+ * params.c   parameters */
 #ifndef SMTPD_H
 #define SMTPD_H
 
@@ -16,20 +21,21 @@
 #include <posthorn/service.h>
 #include <posthorn/wire.h>
 
-#define SMTPD_ROWS 47
+#define SMTPD_ROWS 62
 
 struct smtpd_params {
-    ph_str banner, myhostname, mail_name, mynetworks, forbidden, noop_commands, discard_ehlo, bare_newline, bare_exclusions, pipelining_exclusions;
-    ph_str client_list, helo_list, sender_list, relay_list, recipient_list, data_list, eod_list, classes, null_key, rewrite_clients;
-    int64_t timeout, line_limit, rcpt_limit, overshoot, soft_limit, hard_limit, sleep_time, junk_limit, size_limit, minfree, bare_code;
+    ph_str banner, myhostname, mail_name, mynetworks, forbidden, noop_commands, discard_ehlo, discard_ehlo_maps, bare_newline, bare_exclusions;
+    ph_str client_list, helo_list, sender_list, relay_list, recipient_list, data_list, eod_list, etrn_list, classes, null_key, rewrite_clients;
+    ph_str xclient_hosts, xforward_hosts, command_filter, flush_domains, parent_matches, overrides, verify_sender, myorigin;
+    int64_t timeout, line_limit, rcpt_limit, overshoot, soft_limit, hard_limit, sleep_time, junk_limit, size_limit, minfree, bare_code, data_rate;
     int64_t reject_code, defer_code, map_reject_code, map_defer_code;
     int32_t helo_required, delay_reject, peername, port_logging, strict_envelopes, no_vrfy, unlisted_rcpt, unlisted_sender, relay_first, forbid_pipelining, soft_bounce,
-        allow_min_user;
+        allow_min_user, utf8, strict_utf8, per_request, late_open, hide_client;
 };
 
 extern const struct ph_param smtpd_rows[SMTPD_ROWS];
 
-enum list { LIST_CLIENT, LIST_HELO, LIST_SENDER, LIST_RELAY, LIST_RECIPIENT, LIST_DATA, LIST_EOD, LISTS };
+enum list { LIST_CLIENT, LIST_HELO, LIST_SENDER, LIST_RELAY, LIST_RECIPIENT, LIST_DATA, LIST_EOD, LIST_ETRN, LISTS };
 
 struct rule;                       /* restrict.c */
 
@@ -38,14 +44,41 @@ struct rule_list {
     struct rule *first, **last;
 };
 
+/* EHLO keywords that can be hidden (ehlo.c). */
+#define KEY_PIPELINING  1u
+#define KEY_SIZE        2u
+#define KEY_VRFY        4u
+#define KEY_ETRN        8u
+#define KEY_STARTTLS   16u
+#define KEY_AUTH       32u
+#define KEY_XVERP      64u
+#define KEY_XCLIENT   128u
+#define KEY_XFORWARD  256u
+#define KEY_CODES     512u
+#define KEY_8BITMIME 1024u
+#define KEY_DSN      2048u
+#define KEY_SMTPUTF8 4096u
+#define KEY_CHUNKING 8192u
+#define KEY_REQUIRETLS 16384u
+#define KEY_SILENT   32768u        /* silent-discard: hide without a log line */
+
 /* One per service: read at open, shared by all sessions. */
 struct smtpd_conf {
     struct smtpd_params p;
     struct ph_scope *scope;
     struct ph_conf *conf;
     int queue_dir_fd;
-    struct ph_match *mynetworks, *bare_exclusions, *pipelining_exclusions;
+    /* Lists and tables; NULL when the parameter is empty, so that it costs nothing. */
+    struct ph_match *mynetworks, *bare_exclusions, *xclient_hosts, *xforward_hosts, *forbidden, *noop_commands, *flush_domains;
+    struct ph_maps *discard_ehlo_maps, *command_filter;
     uint32_t bare_mode;            /* PH_BARE_* for clients that are not excluded */
+    int note_bare;                 /* smtpd_forbid_bare_newline = note */
+    uint32_t hidden;               /* KEY_*: never announced */
+    ph_str ehlo;                   /* the EHLO reply to most clients */
+    ph_str help;                   /* the reply to HELP */
+    ph_str verify_sender;          /* sender of our own address probes */
+    const char *cleanup_flags;     /* receive_override_options */
+    int check_unlisted;            /* ... of which no_unknown_recipient_checks */
     struct rule_list list[LISTS];
     struct ph_map *classes;        /* name to rule_list */
     struct ph_restriction *unlisted_rcpt, *unlisted_sender;
@@ -54,54 +87,124 @@ struct smtpd_conf {
     struct ph_map *names;          /* loopback address to its name: looked up once */
     struct intake *idle_intake;    /* cleanup connections between messages */
     unsigned idle_count;
+    uint64_t space;                /* free bytes of the queue's filesystem ... */
+    int64_t space_until_ms;        /* ... and how long we believe it */
 };
 
-enum { CMD_HELO, CMD_EHLO, CMD_MAIL, CMD_RCPT, CMD_DATA, CMD_RSET, CMD_NOOP, CMD_VRFY, CMD_QUIT, CMD_HELP, CMD_UNKNOWN, CMDS };
+/* In the order of the disconnect line. */
+enum {
+    CMD_HELO, CMD_EHLO, CMD_XCLIENT, CMD_XFORWARD, CMD_STARTTLS, CMD_AUTH, CMD_MAIL, CMD_RCPT, CMD_DATA, CMD_BDAT, CMD_RSET, CMD_NOOP, CMD_VRFY,
+    CMD_ETRN, CMD_QUIT, CMD_HELP, CMD_UNKNOWN, CMDS
+};
+
+/* What MAIL and RCPT declare (esmtp.c); views live as long as the scope of the parse. */
+struct mail_args {
+    uint64_t size;
+    const char *body;              /* "7BIT", "8BITMIME" or NULL */
+    int utf8;                      /* SMTPUTF8 */
+    const char *ret;               /* "FULL", "HDRS" or NULL */
+    ph_str envid;                  /* decoded */
+    ph_str auth;                   /* AUTH=, as given */
+};
+struct rcpt_args {
+    const char *notify;            /* "NEVER", "SUCCESS,FAILURE" ... or NULL */
+    ph_str orcpt;                  /* "type;decoded", or empty */
+};
+/* Why a command is refused: text NULL means it is not. */
+struct refusal {
+    const char *text;
+    int logged;                    /* with a reject line */
+};
+
+/* What XFORWARD said: for the log, and where headers count as local. */
+struct forward {
+    ph_str name, addr, port, proto, helo, ident;
+    int is_local;
+};
 
 struct transaction {
     struct ph_scope *scope;
     ph_str sender, sender_shown;   /* internal; as logged */
     int open;                      /* MAIL was accepted */
-    uint32_t rcpt_count, rcpt_refused;
+    struct mail_args args;
+    uint32_t rcpt_count, rcpt_refused, rcpt_over;
     ph_str first_rcpt;
-    uint64_t size_said;
-    int body_8bit;
     struct intake *intake;         /* the connection to cleanup, once a recipient is accepted */
-    ph_str queue_id;
+    struct content *content;       /* from DATA or the first BDAT on */
+    struct forward *forward;
+    ph_str queue_id, instance;
     ph_str prepend;                /* header lines from PREPEND */
+    ph_str sticky;                 /* defer_if_permit of the sender list, kept for RCPT */
     int hold, discard;
 };
 
+/* Who the client is: what the connection says, or XCLIENT in its place. */
+struct who {
+    ph_str name, reverse;          /* verified name or "unknown"; PTR */
+    const char *name_status, *reverse_status; /* OK TEMP PERM FORGED */
+    ph_str addr, port, server_addr, server_port;
+    ph_str sasl_method, sasl_user;
+};
+
+/* BDAT: none yet; some chunks taken; an error, what follows is passed over. */
+enum chunks { CHUNKS_NONE, CHUNKS_TAKEN, CHUNKS_SKIP };
+
 struct session {
     struct smtpd_conf *c;
-    struct ph_scope *scope;
+    struct ph_scope *scope, *helo_scope, *who_scope; /* the last: of XCLIENT, or NULL */
     struct ph_stream *io;
     const struct ph_peer *peer;
-    ph_str name, reverse, name_addr;   /* verified name or "unknown"; PTR; name[addr] */
-    const char *name_status;           /* OK TEMP PERM FORGED */
+    struct who w;
+    ph_str name_addr;              /* name[addr] */
     ph_str helo;
-    int esmtp, quit, is_local, bad_pipelining;
-    uint32_t bare_mode;
+    ph_str denied;                 /* the reply of a refusal at connect, smtpd_delay_reject = no */
+    ph_str sticky_client, sticky_helo; /* defer_if_permit that these lists raised */
+    int esmtp, quit, is_local, bad_pipelining, saw_bare_lf;
+    int may_xclient, may_xforward, cannot_decide; /* the last: a list could not be looked at */
+    enum chunks chunks;
+    uint32_t bare_mode, hidden;
+    int bad, forgiven;             /* this command was answered with 4xx or 5xx; it does not count */
     int64_t errors, junk;
+    int64_t deadline_ms, left_ms;  /* of the request under way; what the reply has of it */
+    int64_t flushed_ms;            /* replies left */
     uint32_t ok[CMDS], total[CMDS];
     const char *where;             /* for "after WHERE" */
     struct transaction t;
     struct ph_policy_facts facts;
-    ph_str instance;
     uint64_t serial;
 };
 
-/* reply.c.  A 4xx or 5xx counts as an error; 421 and 521 end the session. */
+/* session.c */
+int session_run(struct session *s) PH_YIELDS;
+/* The greeting, or the refusal at connect (smtpd_delay_reject = no). */
+int session_greet(struct session *s) PH_YIELDS;
+/* A table or list could not be looked at: the session ends with 421. */
+int session_data_error(struct session *s) PH_YIELDS;
+/* Time for one request: it begins; n bytes of content came; it is here, what
+ * is left is for the reply (smtpd_per_request_deadline). */
+void deadline_begin(struct session *s);
+void deadline_extend(struct session *s, size_t n);
+void deadline_end(struct session *s);
+
+/* reply.c.  421 and 521 end the session, whatever they are about. */
 int reply(struct session *s, const char *fmt, ...) PH_YIELDS PH_PRINTF(2, 3);
+/* Whole lines with CRLF, as they are: a reply that is no error. */
+int reply_lines(struct session *s, ph_str lines) PH_YIELDS;
 /* The reject line of the log, then the reply.  WHERE is the verb. */
 int reject(struct session *s, const char *where, ph_str text, ph_str rcpt) PH_YIELDS;
 /* The same words under another keyword, without a reply ("reject_warning", "warn"). */
 void log_decision(struct session *s, const char *keyword, const char *where, ph_str text, ph_str rcpt);
 /* Bytes that could end a log field or a header comment become '?'. */
 ph_str clean_helo(struct ph_scope *s, ph_str text);
+/* At most n bytes of it, control bytes as C escapes. */
+ph_str escaped(struct ph_scope *s, ph_str text, size_t n);
+/* The queue id, or NOQUEUE. */
+ph_str log_id(const struct session *s);
 
-/* client.c: fills name, reverse, status.  Yields (DNS). */
+/* client.c: who is it, from the connection.  Yields (DNS). */
 void client_identify(struct session *s) PH_YIELDS;
+/* What follows from who it is: name[addr], permissions, exclusions. */
+void client_settle(struct session *s) PH_YIELDS;
 int client_own_addresses(struct smtpd_conf *c);
 
 /* restrict.c */
@@ -121,14 +224,64 @@ struct subject {                   /* of a table look-up: "<NAME>: CLASS rejecte
  * the whole reply, not a reason to be completed. */
 enum verdict action_parse(struct session *s, struct ph_scope *out, const struct subject *sub, const char *where, ph_str rcpt, ph_str action, ph_str *text);
 
-/* mail.c, data.c: verbs.  Answer: 0, or negative when the session must end. */
+/* Verbs.  Answer: 0, or negative when the session must end. */
+int do_helo(struct session *s, ph_str args) PH_YIELDS;
+int do_ehlo(struct session *s, ph_str args) PH_YIELDS;
 int do_mail(struct session *s, ph_str args) PH_YIELDS;
 int do_rcpt(struct session *s, ph_str args) PH_YIELDS;
 int do_data(struct session *s, ph_str args) PH_YIELDS;
+int do_bdat(struct session *s, ph_str args) PH_YIELDS;
+int do_etrn(struct session *s, ph_str args) PH_YIELDS;
+int do_xclient(struct session *s, ph_str args) PH_YIELDS;
+int do_xforward(struct session *s, ph_str args) PH_YIELDS;
+/* mail.c: every way out of a transaction goes through here. */
 void transaction_reset(struct session *s);
 
-/* verbs.c */
+/* ehlo.c */
+int ehlo_open(struct smtpd_conf *c);
+/* The keywords that this client is not told of (tables by address): 0, or negative. */
+int ehlo_hide(struct session *s) PH_YIELDS;
+
+/* esmtp.c: views of *a are on the transaction's scope. */
+struct refusal mail_args_parse(struct session *s, ph_str rest, struct mail_args *a);
+struct refusal rcpt_args_parse(struct session *s, ph_str rest, struct rcpt_args *a);
+/* 1 when one of the words is SMTPUTF8 and it is offered. */
+int asks_utf8(const struct session *s, ph_str words);
+/* 1 when the address may be used: ASCII, or UTF-8 that was declared; a domain
+ * beyond ASCII needs that always. */
+int is_domain_allowed(ph_str address, int utf8);
+
+/* verbs.c: one command line, what it counts for included. */
 int verb_run(struct session *s, ph_str line) PH_YIELDS;
+ph_str verb_help(struct ph_scope *s);
+/* " ehlo=1 mail=0/2 ... commands=1/3" */
+void verb_counts(const struct session *s, struct ph_buf *b);
+
+/* content.c: the content of one message, in pieces.  A failure is kept and told
+ * at the end, so that client and server stay in step; negative only when the
+ * session must end. */
+struct content {
+    struct ph_dot_decoder dot;     /* DATA */
+    struct ph_eol_decoder eol;     /* BDAT */
+    char *out;                     /* room for what CONTENT_PIECE bytes can become */
+    char head[8];                  /* the first bytes, until it is clear what line they start */
+    uint32_t head_n;
+    uint64_t bytes;                /* with line ends of two bytes */
+    int started, failed, too_big;
+};
+#define CONTENT_PIECE 16384u
+/* The Received: header goes to cleanup. */
+int content_begin(struct session *s) PH_YIELDS;
+int content_add(struct session *s, ph_str bytes) PH_YIELDS;
+/* The message is complete: the reply; the transaction ends in any case. */
+int content_conclude(struct session *s, int chunked) PH_YIELDS;
+/* The only recipient, or empty when there are several. */
+ph_str only_rcpt(const struct session *s);
+/* DATA and the first BDAT without a recipient. */
+int refuse_without_rcpt(struct session *s) PH_YIELDS;
+
+/* received.c */
+ph_str received_header(struct session *s);
 
 /* intake.c: one message at cleanup. */
 struct intake {
@@ -139,10 +292,10 @@ struct intake {
 };
 /* Begin a message: 0 and the queue id; PH_TEMP with text. */
 int intake_begin(struct session *s) PH_YIELDS;
-int intake_rcpt(struct session *s, ph_str address, ph_str original) PH_YIELDS;
+int intake_rcpt(struct session *s, ph_str address, ph_str original, const struct rcpt_args *a) PH_YIELDS;
 int intake_content(struct session *s, ph_str bytes) PH_YIELDS;
 /* The end: 0 and the reply line of cleanup on the transaction's scope; negative. */
-int intake_end(struct session *s, uint32_t facts, ph_str *answer) PH_YIELDS;
+int intake_end(struct session *s, ph_str *answer) PH_YIELDS;
 /* Give the connection back, or close it in mid-message. */
 void intake_release(struct session *s, int reusable);
 

@@ -1,4 +1,4 @@
-/* verbs: the table of commands, RFC 5321 4.1, and the small ones. */
+/* verbs: the table of commands, RFC 5321 4.1, the way to them, and the small ones. */
 #include <string.h>
 #include <posthorn/address.h>
 #include <posthorn/error.h>
@@ -6,63 +6,8 @@
 
 #define JUNK       1u              /* without effect on mail: limited */
 #define MUST_END   2u              /* nothing may be pipelined behind it, RFC 2920 3.1 */
-
-static int keyword_hidden(const struct session *s, const char *word)
-{
-    ph_str list = s->c->p.discard_ehlo, w;
-
-    while ((w = ph_str_list(&list)).n)
-        if (ph_str_eq_nocase(w, ph_cstr(word)))
-            return 1;
-    return 0;
-}
-
-static int take_helo(struct session *s, ph_str args, const char *verb, uint32_t stage)
-{
-    ph_str text;
-
-    if (args.n == 0)
-        return reply(s, "501 Syntax: %s hostname", verb) < 0 ? PH_EOF : PH_NONE;
-    transaction_reset(s);
-    s->helo = clean_helo(s->scope, args);
-    if (s->c->p.delay_reject)
-        return 0;
-    int rc = restrict_stage(s, stage, verb, PH_STR(""), &text);
-    if (rc != PH_FOUND)
-        return rc < 0 ? rc : 0;
-    rc = reject(s, verb, text, PH_STR(""));
-    s->helo = PH_STR("");
-    return rc < 0 ? rc : PH_NONE;
-}
-
-static int do_helo(struct session *s, ph_str args)
-{
-    int rc = take_helo(s, args, "HELO", PH_STAGE_HELO);
-
-    return rc != 0 ? rc < 0 ? rc : 0 : reply(s, "250 %.*s", PH_FMT(s->c->p.myhostname));
-}
-
-static int do_ehlo(struct session *s, ph_str args)
-{
-    struct { const char *name, *text; } words[] = {
-        { "PIPELINING", "PIPELINING" }, { "SIZE", "SIZE" }, { "VRFY", "VRFY" }, { "ENHANCEDSTATUSCODES", "ENHANCEDSTATUSCODES" }, { "8BITMIME", "8BITMIME" },
-    };
-    int rc = take_helo(s, args, "EHLO", PH_STAGE_HELO), count = 0;
-    const char *lines[8];
-
-    if (rc != 0)
-        return rc < 0 ? rc : 0;
-    s->esmtp = 1;
-    if (s->c->p.size_limit)
-        words[1].text = ph_str_printf(s->scope, "SIZE %lld", (long long)s->c->p.size_limit).p;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!keyword_hidden(s, words[i].name) && !(strcmp(words[i].name, "VRFY") == 0 && s->c->p.no_vrfy))
-            lines[count++] = words[i].text;
-    rc = reply(s, "250%c%.*s", count ? '-' : ' ', PH_FMT(s->c->p.myhostname));
-    for (int i = 0; rc >= 0 && i < count; i++)
-        rc = reply(s, "250%c%s", i + 1 < count ? '-' : ' ', lines[i]);
-    return rc;
-}
+#define ANY_ORDER  4u              /* its own syntax says where it ends: pipelining cannot be judged */
+#define SECRET     8u              /* not in HELP */
 
 static int do_rset(struct session *s, ph_str args)
 {
@@ -77,27 +22,41 @@ static int do_noop(struct session *s, ph_str args PH_UNUSED)
     return reply(s, "250 2.0.0 Ok");
 }
 
-/* RFC 5321 3.5.3: 252, we do not promise to deliver. */
+/* "address" or "address SMTPUTF8": 1 and the address; 0: bad. */
+static int vrfy_address(struct session *s, struct ph_scope *t, ph_str args, ph_str *given, ph_str *address)
+{
+    ph_str rest;
+
+    if (!ph_address_parse_path(t, args, 0, address, &rest) || address->n == 0)
+        return 0;
+    *given = ph_str_trim(ph_str_first(args, args.n - rest.n));
+    int utf8 = asks_utf8(s, rest);
+    (void)ph_str_word(&rest);
+    return (utf8 || rest.p == NULL || ph_str_trim(ph_str_from(args, given->n)).n == 0) && rest.n == 0 && is_domain_allowed(*address, utf8);
+}
+
+/* RFC 5321 3.5.3: 252, we do not promise to deliver.  The transaction does not
+ * feel it. */
 static int do_vrfy(struct session *s, ph_str args)
 {
     PH_SCOPED(t, s->scope);
-    ph_str address, rest, text;
+    ph_str address, given, text;
 
     if (s->c->p.no_vrfy)
         return reply(s, "502 5.5.1 VRFY command is disabled");
     if (args.n == 0)
-        return reply(s, "501 5.5.4 Syntax: VRFY address");
-    if (!ph_address_parse_path(t, args, 0, &address, &rest) || address.n == 0 || rest.n)
+        return reply(s, "501 5.5.4 Syntax: VRFY address%s", s->c->p.utf8 ? " [SMTPUTF8]" : "");
+    if (!vrfy_address(s, t, args, &given, &address))
         return reply(s, "501 5.1.3 Bad recipient address syntax");
     int rc = restrict_stage(s, PH_STAGE_VRFY, "VRFY", address, &text);
     if (rc == PH_FOUND)
         return reject(s, "VRFY", text, address);
-    return rc < 0 ? rc : reply(s, "252 2.0.0 %.*s", PH_FMT(ph_address_external(t, address)));
+    return rc < 0 ? rc : reply(s, "252 2.0.0 %.*s", PH_FMT(given));
 }
 
 static int do_help(struct session *s, ph_str args PH_UNUSED)
 {
-    return reply(s, "214 2.0.0 Commands: DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET VRFY");
+    return reply_lines(s, s->c->help);
 }
 
 static int do_quit(struct session *s, ph_str args PH_UNUSED)
@@ -108,114 +67,220 @@ static int do_quit(struct session *s, ph_str args PH_UNUSED)
     return rc;
 }
 
-static const struct verb {
-    const char *name;
-    int index;
-    uint32_t is;
-    int (*run)(struct session *s, ph_str args);
-} verbs[] = {
-    { "HELO", CMD_HELO, JUNK | MUST_END, do_helo }, { "EHLO", CMD_EHLO, JUNK | MUST_END, do_ehlo }, { "MAIL", CMD_MAIL, 0, do_mail },
-    { "RCPT", CMD_RCPT, 0, do_rcpt }, { "DATA", CMD_DATA, MUST_END, do_data }, { "RSET", CMD_RSET, JUNK, do_rset },
-    { "NOOP", CMD_NOOP, JUNK | MUST_END, do_noop }, { "VRFY", CMD_VRFY, JUNK | MUST_END, do_vrfy }, { "QUIT", CMD_QUIT, 0, do_quit },
-    { "HELP", CMD_HELP, 0, do_help },
-};
-
-static const struct verb *find_verb(ph_str word)
+static int do_starttls(struct session *s, ph_str args PH_UNUSED)
 {
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
-        if (ph_str_eq_nocase(word, ph_cstr(verbs[i].name)))
-            return &verbs[i];
-    return NULL;
+    return reply(s, "502 5.5.1 Error: command not implemented");
 }
 
-static int in_list(ph_str list, ph_str word)
+static int do_auth(struct session *s, ph_str args PH_UNUSED)
 {
-    for (ph_str w; (w = ph_str_list(&list)).n; )
-        if (ph_str_eq_nocase(w, word))
-            return 1;
-    return 0;
+    return reply(s, "503 5.5.1 Error: authentication not enabled");
+}
+
+static const struct verb {
+    const char *name, *shown;      /* as in the disconnect line */
+    uint32_t is;
+    int (*run)(struct session *s, ph_str args);
+} verbs[CMD_UNKNOWN] = {
+    [CMD_HELO] = { "HELO", "helo", JUNK | MUST_END, do_helo },
+    [CMD_EHLO] = { "EHLO", "ehlo", JUNK | MUST_END, do_ehlo },
+    [CMD_XCLIENT] = { "XCLIENT", "xclient", SECRET, do_xclient },
+    [CMD_XFORWARD] = { "XFORWARD", "xforward", SECRET, do_xforward },
+    [CMD_STARTTLS] = { "STARTTLS", "starttls", SECRET, do_starttls },
+    [CMD_AUTH] = { "AUTH", "auth", SECRET, do_auth },
+    [CMD_MAIL] = { "MAIL", "mail", 0, do_mail },
+    [CMD_RCPT] = { "RCPT", "rcpt", 0, do_rcpt },
+    [CMD_DATA] = { "DATA", "data", MUST_END, do_data },
+    [CMD_BDAT] = { "BDAT", "bdat", ANY_ORDER, do_bdat },
+    [CMD_RSET] = { "RSET", "rset", JUNK, do_rset },
+    [CMD_NOOP] = { "NOOP", "noop", JUNK | MUST_END, do_noop },
+    [CMD_VRFY] = { "VRFY", "vrfy", JUNK | MUST_END, do_vrfy },
+    [CMD_ETRN] = { "ETRN", "etrn", JUNK, do_etrn },
+    [CMD_QUIT] = { "QUIT", "quit", 0, do_quit },
+    [CMD_HELP] = { "HELP", "help", 0, do_help },
+};
+
+/* The number of a command; CMD_UNKNOWN. */
+static int find_verb(ph_str word)
+{
+    int i = 0;
+
+    while (i < CMD_UNKNOWN && !ph_str_eq_nocase(word, ph_cstr(verbs[i].name)))
+        i++;
+    return i;
+}
+
+static void put_count(struct ph_buf *b, const char *name, uint32_t ok, uint32_t total)
+{
+    if (ok == total && total)
+        ph_buf_printf(b, " %s=%u", name, ok);
+    else
+        ph_buf_printf(b, " %s=%u/%u", name, ok, total);
+}
+
+void verb_counts(const struct session *s, struct ph_buf *b)
+{
+    uint32_t ok = 0, total = 0;
+
+    for (int i = 0; i < CMDS; i++) {
+        ok += s->ok[i];
+        total += s->total[i];
+        if (s->total[i])
+            put_count(b, i == CMD_UNKNOWN ? "unknown" : verbs[i].shown, s->ok[i], s->total[i]);
+    }
+    put_count(b, "commands", ok, total);
+}
+
+/* Sorted, and without a word about what we are. */
+ph_str verb_help(struct ph_scope *s)
+{
+    struct ph_buf b;
+    const char *last = "";
+
+    ph_buf_init(&b, s, 512);
+    ph_buf_puts(&b, "214 2.0.0 Commands:");
+    for (;;) {
+        const char *next = NULL;
+
+        for (int i = 0; i < CMD_UNKNOWN; i++)
+            if (!(verbs[i].is & SECRET) && strcmp(verbs[i].name, last) > 0 && (!next || strcmp(verbs[i].name, next) < 0))
+                next = verbs[i].name;
+        if (!next)
+            break;
+        ph_buf_printf(&b, " %s", next);
+        last = next;
+    }
+    ph_buf_puts(&b, "\r\n");
+    return ph_buf_view(&b);
+}
+
+/* 1 yes, 0 no, negative: the list could not be looked at, and the session ends. */
+static int is_listed(struct session *s, struct ph_match *m, ph_str word)
+{
+    int rc = m ? ph_match(m, word, PH_STR("")) : PH_NONE;
+
+    if (rc >= 0 || rc == PH_CANCEL)
+        return rc < 0 ? rc : rc == PH_FOUND;
+    ph_log_warn("%.*s: %s", PH_FMT(s->name_addr), ph_error());
+    rc = session_data_error(s);
+    return rc < 0 ? rc : PH_TEMP;
 }
 
 /* A header, an HTTP request, a byte that starts no command: this is no mail
  * client, and somebody may be speaking through it. */
-static int is_foreign(const struct session *s, ph_str word)
-{
-    if (!ph_is_alpha(word.p[0]) || word.p[word.n - 1] == ':')
-        return s->c->p.forbidden.n > 0;
-    return in_list(s->c->p.forbidden, word);
-}
-
 static int unknown(struct session *s, ph_str word, ph_str line)
 {
-    int rc;
+    PH_SCOPED(t, s->scope);
+    int foreign = word.p[word.n - 1] == ':' ? 1 : is_listed(s, s->c->forbidden, word);
 
-    s->where = "UNKNOWN";
-    if (is_foreign(s, word)) {
-        ph_log_warn("non-SMTP command from %.*s: %.*s", PH_FMT(s->name_addr), PH_FMT(ph_str_first(line, 100)));
-        rc = reply(s, "221 2.7.0 Error: I can break rules, too. Goodbye.");
-        s->quit = 1;
-        return rc;
-    }
-    return reply(s, "500 5.5.2 Error: command not recognized");
+    if (foreign < 0)
+        return s->quit ? 0 : foreign;
+    if (!foreign)
+        return reply(s, "500 5.5.2 Error: command not recognized");
+    ph_log_warn("non-SMTP command from %.*s: %.*s", PH_FMT(s->name_addr), PH_FMT(escaped(t, line, 100)));
+    int rc = reply(s, "221 2.7.0 Error: I can break rules, too. Goodbye.");
+    s->bad = s->quit = 1;
+    return rc;
 }
 
-/* RFC 2920 3.1: a client that sends on before it has our answer may be a
- * worm, or two clients in one. */
+static void count_junk(struct session *s)
+{
+    if (s->junk++ > s->c->p.junk_limit)
+        s->errors++;
+}
+
+/* RFC 2920 3.1: a client that sends on before it has our answer may be a worm,
+ * or two clients in one.  1: refused. */
 static int check_pipelining(struct session *s, const struct verb *v)
 {
     ph_str more;
 
-    if (!(v->is & MUST_END) && s->esmtp)
+    if (v->is & ANY_ORDER || (!(v->is & MUST_END) && s->esmtp))
         return 0;
-    if (ph_stream_pending(s->io) == 0)
+    if (ph_stream_pending(s->io) == 0 || ph_stream_peek(s->io, &more) < 0)
         return 0;
-    if (ph_stream_peek(s->io, &more) < 0)
-        return 0;
+    PH_SCOPED(t, s->scope);
     if (!s->bad_pipelining)
-        ph_log("improper command pipelining after %s from %.*s: %.*s", v->name, PH_FMT(s->name_addr), PH_FMT(ph_str_first(more, 100)));
+        ph_log("improper command pipelining after %s from %.*s: %.*s", v->name, PH_FMT(s->name_addr), PH_FMT(escaped(t, more, 100)));
     s->bad_pipelining = 1;
-    if (!s->c->p.forbid_pipelining || ph_match(s->c->pipelining_exclusions, s->name, s->peer->address) == PH_FOUND)
+    if (!s->c->p.forbid_pipelining)
         return 0;
     int rc = reply(s, "554 5.5.0 Error: SMTP protocol synchronization");
     s->quit = 1;
     return rc < 0 ? rc : 1;
 }
 
-static int run(struct session *s, const struct verb *v, ph_str args)
+static int run(struct session *s, int index, ph_str word, ph_str args, ph_str line)
 {
-    int64_t errors = s->errors;
+    const struct verb *v = &verbs[index];
+    int rc;
 
-    s->where = v->name;
-    s->total[v->index]++;
-    int rc = check_pipelining(s, v);
-    if (rc != 0)
+    s->where = index == CMD_UNKNOWN ? "UNKNOWN" : v->name;
+    if (s->denied.n && index != CMD_QUIT)
+        return reply(s, "503 5.7.0 Error: access denied for %.*s", PH_FMT(s->name_addr));
+    if (index == CMD_UNKNOWN)
+        return unknown(s, word, line);
+    if ((rc = check_pipelining(s, v)) != 0)
         return rc < 0 ? rc : 0;
-    if (v->is & JUNK && s->junk++ > s->c->p.junk_limit)
-        s->errors++;
-    rc = v->run(s, args);
-    if (rc >= 0 && (s->errors <= errors || s->errors == 0))
-        s->ok[v->index]++;
-    return rc;
+    if (v->is & JUNK)
+        count_junk(s);
+    return v->run(s, args);
+}
+
+/* smtpd_command_filter: 0, with *line perhaps replaced; negative: the session ends. */
+static int filter(struct session *s, struct ph_scope *t, ph_str *line)
+{
+    ph_str now;
+
+    if (!s->c->command_filter)
+        return 0;
+    int rc = ph_maps_find(s->c->command_filter, *line, t, &now);
+    if (rc == PH_FOUND) {
+        ph_log("%.*s: replacing command \"%.*s\" with \"%.*s\"", PH_FMT(s->name_addr), PH_FMT(escaped(t, *line, 100)), PH_FMT(escaped(t, now, 100)));
+        *line = now;
+    }
+    if (rc >= 0 || rc == PH_CANCEL)
+        return rc < 0 ? rc : 0;
+    ph_log_warn("%.*s: %s", PH_FMT(s->name_addr), ph_error());
+    rc = session_data_error(s);
+    return rc < 0 ? rc : PH_TEMP;
+}
+
+static int malformed(struct session *s, const char *how)
+{
+    s->where = "UNKNOWN";
+    return reply(s, "500 5.5.2 Error: bad %ssyntax", how);
 }
 
 int verb_run(struct session *s, ph_str line)
 {
     /* The view is void once we yield: keep the line. */
     PH_SCOPED(t, s->scope);
-    ph_str rest = ph_str_dup(t, line), all = rest, word = ph_str_word(&rest);
+    ph_str rest = ph_str_dup(t, line);
+    int rc;
 
+    while (rest.n && ph_is_space(rest.p[0]))
+        rest = ph_str_from(rest, 1);
+    if ((rc = filter(s, t, &rest)) < 0)
+        return s->quit ? 0 : rc;
+    ph_str all = rest, word = ph_str_word(&rest);
     while (rest.n && ph_is_space(rest.p[rest.n - 1]))
         rest.n--;
-    if (word.n == 0)
-        return reply(s, "500 5.5.2 Error: bad syntax");
-    const struct verb *v = find_verb(word);
-    if (v)
-        return run(s, v, rest);
-    s->total[CMD_UNKNOWN]++;
-    if (in_list(s->c->p.noop_commands, word)) {
-        if (s->junk++ > s->c->p.junk_limit)
-            s->errors++;
-        return reply(s, "250 2.0.0 Ok");
+    int index = find_verb(word);
+    if (word.n == 0 || (s->c->p.utf8 && !ph_str_is_utf8(all))) {
+        s->total[CMD_UNKNOWN]++;
+        return malformed(s, word.n ? "UTF-8 " : "");
     }
-    return unknown(s, word, all);
+    s->total[index]++;
+    if ((rc = is_listed(s, s->c->noop_commands, word)) != 0) {
+        if (rc < 0)
+            return s->quit ? 0 : rc;
+        count_junk(s);
+        rc = reply(s, "250 2.0.0 Ok");
+    } else {
+        rc = run(s, index, word, rest, all);
+    }
+    if (rc >= 0 && !s->bad && index != CMD_XCLIENT)
+        s->ok[index]++;
+    return rc;
 }

@@ -1,0 +1,178 @@
+/* content: what DATA and BDAT bring, from the wire to cleanup, and the end of a
+ * message, RFC 5321 4.1.1.4, 6.1: 250 means that it is on stable storage. */
+#include <string.h>
+#include <posthorn/address.h>
+#include <posthorn/error.h>
+#include "smtpd.h"
+
+ph_str only_rcpt(const struct session *s)
+{
+    return s->t.rcpt_count == 1 ? s->t.first_rcpt : PH_STR("");
+}
+
+int refuse_without_rcpt(struct session *s)
+{
+    return s->t.open && s->t.rcpt_refused ? reply(s, "554 5.5.1 Error: no valid recipients") : reply(s, "503 5.5.1 Error: need RCPT command");
+}
+
+static int to_cleanup(struct session *s, ph_str bytes)
+{
+    int rc = intake_content(s, bytes);
+
+    if (rc == PH_CANCEL || rc >= 0)
+        return rc < 0 ? rc : 0;
+    s->t.content->failed = 1;
+    ph_log_warn("%.*s: %s", PH_FMT(s->t.queue_id), ph_error());
+    return 0;
+}
+
+int content_begin(struct session *s)
+{
+    struct content *x = ph_new(s->t.scope, struct content);
+
+    x->out = ph_alloc(s->t.scope, 2 * CONTENT_PIECE + 4);
+    ph_dot_decode_init(&x->dot, s->bare_mode);
+    s->t.content = x;
+    return to_cleanup(s, received_header(s));
+}
+
+/* Counted and passed on; when that is no use any more, passed over. */
+static int take(struct session *s, ph_str bytes)
+{
+    struct content *x = s->t.content;
+    uint64_t limit = (uint64_t)s->c->p.size_limit;
+
+    if (x->failed || x->too_big || bytes.n == 0)
+        return 0;
+    if (limit && (x->bytes > limit || bytes.n > limit - x->bytes)) {
+        x->too_big = 1;
+        ph_log_warn("%.*s: queue file size limit exceeded", PH_FMT(s->t.queue_id));
+        return 0;
+    }
+    x->bytes += bytes.n;
+    return to_cleanup(s, bytes);
+}
+
+/* What the first line may begin with that would harm: -1 not known yet. */
+enum first { FIRST_UNKNOWN = -1, FIRST_PLAIN, FIRST_MAILBOX, FIRST_BLANK };
+
+static enum first first_line(ph_str head)
+{
+    static const char *const mbox[] = { "From ", ">From " };
+
+    if (head.p[0] == ' ' || head.p[0] == '\t')
+        return FIRST_BLANK;
+    for (int i = 0; i < 2; i++) {
+        ph_str want = ph_cstr(mbox[i]);
+        size_t n = head.n < want.n ? head.n : want.n;
+
+        if (memcmp(head.p, want.p, n) == 0)
+            return n == want.n ? FIRST_MAILBOX : FIRST_UNKNOWN;
+    }
+    return FIRST_PLAIN;
+}
+
+/* The start of the content, once it is known what it is: a line of a mailbox
+ * file becomes a header, one that begins with a blank must not be folded into
+ * our Received:. */
+static int begin_lines(struct session *s, enum first kind)
+{
+    struct content *x = s->t.content;
+    ph_str head = { x->head, x->head_n };
+
+    x->started = 1;
+    int rc = kind == FIRST_MAILBOX ? take(s, PH_STR("X-Mailbox-Line: ")) : kind == FIRST_BLANK ? take(s, PH_STR("\r\n")) : 0;
+    return rc < 0 ? rc : take(s, head);
+}
+
+int content_add(struct session *s, ph_str bytes)
+{
+    struct content *x = s->t.content;
+
+    while (!x->started && bytes.n) {
+        x->head[x->head_n++] = bytes.p[0];
+        bytes = ph_str_from(bytes, 1);
+        enum first kind = first_line((ph_str){ x->head, x->head_n });
+        int rc = kind == FIRST_UNKNOWN ? 0 : begin_lines(s, kind);
+        if (rc < 0)
+            return rc;
+    }
+    return take(s, bytes);
+}
+
+static int refuse_bare(struct session *s)
+{
+    long long code = s->c->p.bare_code;
+    ph_str text = ph_str_printf(s->t.scope, "%lld %c.5.2 %.*s Error: bare <LF> received", code, code < 500 ? '4' : '5', PH_FMT(s->c->p.myhostname));
+
+    return reject(s, "END-OF-MESSAGE", text, only_rcpt(s));
+}
+
+static ph_str queued_as(struct session *s, int chunked)
+{
+    if (!chunked)
+        return ph_str_printf(s->t.scope, "250 2.0.0 Ok: queued as %.*s", PH_FMT(s->t.queue_id));
+    return ph_str_printf(s->t.scope, "250 2.0.0 Ok: %llu bytes queued as %.*s", (unsigned long long)s->t.content->bytes, PH_FMT(s->t.queue_id));
+}
+
+/* A message that is accepted clears the client's record. */
+static int accepted(struct session *s, int chunked)
+{
+    s->errors = s->junk = 0;
+    return reply(s, "%.*s", PH_FMT(queued_as(s, chunked)));
+}
+
+static int commit(struct session *s, int chunked)
+{
+    ph_str text;
+    int rc = intake_end(s, &text);
+
+    if (rc == PH_CANCEL)
+        return rc;
+    if (rc < 0) {
+        ph_log_warn("%.*s: %s", PH_FMT(s->t.queue_id), ph_error());
+        return reply(s, "451 4.3.0 Error: queue file write error");
+    }
+    intake_release(s, 1);
+    return text.p[0] == '2' ? accepted(s, chunked) : reply(s, "%.*s", PH_FMT(text));
+}
+
+/* The gravest trouble first. */
+static int conclude(struct session *s, int chunked)
+{
+    struct content *x = s->t.content;
+    ph_str text;
+
+    if (s->bare_mode == PH_BARE_REJECT && (x->dot.saw_bare_lf || x->eol.saw_bare_lf))
+        return refuse_bare(s);
+    if (x->too_big)
+        return reply(s, "552 5.3.4 Error: message file too big");
+    if (x->failed)
+        return reply(s, "451 4.3.0 Error: queue file write error");
+    s->facts.message_bytes = x->bytes;
+    int rc = restrict_stage(s, PH_STAGE_EOD, "END-OF-MESSAGE", only_rcpt(s), &text);
+    if (rc == PH_FOUND)
+        return reject(s, "END-OF-MESSAGE", text, only_rcpt(s));
+    if (rc < 0)
+        return rc;
+    if (s->t.discard) {
+        ph_log("%.*s: removed (discarded)", PH_FMT(s->t.queue_id));
+        return accepted(s, chunked);
+    }
+    return commit(s, chunked);
+}
+
+int content_conclude(struct session *s, int chunked)
+{
+    struct content *x = s->t.content;
+    int rc = 0;
+
+    if (!x->started && x->head_n)
+        rc = begin_lines(s, FIRST_PLAIN);
+    s->saw_bare_lf |= s->c->note_bare && s->bare_mode != PH_BARE_NO && (x->dot.saw_bare_lf || x->eol.saw_bare_lf);
+    s->where = "END-OF-MESSAGE";
+    if (rc >= 0)
+        rc = conclude(s, chunked);
+    transaction_reset(s);
+    return rc;
+}
