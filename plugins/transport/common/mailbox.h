@@ -33,6 +33,7 @@ struct mailbox_job {
     ph_str prefix;                 /* From_ line (mbox) and the headers put in front, LF ends */
     uint64_t limit;                /* bytes of the message or of the mbox; 0: none */
     const struct mailbox_locks *locks; /* mbox only */
+    uint32_t busy;                 /* out: 1: locked by another, nothing done: try again later */
     const char *dsn;               /* set on failure: the code that fits the cause */
 };
 
@@ -52,8 +53,7 @@ int mailbox_copy_to(const struct ph_message *m, ph_str prefix, int quote_from,
 
 /* ---- between the files of this folder; these run in the disk pool ---- */
 
-/* 0; MAILBOX_BUSY: locked by another, nothing done, try again later; negative. */
-#define MAILBOX_BUSY 1
+/* 0, or negative, perhaps with job->busy. */
 int maildir_deliver(void *job);
 int mbox_deliver(void *job);
 /* Prefix and content to fd at its offset.  0, or negative with text and job->dsn. */

@@ -10,8 +10,16 @@
 #include <posthorn/error.h>
 #include "plugins/transport/common/mailbox.h"
 
-/* FILE.lock, made with O_EXCL before the mailbox is opened.  0, MAILBOX_BUSY,
- * or negative; *held tells whether there is one to remove. */
+/* Another holds it: worth another try. */
+static int busy(struct mailbox_job *job, int rc)
+{
+    job->busy = 1;
+    job->dsn = "4.2.0";
+    return rc;
+}
+
+/* FILE.lock, made with O_EXCL before the mailbox is opened.  0, or negative;
+ * *held tells whether there is one to remove. */
 static int dotlock(struct mailbox_job *job, const char *lock, int *held)
 {
     struct ph_file_stat st;
@@ -26,9 +34,7 @@ static int dotlock(struct mailbox_job *job, const char *lock, int *held)
     if (err == EEXIST) {
         if (mailbox_stat(job, lock, &st) == 0 && time(NULL) - st.mtime_s > job->locks->stale_s)
             mailbox_unlink(job, lock);
-        job->dsn = "4.2.0";
-        ph_fail(PH_TEMP, "unable to create lock file %s: File exists", lock);
-        return MAILBOX_BUSY;
+        return busy(job, ph_fail(PH_TEMP, "unable to create lock file %s: File exists", lock));
     }
     if (job->is_file && (err == EACCES || err == EPERM || err == EROFS)) {
         job->no_lock_file = 1;     /* somebody's file in a directory that is not his */
@@ -46,9 +52,10 @@ static int kernel_lock(struct mailbox_job *job, int fd)
     struct flock lk = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
     if ((job->locks->use_fcntl && fcntl(fd, F_OFD_SETLK, &lk) < 0) || (job->locks->use_flock && flock(fd, LOCK_EX | LOCK_NB) < 0)) {
+        if (errno == EAGAIN || errno == EACCES || errno == EWOULDBLOCK)
+            return busy(job, ph_fail(PH_TEMP, "unable to lock for exclusive access: Resource temporarily unavailable"));
         job->dsn = "4.2.0";
-        ph_fail(PH_TEMP, "unable to lock for exclusive access: Resource temporarily unavailable");
-        return errno == EAGAIN || errno == EACCES || errno == EWOULDBLOCK ? MAILBOX_BUSY : PH_TEMP;
+        return ph_fail_errno(PH_TEMP, errno, "unable to lock for exclusive access");
     }
     return 0;
 }
@@ -71,10 +78,8 @@ static int check_file(struct mailbox_job *job, const struct stat *st)
     if (st->st_nlink > 1)
         return ph_fail(PH_PERM, "file has %u hard links", (unsigned)st->st_nlink);
     job->dsn = "4.2.0";
-    if (is_replaced(job, st)) {
-        ph_fail(PH_TEMP, "mailbox was replaced while it was being locked");
-        return MAILBOX_BUSY;       /* a POP server did: try again */
-    }
+    if (is_replaced(job, st))      /* a POP server did */
+        return busy(job, ph_fail(PH_TEMP, "mailbox was replaced while it was being locked"));
     if (st->st_uid != job->uid && !job->any_owner)
         return ph_fail(PH_TEMP, "destination %s is not owned by recipient", job->path);
     return 0;
@@ -167,7 +172,7 @@ int mbox_deliver(void *arg)
     char lock[4096];
     int held = 0, rc = 0;
 
-    job->no_lock_file = 0;
+    job->busy = job->no_lock_file = 0;
     if ((size_t)snprintf(lock, sizeof lock, "%s.lock", job->path) >= sizeof lock) {
         job->dsn = "5.2.0";
         return ph_fail(PH_PERM, "mailbox name is too long");

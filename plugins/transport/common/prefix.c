@@ -64,10 +64,8 @@ int mailbox_deliver(struct mailbox_job *job, int maildir)
 
         if (job->no_lock_file)
             ph_log_warn("unable to create lock file %s.lock", job->path);
-        if (rc != MAILBOX_BUSY)
+        if (!job->busy || i + 1 >= job->locks->attempts)
             return rc;
-        if (i + 1 >= job->locks->attempts)
-            return PH_TEMP;
         if ((rc = ph_sleep_until(ph_in_ms(job->locks->delay_s * 1000))) < 0)
             return rc;
     }
