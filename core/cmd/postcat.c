@@ -1,10 +1,12 @@
 /* postcat: shows message files: the envelope, headers and body.
  *
- *     postcat [-behqv] [-c config_dir] [file ...]
+ *     postcat [-bdefhnoqrv] [-c config_dir] [-s offset] [file ...]
  *
  * -q: the arguments are queue ids; the running qmgr hands out read-only
- * descriptors, else the files are looked for in the queue directory.  Without
- * -b, -e, -h all is shown.  -v: the record itself too. */
+ * descriptors, else the files are looked for in the queue directory.
+ *
+ * postcat.c which files, postcat_show.c a file as text, postcat_maildrop.c one
+ * that was only submitted. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,187 +16,16 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include <posthorn/disk.h>
 #include <posthorn/error.h>
-#include <posthorn/message.h>
-#include "core/cmd/queue_client.h"
+#include "core/cmd/postcat.h"
 #include "core/queue/queue.h"
-#include "core/queue/record.h"
+#include "core/queue/id.h"
 #include "core/run/loop.h"
-
-struct postcat {
-    struct ph_scope *scope;
-    struct ph_conf *conf;
-    const char *dir;
-    char **names;
-    int count, envelope, header, body, by_id, verbose;
-};
 
 static void usage(void) PH_NORETURN;
 static void usage(void)
 {
-    ph_cmd_fatal("usage: postcat [-behqv] [-c config_dir] [file...]");
-}
-
-/* Control bytes of an envelope are not for terminals. */
-static void put_label(const char *label, ph_str value)
-{
-    printf("%s: ", label);
-    for (size_t i = 0; i < value.n; i++) {
-        unsigned char c = (unsigned char)value.p[i];
-
-        putchar(c < 0x20 || c == 0x7f ? '?' : c);
-    }
-    putchar('\n');
-}
-
-static void put_if(const char *label, ph_str value)
-{
-    if (value.n)
-        put_label(label, value);
-}
-
-static void put_attribute(const char *name, ph_str value)
-{
-    PH_SCOPED(s, NULL);
-
-    if (value.n)
-        put_label("named_attribute", ph_str_printf(s, "%s=%.*s", name, PH_FMT(value)));
-}
-
-static void put_time(int64_t us)
-{
-    char text[64] = "";
-    time_t t = (time_t)(us / 1000000);
-    struct tm tm;
-
-    if (localtime_r(&t, &tm))
-        strftime(text, sizeof text, "%a %b %e %H:%M:%S %Y", &tm);
-    printf("message_arrival_time: %s\n", text);
-}
-
-static void put_record(const struct ph_message *m)
-{
-    static const struct { uint32_t bit; const char *name; } facts[] = {
-        { PH_FACT_8BIT, "8bit" }, { PH_FACT_UTF8_HEADER, "utf8_header" }, { PH_FACT_LEADING_DOT, "leading_dot" },
-        { PH_FACT_NUL, "nul" }, { PH_FACT_BARE_CR, "bare_cr" }, { PH_FACT_BARE_LF, "bare_lf" },
-        { PH_FACT_NO_FINAL_EOL, "no_final_eol" }, { PH_FACT_SMTPUTF8, "smtputf8" },
-        { PH_FACT_BODY_8BIT, "body_8bit" }, { PH_FACT_BODY_7BIT, "body_7bit" },
-    };
-
-    printf("headers: %llu bytes at %llu\n", (unsigned long long)m->header_bytes, (unsigned long long)m->header_offset);
-    printf("body: %llu bytes at %llu\n", (unsigned long long)m->body_bytes, (unsigned long long)m->body_offset);
-    printf("longest_line: %llu\n", (unsigned long long)m->longest_line);
-    printf("facts:");
-    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
-        if (m->facts & facts[i].bit)
-            printf(" %s", facts[i].name);
-    putchar('\n');
-}
-
-static void put_recipients(const struct ph_message *m)
-{
-    for (uint32_t i = 0; i < m->rcpt_count; i++) {
-        const struct ph_message_rcpt *r = &m->rcpt[i];
-
-        put_if("original_recipient", r->original);
-        put_if("dsn_original_recipient", r->dsn_orcpt);
-        put_if("dsn_notify_flags", r->dsn_notify);
-        put_label(r->state == PH_STATE_PENDING ? "recipient"
-                  : r->state == PH_STATE_FAILED ? "bounced_recipient" : "done_recipient", r->address);
-    }
-}
-
-static void put_envelope(const struct postcat *p, const struct ph_message *m, uint32_t marks)
-{
-    printf("message_size: %llu\n", (unsigned long long)ph_message_bytes(m));
-    put_time(m->arrival_us);
-    if (p->verbose)
-        put_record(m);
-    put_attribute("rewrite_context", m->rewrite_context);
-    put_if("sender_fullname", m->full_name);
-    put_label("sender", m->sender);
-    put_attribute("client_name", m->client_name);
-    put_attribute("client_address", m->client_address);
-    put_attribute("client_port", m->client_port);
-    put_attribute("client_helo", m->client_helo);
-    put_attribute("client_protocol", m->client_protocol);
-    put_attribute("sasl_method", m->sasl_method);
-    put_attribute("sasl_username", m->sasl_username);
-    put_attribute("sasl_sender", m->sasl_sender);
-    put_attribute("trace_flags", m->trace_flags);
-    put_if("dsn_envelope_id", m->envelope_id);
-    put_if("dsn_return_flags", m->dsn_ret);
-    if (marks & PH_MARK_WARNED)
-        printf("flags: delay warning sent\n");
-    if (marks & PH_MARK_EXPIRED)
-        printf("flags: forced to expire\n");
-    put_recipients(m);
-}
-
-/* Content from..to with the line ends of this system. */
-static int put_content(const struct ph_message *m, uint64_t from, uint64_t to)
-{
-    char chunk[8192];
-    int cr = 0;
-
-    while (from < to) {
-        size_t want = to - from < sizeof chunk ? (size_t)(to - from) : sizeof chunk;
-        int64_t n = ph_message_read(m, from, chunk, want);
-
-        if (n <= 0)
-            return n < 0 ? (int)n : ph_fail(PH_TEMP, "the file is cut short");
-        for (int64_t i = 0; i < n; i++) {
-            if (cr && chunk[i] != '\n')
-                putchar('\r');
-            if (!(cr = chunk[i] == '\r'))
-                putchar(chunk[i]);
-        }
-        from += (uint64_t)n;
-    }
-    if (cr)
-        putchar('\r');
-    return 0;
-}
-
-static void show(const struct postcat *p, const char *name, const struct ph_message *m, uint32_t marks)
-{
-    uint64_t body = m->header_bytes + (p->header ? 0 : 2);
-    int rc = 0;
-
-    if (p->envelope) {
-        printf("*** ENVELOPE RECORDS %s ***\n", name);
-        put_envelope(p, m, marks);
-        printf("*** MESSAGE CONTENTS %s ***\n", name);
-    }
-    if (p->header)
-        rc = put_content(m, 0, m->header_bytes);
-    if (rc == 0 && p->body)
-        rc = put_content(m, body, ph_message_bytes(m));
-    if (p->envelope) {
-        printf("*** HEADER EXTRACTED %s ***\n", name);
-        printf("*** MESSAGE FILE END %s ***\n", name);
-    }
-    if (rc < 0)
-        ph_cmd_warn("%s: %s", name, ph_error());
-}
-
-static void show_fd(const struct postcat *p, const char *name, int fd, ph_str id)
-{
-    PH_SCOPED(s, NULL);
-    struct ph_message *m;
-    uint32_t marks;
-    int rc = ph_message_verify(s, fd, id, &m, &marks);
-
-    /* What does not verify is shown as far as it can be read: that is what
-     * corrupt is looked at for. */
-    if (rc < 0) {
-        ph_cmd_warn("%s: %s", name, ph_error());
-        marks = 0;
-        if (ph_message_open(s, fd, id, &m) < 0)
-            return;
-    }
-    show(p, name, m, marks);
+    ph_cmd_fatal("usage: postcat [-bdefhnoqrv] [-c config_dir] [-s offset] [file...]");
 }
 
 /* ---- by queue id ---- */
@@ -268,7 +99,7 @@ static void show_id(struct postcat *p, const char *id)
         ph_cmd_fatal("open queue file %s: No such file or directory", id);
     if (fd < 0)
         ph_cmd_fatal("open queue file %s: %s", id, ph_error());
-    show_fd(p, name, fd, ph_cstr(id));
+    postcat_show(p, name, fd);
     close(fd);
 }
 
@@ -280,7 +111,7 @@ static void show_file(struct postcat *p, const char *name)
 
     if (fd < 0)
         ph_cmd_fatal("open %s: %s", name, strerror(errno));
-    show_fd(p, name, fd, PH_STR(""));
+    postcat_show(p, name, fd);
     close(fd);
 }
 
@@ -296,7 +127,7 @@ static void show_stdin(struct postcat *p)
     while ((n = read(STDIN_FILENO, chunk, sizeof chunk)) > 0)
         if (write(fd, chunk, (size_t)n) != n)
             ph_cmd_fatal("copy input: %s", strerror(errno));
-    show_fd(p, "stdin", fd, PH_STR(""));
+    postcat_show(p, "stdin", fd);
     close(fd);
 }
 
@@ -309,7 +140,7 @@ static int run(void *arg)
             show_id(p, p->names[i]);
         else
             show_file(p, p->names[i]);
-    if (p->count == 0)
+    if (p->count == 0 && !p->by_id)
         show_stdin(p);
     return 0;
 }
@@ -318,13 +149,22 @@ static void take_options(struct postcat *p, int argc, char **argv)
 {
     int option;
 
-    while ((option = getopt(argc, argv, "bc:ehqv")) > 0)
+    while ((option = getopt(argc, argv, "bc:defhnoqrs:v")) > 0)
         switch (option) {
         case 'b': p->body = 1; break;
         case 'c': p->dir = optarg; break;
+        case 'd': p->show_type = 1; break;
         case 'e': p->envelope = 1; break;
+        case 'f': p->show_file = 1; break;
         case 'h': p->header = 1; break;
+        case 'n': break;
+        case 'o': p->show_offset = 1; break;
         case 'q': p->by_id = 1; break;
+        case 'r': p->file_order = 1; break;
+        case 's':
+            if (!ph_str_u64(ph_cstr(optarg), &p->skip))
+                ph_cmd_fatal("bad offset: %s", optarg);
+            break;
         case 'v': p->verbose = 1; break;
         default: usage();
         }
@@ -332,8 +172,6 @@ static void take_options(struct postcat *p, int argc, char **argv)
         p->body = p->envelope = p->header = 1;
     p->names = argv + optind;
     p->count = argc - optind;
-    if (p->by_id && p->count == 0)
-        usage();
 }
 
 int main(int argc, char **argv)
