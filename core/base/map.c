@@ -131,17 +131,37 @@ void *ph_map_del(struct ph_map *m, ph_str key)
     return old;
 }
 
-/* Backwards, so that a deletion's shift brings only entries already seen. */
+/* Backwards, so that a deletion's shift brings only entries already seen; and
+ * from an empty slot on, since no shift passes one: from the end of the array an
+ * entry behind the wrap could be shifted to where the walk has been.  *at holds
+ * that slot (plus one) in its upper half and the steps taken in its lower. */
+#define HALF (sizeof(size_t) * 4)
+
+static size_t first_empty(const struct ph_map *m)
+{
+    size_t i = 0;
+
+    while (i < m->cap && m->slots[i].key)
+        i++;
+    return i;
+}
+
 int ph_map_next(const struct ph_map *m, size_t *at, ph_str *key, void **value)
 {
-    while (*at < m->cap) {
-        const struct entry *e = &m->slots[m->cap - 1 - (*at)++];
+    size_t start = *at >> HALF, steps = *at & (((size_t)1 << HALF) - 1);
+
+    if (start == 0)
+        start = first_empty(m) + 1;
+    while (steps < m->cap) {
+        const struct entry *e = &m->slots[(start - 1 + m->cap - steps++) % m->cap];
 
         if (e->key) {
+            *at = start << HALF | steps;
             *key = (ph_str){ e->key, e->n };
             *value = e->value;
             return 1;
         }
     }
+    *at = start << HALF | steps;
     return 0;
 }

@@ -118,6 +118,18 @@ static void test_map(void)
         ph_map_del(m, k);
     }
     ok(seen == 2500 && ph_map_count(m) == 0, "walk with deletion sees each once (%zu)", seen);
+    size_t missed = 0;
+    for (int n = 1; n < 400; n++) {
+        struct ph_map *small = ph_map_new(NULL);
+
+        for (int i = 0; i < n; i++)
+            ph_map_set(small, (ph_str){ key, (size_t)snprintf(key, sizeof key, "%d/%d", n, i) }, small);
+        for (at = seen = 0; ph_map_next(small, &at, &k, &v); seen++)
+            ph_map_del(small, k);
+        missed += (size_t)n - seen + ph_map_count(small);
+        ph_map_free(small);
+    }
+    is_int(missed, 0, "also where entries wrap round the end of the table");
     ph_map_free(m);
 }
 
