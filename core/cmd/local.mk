@@ -53,7 +53,7 @@ sbin_PROGRAMS += core/cmd/postcat core/cmd/postsuper
 core_cmd_postcat_SOURCES = $(COMMON) core/cmd/postcat.c core/cmd/postcat.h core/cmd/postcat_show.c \
 	core/cmd/postcat_maildrop.c core/cmd/queue_client.c core/cmd/queue_client.h
 core_cmd_postcat_LDADD = core/libposthorn.la
-core_cmd_postsuper_SOURCES = $(COMMON) core/cmd/postsuper.c core/cmd/postsuper.h core/cmd/postsuper_store.c \
+core_cmd_postsuper_SOURCES = $(COMMON) core/cmd/postsuper.c core/cmd/postsuper.h core/cmd/postsuper_store.c core/cmd/postsuper_tree.c \
 	core/cmd/queue_client.c core/cmd/queue_client.h
 core_cmd_postsuper_LDADD = core/libposthorn.la
 

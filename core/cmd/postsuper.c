@@ -5,7 +5,8 @@
  * ID is a queue id, ALL, or - for ids on stdin.  While qmgr runs it is asked;
  * else this program becomes the owner of the queue for as long as it runs.
  *
- * postsuper.c what is asked; postsuper_store.c the store without qmgr. */
+ * postsuper.c what is asked; postsuper_store.c the store without qmgr;
+ * postsuper_tree.c the directories (-s, -p). */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
@@ -22,8 +22,6 @@
 #include "core/queue/id.h"
 #include "core/run/log.h"
 #include "core/run/loop.h"
-
-#define OLD_SECONDS (7 * 24 * 3600)
 
 static const struct {
     char option;
@@ -72,12 +70,12 @@ static int64_t delete_submitted(struct postsuper *p, ph_str id)
     return unlinkat(p->queue_dir, ph_str_printf(s, "maildrop/%.*s", PH_FMT(id)).p, 0) == 0;
 }
 
-/* Each name in maildrop: deleted (purge: only old files that are not whole). */
-static int64_t sweep_maildrop(struct postsuper *p, int purge)
+/* All that is whole in maildrop. */
+static int64_t delete_all_submitted(struct postsuper *p)
 {
     int fd = openat(p->queue_dir, "maildrop", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    struct dirent *e;
+    const struct dirent *e;
     struct stat st;
     int64_t n = 0;
 
@@ -86,15 +84,10 @@ static int64_t sweep_maildrop(struct postsuper *p, int purge)
             close(fd);
         return 0;
     }
-    while ((e = readdir(d)) != NULL) {
-        int whole;
-
-        if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
-            continue;
-        whole = (st.st_mode & S_IXUSR) != 0 && e->d_name[0] != '.';
-        if (purge ? !whole && st.st_mtime < time(NULL) - OLD_SECONDS : whole)
+    while ((e = readdir(d)) != NULL)
+        if (e->d_name[0] != '.' && fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+            st.st_mode & S_IXUSR)
             n += unlinkat(fd, e->d_name, 0) == 0;
-    }
     closedir(d);
     return n;
 }
@@ -137,7 +130,7 @@ static int64_t do_all(struct postsuper *p, enum verb v)
     int64_t n = p->qmgr ? ask(p, v, PH_STR("")) : postsuper_store_all(p, v);
 
     if (n >= 0 && v == VERB_DELETE && postsuper_selects(p, v, "maildrop"))
-        n += sweep_maildrop(p, 0);
+        n += delete_all_submitted(p);
     return n;
 }
 
@@ -159,19 +152,19 @@ static int64_t do_id(struct postsuper *p, enum verb v, ph_str id)
 
 static int64_t do_stdin(struct postsuper *p, enum verb v)
 {
-    char line[128];
-    int64_t n = 0, one;
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t bytes;
+    int64_t n = 0, one = 0;
 
-    while (fgets(line, sizeof line, stdin)) {
-        ph_str id = ph_str_trim(ph_cstr(line));
+    while (one >= 0 && (bytes = getline(&line, &size, stdin)) >= 0) {
+        ph_str id = ph_str_trim((ph_str){ line, (size_t)bytes });
 
-        if (id.n == 0)
-            continue;
-        if ((one = do_id(p, v, id)) < 0)
-            return one;
+        one = do_id(p, v, id);
         n += one;
     }
-    return n;
+    free(line);
+    return one < 0 ? one : n;
 }
 
 static int do_wish(struct postsuper *p, const struct wish *w)
@@ -211,14 +204,14 @@ static int run(void *arg)
 
     if (rc == PH_PERM)
         return rc;
+    if (j->purge || j->structure)
+        postsuper_tree(p, j->structure, j->purge);
     if (rc < 0) {
         p->qmgr = NULL;
-        /* Opening it makes missing directories, and settles the pool: -s. */
+        /* Opening it makes missing directories and settles the pool. */
         if ((rc = postsuper_store_open(p)) < 0)
             return rc;
     }
-    if (j->purge)
-        sweep_maildrop(p, 1);
     for (size_t i = 0; i < j->count && rc >= 0; i++)
         rc = do_wish(p, &j->wishes[i]);
     if (p->done[VERB_REQUEUE] > 0)
@@ -252,7 +245,7 @@ static void take_options(struct job *j, int argc, char **argv)
         switch (option) {
         case 'c':
             if (optarg[0] != '/')
-                ph_cmd_fatal("-c requires an absolute pathname");
+                ph_cmd_fatal("-c requires absolute pathname");
             j->p.dir = optarg;
             break;
         case 'd': add_wish(j, VERB_DELETE, optarg); break;
@@ -269,8 +262,8 @@ static void take_options(struct job *j, int argc, char **argv)
         case 'v': break;
         default: usage();
         }
-    if (j->count == 0 && !j->structure)
-        j->purge = 1;
+    if (j->count == 0 && !j->structure && !j->purge)
+        j->structure = j->purge = 1;
 }
 
 static void take_queues(struct job *j, int argc, char **argv)

@@ -23,6 +23,11 @@ struct postsuper {
 /* Is this queue among those named, or, when none is, those of the verb? */
 int postsuper_selects(const struct postsuper *p, enum verb v, const char *queue);
 
+/* postsuper_tree.c: misplaced files and old litter (-s, -p); what happens is logged. */
+void postsuper_tree(struct postsuper *p, int structure, int purge);
+/* Path of a log of bounce's about that message, below queue_directory. */
+void postsuper_log_path(struct postsuper *p, const char *log, const char *id, char *path, size_t size);
+
 /* The store, when qmgr does not run: become its owner.  0, PH_TEMP. */
 int postsuper_store_open(struct postsuper *p) PH_YIELDS;
 /* One message, or all selected: how many, or negative. */

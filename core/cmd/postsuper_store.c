@@ -28,18 +28,14 @@ int postsuper_store_open(struct postsuper *p)
     return rc < 0 ? rc : ph_queue_recover(p->store);
 }
 
-/* Logs of bounce about a message that is gone.  Where they are is bounce's
- * affair, but for the plain and the hashed place. */
+/* Logs of bounce about a message that is gone. */
 static void remove_logs(struct postsuper *p, const char *id)
 {
     static const char *const logs[] = { "bounce", "defer", "trace" };
-    char hash[6], path[128];
+    char path[128];
 
-    ph_id_hash(ph_cstr(id), hash);
     for (size_t i = 0; i < sizeof logs / sizeof *logs; i++) {
-        snprintf(path, sizeof path, "%s/%s", logs[i], id);
-        unlinkat(p->queue_dir, path, 0);
-        snprintf(path, sizeof path, "%s/%c/%s", logs[i], hash[0], id);
+        postsuper_log_path(p, logs[i], id, path, sizeof path);
         unlinkat(p->queue_dir, path, 0);
     }
 }

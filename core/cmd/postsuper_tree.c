@@ -128,7 +128,7 @@ static void look_at(struct tree *t, const char *path, const char *name, int dept
         return;
     walk(t, path, depth + 1);
     /* Only what is empty goes; those of the first level belong to the layout. */
-    if (t->structure && depth >= t->levels)
+    if (t->structure && !(depth < t->levels && name[0] && !name[1] && strchr("0123456789ABCDEF", name[0])))
         unlinkat(t->p->queue_dir, path, AT_REMOVEDIR);
 }
 

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -40,10 +41,17 @@ int log_id_is_valid(ph_str id)
 
 /* ---- where ---- */
 
-/* The microseconds of a long id are its characters 6 to 9 in base 52; the
- * levels of a hashed directory are their first hex digits. */
+/* The microseconds of a long id are its characters 6 to 9 in base 52; a short one
+ * (no 'z' in it) begins with them in hex.  The levels of a hashed directory are
+ * their first hex digits. */
 static unsigned id_microseconds(ph_str id)
 {
+    char hex[6] = "";
+
+    if (ph_str_find(id, 'z') < 0) {
+        memcpy(hex, id.p, id.n < 5 ? id.n : 5);
+        return (unsigned)strtoul(hex, NULL, 16);
+    }
     static const char digits[] = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz";
     unsigned v = 0;
 
