@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,11 +152,27 @@ static int give(const struct layout *l, const struct row *r, struct item *it)
     return 0;
 }
 
+/* Directories above a base: they are nobody's business but root's. */
+static void make_parents(const char *path)
+{
+    char part[PATH_MAX];
+
+    snprintf(part, sizeof part, "%s", path);
+    for (char *at = part + 1; (at = strchr(at, '/')); at++) {
+        *at = 0;
+        if (mkdir(part, 0755) == 0 && chmod(part, 0755) == 0)
+            printf("%s: made\n", part);
+        *at = '/';
+    }
+}
+
 static int make(const struct layout *l, const struct row *r)
 {
     const char *path = path_of(l, r);
     struct item it;
 
+    if (!r->name[0])
+        make_parents(path);
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return ph_fail_errno(PH_TEMP, errno, "make directory %s", path);
     int rc = find(l, r, &it);

@@ -26,9 +26,11 @@ install-sendmail-names: install-sbinPROGRAMS
 	$(MKDIR_P) $(DESTDIR)$(bindir)
 	for name in mailq newaliases; do \
 	  rm -f $(DESTDIR)$(bindir)/$$name && $(LN_S) $(sbindir)/sendmail $(DESTDIR)$(bindir)/$$name || exit 1; done
+	$(MKDIR_P) $(DESTDIR)$(prefix)/lib
+	rm -f $(DESTDIR)$(prefix)/lib/sendmail && $(LN_S) $(sbindir)/sendmail $(DESTDIR)$(prefix)/lib/sendmail
 uninstall-hook: uninstall-sendmail-names
 uninstall-sendmail-names:
-	rm -f $(DESTDIR)$(bindir)/mailq $(DESTDIR)$(bindir)/newaliases
+	rm -f $(DESTDIR)$(bindir)/mailq $(DESTDIR)$(bindir)/newaliases $(DESTDIR)$(prefix)/lib/sendmail
 .PHONY: install-sendmail-names uninstall-sendmail-names
 
 sbin_PROGRAMS += core/cmd/postlog

@@ -55,16 +55,15 @@ static int open_log(struct ph_worker *w)
     return ph_log_open(&o);
 }
 
-static int read_tables_below(struct ph_worker *w, struct ph_seal *seal)
+static void read_directories(struct ph_worker *w, struct ph_seal *seal)
 {
-    ph_str *base = ph_new(w->scope, ph_str);
+    ph_str base;
 
     seal->queue_directory = ph_conf_value(w->conf, w->scope, "queue_directory");
     seal->config_directory = ph_cstr(ph_conf_dir(w->base));
-    int rc = ph_conf_get(w->conf, w->scope, "virtual_mailbox_base", base);
-    if (rc == PH_FOUND)
-        seal->mailbox_base = *base;
-    return rc < 0 ? rc : 0;
+    /* Where it is not set nobody needs it, or virtual says that it does. */
+    if (ph_conf_get(w->conf, w->scope, "virtual_mailbox_base", &base) == PH_FOUND)
+        seal->mailbox_base = base;
 }
 
 /* Before the seal: libraries open files of theirs on first use. */
@@ -82,10 +81,9 @@ static int seal_and_start(struct ph_worker *w)
 {
     struct ph_seal seal = { .needs = w->is_transport ? w->transport.ops->needs : w->is_builtin ? "queue-owner private" : w->service.ops->needs };
     int64_t threads = 8;
-    int rc = read_tables_below(w, &seal);
+    int rc;
 
-    if (rc < 0)
-        return rc;
+    read_directories(w, &seal);
     if (!seal.needs)
         seal.needs = "";
     if ((rc = ph_worker_check_account(w, seal.needs)) < 0)
