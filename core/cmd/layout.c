@@ -292,7 +292,7 @@ static void check_row(struct layout *l, const struct row *r)
     }
     check_owner(l, r, it.path, &it.st);
     check_mode(l, r, &it);
-    if (r->flags & (OWN | DEEP | FILES))
+    if (r->flags & (OWN | DEEP | FILES) && !l->shallow)
         walk(&w, it.fd, it.path, 0);
     close(it.fd);
 }

@@ -17,6 +17,7 @@ struct layout {
     const char *destdir;           /* in front of every path; "" */
     struct ph_accounts accounts;
     int as_root;
+    int shallow;                   /* 1: check does not look at each file of the queue */
     unsigned found;                /* deviations that layout_check said */
 };
 

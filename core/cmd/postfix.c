@@ -54,13 +54,14 @@ static void check_caller(struct postfix *p)
     ph_cmd_fatal("the postfix command is reserved for the superuser");
 }
 
-/* Without these nothing works, so nothing is tried. */
-static void check_directories(struct postfix *p)
+/* Without these nothing works, so nothing is tried; set-permissions makes the queue. */
+static void check_directories(struct postfix *p, const char *command)
 {
     static const char *const names[] = { "command_directory", "daemon_directory", "queue_directory" };
+    size_t n = sizeof names / sizeof *names - (strcmp(command, "set-permissions") == 0);
     struct stat st;
 
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < n; i++) {
         const char *path = ph_cstr_dup(p->scope, ph_conf_value(p->conf, p->scope, names[i]));
 
         if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
@@ -337,7 +338,7 @@ static int run_action(struct postfix *p, const char *dir, const char *name)
     check_caller(p);
     if (!dir && !getenv("MAIL_CONFIG"))
         postfix_instances(p->scope, p->conf, p->argv - 1);
-    check_directories(p);
+    check_directories(p, name);
     if (name[0] == '/')
         run_program(p, name);
     for (size_t i = 0; i < sizeof planned / sizeof *planned; i++)

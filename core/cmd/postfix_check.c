@@ -69,6 +69,7 @@ static void check_layout(struct postfix *p)
         ph_cmd_warn("%s", ph_error());
         return;
     }
+    l.shallow = quiet;             /* a start must not wait for a million files */
     unsigned n = layout_check(&l);
     if (n)
         ph_cmd_warn("%u deviations; \"postfix set-permissions\" repairs owners and modes of its own files", n);

@@ -1,13 +1,37 @@
-/* postfix set-permissions: gives directories, programs and configuration the
- * owners and modes of layout.c; what is missing is made.  Nothing is done
- * silently: each change is a line.  With DESTDIR in the environment it works on
- * an installation below that directory, with the accounts of this machine. */
+/* postfix set-permissions [name=value ...]: gives directories, programs and
+ * configuration the owners and modes of layout.c; what is missing is made.
+ * Nothing is done silently: each change is a line on stdout.  Settings are put
+ * into main.cf first.  With DESTDIR in the environment it works on an
+ * installation below that directory, with the accounts of this machine. */
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <posthorn/error.h>
 #include "core/cmd/cmd.h"
 #include "core/cmd/layout.h"
 #include "core/cmd/postfix.h"
+
+/* postconf -c DIR -e name=value ... */
+static void edit_configuration(struct postfix *p)
+{
+    const char *path = ph_str_printf(p->scope, "%.*s/postconf", PH_FMT(ph_conf_value(p->conf, p->scope, "command_directory"))).p;
+    char **argv = ph_alloc_array(p->scope, (size_t)p->argc + 5, sizeof *argv);
+    char *head[] = { "postconf", "-c", ph_cstr_dup(p->scope, ph_cstr(p->dir)), "-e" };
+    int status;
+
+    memcpy(argv, head, sizeof head);
+    memcpy(argv + 4, p->argv, (size_t)p->argc * sizeof *argv);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execv(path, argv);
+        ph_cmd_fatal("%s: %s", path, strerror(errno));
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+        ph_cmd_fatal("set-permissions: main.cf was not changed");
+    p->conf = ph_cmd_conf(p->scope, p->dir);
+}
 
 int postfix_set_permissions(struct postfix *p)
 {
@@ -16,6 +40,8 @@ int postfix_set_permissions(struct postfix *p)
 
     if (geteuid() != 0)
         ph_cmd_fatal("set-permissions: only root can give files to other accounts");
+    if (p->argc)
+        edit_configuration(p);
     if (layout_open(&l, p->scope, p->conf, destdir ? destdir : "") < 0)
         ph_cmd_fatal("%s", ph_error());
     for (uint32_t i = 0; i < l.accounts.note_count; i++)

@@ -125,10 +125,6 @@ static int run(void *arg)
     ph_log_join_loop();
     if ((rc = master_apply(m, m->config)) < 0)
         return rc;
-    for (uint32_t i = 0; i < m->config->accounts.note_count; i++) {
-        dprintf(m->complaint_fd, "postfix/master: warning: %s\n", m->config->accounts.note[i]);
-        ph_log_warn("%s", m->config->accounts.note[i]);
-    }
     ph_log("daemon started -- version %.*s, configuration %s", PH_FMT(version), m->config_dir);
     return master_run(m);
 }

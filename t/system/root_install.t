@@ -12,7 +12,7 @@ my $inst = $Posthorn::inst;
 my $conf = "$inst/etc/postfix";
 my ($dest, $spool, $lib) = map { my $d = "$PosthornRoot::tmp/$_"; mkdir $d, 0755; $d } qw(dest spool lib);
 my $ph = bless { dir => $conf, tmp => "$PosthornRoot::tmp", port => 25, owner => $$ }, 'Posthorn';
-sub install { return system("umask 022; make -s -C '$Posthorn::build' $_[0] DESTDIR='$dest' >'$PosthornRoot::tmp/install.out' 2>&1") }
+sub install { return system("umask 022; make -s -j2 -C '$Posthorn::build' $_[0] DESTDIR='$dest' >'$PosthornRoot::tmp/install.out' 2>&1") }
 
 is(install('install'), 0, 'make install DESTDIR=') or diag Posthorn::slurp("$PosthornRoot::tmp/install.out");
 for my $file (qw(sbin/postfix sbin/sendmail sbin/postdrop libexec/posthorn/master libexec/posthorn/worker share/posthorn/plugins.d/service_smtpd.yaml
