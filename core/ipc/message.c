@@ -172,6 +172,8 @@ static void put_words(struct ph_frame *f, const struct ph_outcome *o)
     }
     if (o->dead_site)
         ph_frame_cstr(f, "dead", "1");
+    if (o->next_reports)
+        ph_frame_cstr(f, "next_reports", "1");
 }
 
 /* An alias of thousands whose members fail must not break a frame's limit: the
@@ -194,6 +196,8 @@ static void outcome_member(struct ph_outcome *o, ph_str name, ph_str value)
 {
     if (ph_str_eq(name, PH_STR("dead")))
         o->dead_site = 1;
+    if (ph_str_eq(name, PH_STR("next_reports")))
+        o->next_reports = 1;
     for (uint32_t k = PH_RCPT_SENT; k <= PH_RCPT_DEFERRED; k++)
         if (ph_str_eq(name, PH_STR("status")) && ph_str_eq(value, ph_cstr(status_names[k])))
             o->status = k;

@@ -35,6 +35,22 @@ char ph_dsn_class(ph_str code)
     return code.n && (code.p[0] == '2' || code.p[0] == '4' || code.p[0] == '5') ? code.p[0] : 0;
 }
 
+uint32_t ph_notify_flags(ph_str notify)
+{
+    static const struct { const char *word; uint32_t flag; } known[] = {
+        { "FAILURE", PH_NOTIFY_FAILURE }, { "DELAY", PH_NOTIFY_DELAY }, { "SUCCESS", PH_NOTIFY_SUCCESS },
+    };
+    uint32_t flags = 0;
+
+    if (!notify.n)
+        return PH_NOTIFY_FAILURE | PH_NOTIFY_DELAY;
+    for (ph_str w; (w = ph_str_list(&notify)).n; )
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            if (ph_str_eq_nocase(w, ph_cstr(known[i].word)))
+                flags |= known[i].flag;
+    return flags;
+}
+
 int ph_reply_parse(ph_str line, unsigned *code, int *more, ph_str *text)
 {
     if (line.n < 3 || line.p[0] < '1' || line.p[0] > '5' || !ph_is_digit(line.p[1]) || !ph_is_digit(line.p[2]) ||

@@ -174,6 +174,20 @@ int ph_message_verify(struct ph_scope *s, int fd, ph_str id, struct ph_message *
     return open_message(s, fd, id, 1, m, marks);
 }
 
+uint32_t ph_trace_flags(ph_str words)
+{
+    static const struct { const char *word; uint32_t flag; } known[] = {
+        { "verify", PH_TRACE_VERIFY }, { "record", PH_TRACE_RECORD }, { "probe", PH_TRACE_PROBE },
+    };
+    uint32_t flags = 0;
+
+    for (ph_str w; (w = ph_str_list(&words)).n; )
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            if (ph_str_eq(w, ph_cstr(known[i].word)))
+                flags |= known[i].flag;
+    return flags;
+}
+
 uint64_t ph_message_bytes(const struct ph_message *m)
 {
     return m->header_bytes + 2 + m->body_bytes;

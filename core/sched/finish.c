@@ -6,6 +6,7 @@
  * last. */
 #include <string.h>
 #include <posthorn/address.h>
+#include <posthorn/dsn.h>
 #include "core/sched/qmgr_priv.h"
 
 #define AGAIN_S 60                 /* after a disk error */
@@ -97,12 +98,47 @@ static int tell_sender(struct mail *mail)
     return ph_bouncer_remove(mail->q, ph_cstr(m->id), "bounce");
 }
 
+/* 1 when there may be records of the trace log, of this life or an earlier one. */
+static int has_report(const struct mail *mail)
+{
+    const struct ph_qmsg *m = mail->m;
+
+    if (!mail->has_log)
+        return 0;
+    if (m->message.trace_flags.n || (m->warned && mail->q->p.confirm_delay_cleared))
+        return 1;
+    for (uint32_t i = 0; i < m->rcpt_count; i++)
+        if (m->rcpt[i].state == PH_STATE_DELIVERED && (ph_notify_flags(m->rcpt[i].dsn_notify) & PH_NOTIFY_SUCCESS))
+            return 1;
+    return 0;
+}
+
+/* Of success, and what sendmail -v and -bv asked for.  0, or it is still owed. */
+static int report(struct mail *mail)
+{
+    int rc;
+
+    if (!has_report(mail))
+        return 0;
+    if ((rc = ph_bouncer_notify(mail, "trace")) < 0)
+        return rc;
+    return ph_bouncer_remove(mail->q, ph_cstr(mail->m->id), "trace");
+}
+
+static int delay_is_of_interest(const struct ph_qmsg *m)
+{
+    for (uint32_t i = 0; i < m->rcpt_count; i++)
+        if (m->rcpt[i].state == PH_STATE_PENDING && (ph_notify_flags(m->rcpt[i].dsn_notify) & PH_NOTIFY_DELAY))
+            return 1;
+    return 0;
+}
+
 static void warn_of_delay(struct mail *mail)
 {
     struct ph_qmsg *m = mail->m;
     int64_t after = mail->q->p.delay_warning_time;
 
-    if (!after || m->warned || ph_wall_s() < m->message.arrival_us / 1000000 + after)
+    if (!after || m->warned || ph_wall_s() < m->message.arrival_us / 1000000 + after || !delay_is_of_interest(m))
         return;
     if (ph_bouncer_notify(mail, "delay") < 0 || ph_queue_mark_warned(mail->q->queue, m) < 0)
         ph_log_warn("%s: delay warning: %s", m->id, ph_error());
@@ -184,7 +220,11 @@ static void finish_job(struct job *j)
         expire(mail);
     if (m->failed && mail->wish != WISH_DELETE && tell_sender(mail) < 0)
         ph_log_warn("%s: notice to the sender: %s", m->id, ph_error());
-    if (mail->wish == WISH_DELETE || (!m->pending && !m->failed))
+    int reported = mail->wish == WISH_DELETE ? 0 : report(mail);
+
+    if (reported < 0 && !m->pending && !m->failed)
+        stuck(mail, "report to the sender");       /* the file has no mark that would remember it */
+    else if (mail->wish == WISH_DELETE || (!m->pending && !m->failed))
         go_away(mail);
     else if (mail->wish == WISH_HOLD)
         go_on_hold(mail);

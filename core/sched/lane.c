@@ -101,7 +101,7 @@ static void apply_job(struct job *j)
 
 static void arrived_answer(struct shipment *sh)
 {
-    if (ph_settle_is_quick(sh->o, sh->n))
+    if (ph_settle_is_quick(sh->mail, sh->o, sh->rcpt, sh->n))
         apply(sh);
     else
         ph_crew_add(&sh->mail->q->settlers, &sh->job, apply_job);

@@ -31,7 +31,7 @@ struct qmgr_params {
     ph_str positive, negative;
     ph_str defer_transports, recipient_delimiter;
     int64_t decimals;
-    int32_t soft_bounce;
+    int32_t soft_bounce, confirm_delay_cleared;
     ph_str queue_directory;
     ph_str mail_owner;
     int32_t sender_counts;         /* 1: routes may depend on the sender */
@@ -152,7 +152,7 @@ void ph_pace_task(void *q);
 /* Outcomes of recipients (by index): logs, then marks.  What cannot be logged
  * stays pending.  Does not yield when settle_is_quick. */
 void ph_settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n) PH_YIELDS;
-int ph_settle_is_quick(const struct ph_outcome *o, uint32_t n);
+int ph_settle_is_quick(const struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n);
 /* The same outcome for these recipients, said by us: writes their log lines. */
 void ph_settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, uint32_t status,
                       ph_str dsn, ph_str text) PH_YIELDS;

@@ -1,15 +1,41 @@
 /* settle: an outcome becomes durable.  The order makes the rule (core/queue,
  * Outcomes): words to the log first, then the state byte, which decides.  When
- * the log cannot be written the recipient stays pending. */
+ * the log cannot be written the recipient stays pending; but what was sent was
+ * sent, and is never sent again for want of words.
+ *
+ * failure  -> bounce log, byte F      report of success (NOTIFY=SUCCESS, RFC 3461;
+ * deferral -> defer log               confirm_delay_cleared; sendmail -v) -> trace log
+ * success  -> byte D                  what is not delivered (sendmail -bv): trace log, byte D */
+#include <posthorn/dsn.h>
 #include "core/ipc/delivery_line.h"
 #include "core/sched/qmgr_priv.h"
 
-/* DSN reports of success (NOTIFY=SUCCESS, RFC 3461) are not made yet: what was
- * sent needs its mark only. */
-int ph_settle_is_quick(const struct ph_outcome *o, uint32_t n)
+/* What the message itself asks for.  sendmail -v is told of the first round
+ * only: what comes later is the business of notices. */
+static uint32_t trace_of(const struct mail *mail)
 {
+    uint32_t flags = ph_trace_flags(mail->m->message.trace_flags);
+
+    return mail->m->place == PH_PLACE_SLOT ? flags : flags & ~PH_TRACE_RECORD;
+}
+
+/* A success that the sender is to be told of. */
+static int success_is_told(const struct mail *mail, const struct ph_outcome *o, uint32_t rcpt)
+{
+    uint32_t wants = ph_notify_flags(mail->m->rcpt[rcpt].dsn_notify);
+
+    if (o->status != PH_RCPT_SENT || !mail->m->message.sender.n)
+        return 0;
+    return ((wants & PH_NOTIFY_SUCCESS) && !o->next_reports) ||
+           (mail->m->warned && mail->q->p.confirm_delay_cleared && (wants & PH_NOTIFY_DELAY));
+}
+
+int ph_settle_is_quick(const struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n)
+{
+    if (mail->m->message.trace_flags.n)
+        return 0;
     for (uint32_t i = 0; i < n; i++)
-        if (o[i].status != PH_RCPT_SENT)
+        if (o[i].status != PH_RCPT_SENT || (rcpt[i] < mail->m->rcpt_count && success_is_told(mail, &o[i], rcpt[i])))
             return 0;
     return 1;
 }
@@ -22,7 +48,23 @@ static void mark(struct mail *mail, uint32_t rcpt, char state)
         ph_log_warn("%s: recipient %u: %s", mail->m->id, rcpt, ph_error());
 }
 
-/* A recipient that stands for several has a record for each that failed. */
+/* Outcomes under way, and those of them that go to one log. */
+struct settling {
+    struct mail *mail;
+    const struct ph_outcome *o;
+    const uint32_t *rcpt;
+    uint32_t n, trace;
+    struct ph_scope *s;
+    const struct ph_outcome **said;
+    uint32_t *which, count;
+};
+
+static int is_pending(const struct settling *t, uint32_t i)
+{
+    return t->mail->m->rcpt[t->rcpt[i]].state == PH_STATE_PENDING;
+}
+
+/* A recipient that stands for several (an alias) has a record for each of them. */
 static uint32_t count_records(const struct ph_outcome *o, uint32_t n)
 {
     uint32_t count = n;
@@ -33,43 +75,125 @@ static uint32_t count_records(const struct ph_outcome *o, uint32_t n)
     return count;
 }
 
-/* Log those that have this status: their number, in `which` the recipient of each
- * record; 0 when the log failed. */
-static uint32_t log_those(struct mail *mail, struct ph_scope *s, uint32_t status, const struct ph_outcome *o,
-                          const uint32_t *rcpt, uint32_t n, uint32_t *which)
+static void choose(struct settling *t, uint32_t i, const struct ph_outcome *o)
 {
-    uint32_t count = 0, total = count_records(o, n);
-    const struct ph_outcome **said = ph_alloc_array(s, total, sizeof *said);
+    t->said[t->count] = o;
+    t->which[t->count++] = t->rcpt[i];
+}
 
-    for (uint32_t i = 0; i < n; i++)
-        if (o[i].status == status && mail->m->rcpt[rcpt[i]].state == PH_STATE_PENDING)
-            for (const struct ph_outcome *each = &o[i]; each; each = each->also) {
-                said[count] = each;
-                which[count++] = rcpt[i];
-            }
+/* Write what was chosen: how many; 0 when the log failed (or none was). */
+static uint32_t write_log(struct settling *t, const char *log)
+{
+    uint32_t count = t->count;
+
+    t->count = 0;
     if (!count)
         return 0;
-    mail->has_log = 1;
-    if (ph_bouncer_append(mail, status == PH_RCPT_BOUNCED ? "bounce" : "defer", said, which, count) >= 0)
+    t->mail->has_log = 1;
+    if (ph_bouncer_append(t->mail, log, t->said, t->which, count) >= 0)
         return count;
-    ph_log_warn("%s: %s", mail->m->id, ph_error());
+    ph_log_warn("%s: %s", t->mail->m->id, ph_error());
     return 0;
+}
+
+/* ---- reports ---- */
+
+/* RFC 3464 2.3.3; deliverable and undeliverable are ours. */
+static ph_str action_of(const struct ph_outcome *o, int dry)
+{
+    if (dry)
+        return o->status == PH_RCPT_SENT ? PH_STR("deliverable") : PH_STR("undeliverable");
+    if (o->status == PH_RCPT_SENT)
+        return o->action.n ? o->action : PH_STR("delivered");
+    return o->status == PH_RCPT_BOUNCED ? PH_STR("failed") : PH_STR("delayed");
+}
+
+static uint32_t log_trace(struct settling *t)
+{
+    int all = (t->trace & (PH_TRACE_RECORD | PH_TRACE_VERIFY)) != 0;
+
+    for (uint32_t i = 0; i < t->n; i++)
+        if (is_pending(t, i) && (all || success_is_told(t->mail, &t->o[i], t->rcpt[i])))
+            for (const struct ph_outcome *each = &t->o[i]; each; each = each->also) {
+                struct ph_outcome *copy = ph_new(t->s, struct ph_outcome);
+
+                *copy = *each;
+                copy->action = action_of(each, (t->trace & PH_TRACE_DRY) != 0);
+                choose(t, i, copy);
+            }
+    return write_log(t, "trace");
+}
+
+/* One answer for the verify service.  It asks again when it hears nothing. */
+static void tell_verify(struct settling *t, uint32_t i)
+{
+    static const char *const words[] = { [PH_RCPT_SENT] = "ok", [PH_RCPT_BOUNCED] = "bounce", [PH_RCPT_DEFERRED] = "defer" };
+    const struct ph_message_rcpt *r = &t->mail->m->rcpt[t->rcpt[i]];
+    PH_SCOPED(s, NULL);
+    struct ph_frame *f = ph_frame_new(s), *reply;
+
+    ph_frame_cstr(f, "op", "update");
+    ph_frame_str(f, "address", r->original.n ? r->original : r->address);
+    ph_frame_cstr(f, "status", words[t->o[i].status]);
+    ph_frame_str(f, "dsn", t->o[i].dsn);
+    ph_frame_str(f, "text", t->o[i].text);
+    if (t->mail->q->call(s, "verify", f, &reply) < 0)
+        ph_log_warn("%s: verify: %s", t->mail->m->id, ph_error());
+}
+
+/* Nothing was delivered, and nothing will be: every outcome is an answer. */
+static void settle_dry(struct settling *t)
+{
+    int said = !(t->trace & PH_TRACE_VERIFY) || log_trace(t);
+
+    for (uint32_t i = 0; i < t->n; i++) {
+        if ((t->trace & PH_TRACE_PROBE) && is_pending(t, i))
+            tell_verify(t, i);
+        if (said)
+            mark(t->mail, t->rcpt[i], PH_STATE_DELIVERED);
+    }
+}
+
+/* ---- deliveries ---- */
+
+static void choose_status(struct settling *t, uint32_t status)
+{
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->o[i].status == status && is_pending(t, i))
+            for (const struct ph_outcome *each = &t->o[i]; each; each = each->also)
+                if (each->status == status)
+                    choose(t, i, each);
+}
+
+static void settle_delivery(struct settling *t)
+{
+    log_trace(t);
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->o[i].status == PH_RCPT_SENT)
+            mark(t->mail, t->rcpt[i], PH_STATE_DELIVERED);
+    choose_status(t, PH_RCPT_BOUNCED);
+    for (uint32_t i = 0, bounced = write_log(t, "bounce"); i < bounced; i++)
+        mark(t->mail, t->which[i], PH_STATE_FAILED);
+    choose_status(t, PH_RCPT_DEFERRED);
+    write_log(t, "defer");
 }
 
 void ph_settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++)
-        if (o[i].status == PH_RCPT_SENT)
+    if (ph_settle_is_quick(mail, o, rcpt, n)) {
+        for (uint32_t i = 0; i < n; i++)
             mark(mail, rcpt[i], PH_STATE_DELIVERED);
-    if (ph_settle_is_quick(o, n))
         return;
+    }
     PH_SCOPED(s, NULL);
-    uint32_t *which = ph_alloc_array(s, count_records(o, n), sizeof *which);
-    uint32_t bounced = log_those(mail, s, PH_RCPT_BOUNCED, o, rcpt, n, which);
+    uint32_t room = count_records(o, n);
+    struct settling t = { .mail = mail, .o = o, .rcpt = rcpt, .n = n, .trace = trace_of(mail), .s = s,
+                          .said = ph_alloc_array(s, room, sizeof *t.said), .which = ph_alloc_array(s, room, sizeof *t.which) };
 
-    for (uint32_t i = 0; i < bounced; i++)
-        mark(mail, which[i], PH_STATE_FAILED);
-    log_those(mail, s, PH_RCPT_DEFERRED, o, rcpt, n, which);
+    if (t.trace & PH_TRACE_DRY)
+        settle_dry(&t);
+    else
+        settle_delivery(&t);
 }
 
 /* ---- outcomes that we say ourselves, as the retry and error services would ---- */
@@ -96,7 +220,9 @@ void ph_settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, ui
     struct ph_outcome *list = ph_alloc_array(s, n, sizeof *list);
     const char *service = ph_log_service("error"), *word = status == PH_RCPT_BOUNCED ? "bounced" : "deferred";
 
-    if (status == PH_RCPT_BOUNCED && mail->q->p.soft_bounce) {
+    if (trace_of(mail) & PH_TRACE_DRY) {
+        word = "undeliverable";
+    } else if (status == PH_RCPT_BOUNCED && mail->q->p.soft_bounce) {
         word = "SOFTBOUNCE";
         status = PH_RCPT_DEFERRED;
         dsn = ph_str_printf(s, "4%.*s", PH_FMT(ph_str_from(dsn, 1)));

@@ -56,13 +56,24 @@ static void defer_open(struct delivery *v, int rc)
     ph_delivered_all(&v->d, &o);
 }
 
+/* A transport that does not know probes would deliver them: it is not asked. */
+static int deliver_nothing(struct delivery *v)
+{
+    ph_str service = ph_cstr(v->agent->transport->service);
+
+    ph_delivered_all(&v->d, &(struct ph_outcome){ .size = sizeof(struct ph_outcome), .status = PH_RCPT_SENT,
+        .dsn = PH_STR("2.0.0"), .relay = service, .text = ph_str_printf(v->scope, "delivers to service %.*s", PH_FMT(service)) });
+    return 0;
+}
+
 static void start_waiting(struct ph_agent *a);
 
 static void deliver_task(void *arg)
 {
     struct delivery *v = arg;
     struct ph_agent *a = v->agent;
-    int rc = a->transport->ops->deliver(a->transport, &v->d);
+    const struct ph_transport_plugin *ops = a->transport->ops;
+    int rc = v->d.probe && !ops->probes ? deliver_nothing(v) : ops->deliver(a->transport, &v->d);
 
     defer_open(v, rc);
     a->running--;
@@ -215,6 +226,7 @@ static int parse_request(struct delivery *v, struct ph_frame *f)
         ph_frame_get_i64(f, "active", &v->d.active_us) != PH_FOUND || ph_frame_get_u64(f, "reuse", &reuse) == PH_PERM)
         return ph_fail(PH_PERM, "incomplete request");
     v->d.reuse = reuse != 0;
+    v->d.probe = (ph_trace_flags(v->message->trace_flags) & PH_TRACE_DRY) != 0;
     v->d.nexthop = ph_frame_value(f, "nexthop");
     return 0;
 }

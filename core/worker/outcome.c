@@ -82,6 +82,8 @@ static const char *take(struct delivery *v, struct ph_outcome *o, const struct p
 {
     ph_assert(from->status >= PH_RCPT_SENT && from->status <= PH_RCPT_DEFERRED);
     keep(v, o, from);
+    if (v->d.probe)
+        return o->status == PH_RCPT_SENT ? "deliverable" : "undeliverable";
     if (o->status != PH_RCPT_BOUNCED || !v->agent->p.soft_bounce)
         return statuses[o->status].name;
     o->status = PH_RCPT_DEFERRED;
@@ -115,16 +117,23 @@ static int gravity(uint32_t status)
     return status == PH_RCPT_DEFERRED ? 2 : status == PH_RCPT_BOUNCED;
 }
 
-/* The worst one is the recipient's own; failures of its class hang on it. */
+/* The worst one is the recipient's own; failures of its class hang on it, and
+ * all others when the sender wants to know of each (sendmail -v, -bv). */
 static void add_member(struct delivery *v, uint32_t i, struct ph_outcome *o, const struct ph_recipient *member)
 {
     struct ph_outcome *worst = &v->outcome[i];
 
     o->recipient = ph_str_dup(v->scope, member->address);
     o->original = ph_str_dup(v->scope, member->original);
+    int tell_all = v->message->trace_flags.n > 0;
+
     if (worst->status == PH_RCPT_OPEN || gravity(o->status) > gravity(worst->status)) {
+        if (worst->status != PH_RCPT_OPEN && tell_all) {
+            o->also = ph_new(v->scope, struct ph_outcome);
+            memcpy((struct ph_outcome *)(uintptr_t)o->also, worst, sizeof *worst);
+        }
         *worst = *o;
-    } else if (o->status == worst->status && o->status != PH_RCPT_SENT) {
+    } else if (tell_all || (o->status == worst->status && o->status != PH_RCPT_SENT)) {
         o->also = worst->also;
         worst->also = o;
     }
@@ -162,7 +171,7 @@ void ph_delivered_members(struct ph_delivery *d, uint32_t i, const char *action,
     if (o->status == PH_RCPT_OPEN)
         keep(v, o, &(struct ph_outcome){ .size = sizeof *o, .status = PH_RCPT_SENT, .dsn = PH_STR("2.0.0"),
                                          .relay = ph_cstr(d->transport->service), .text = PH_STR("no recipients") });
-    if (o->status == PH_RCPT_SENT) {
+    if (o->status == PH_RCPT_SENT && !v->message->trace_flags.n) {
         o->recipient = o->original = PH_STR("");
         if (*action)
             o->action = ph_str_dup(v->scope, ph_cstr(action));

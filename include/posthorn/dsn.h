@@ -11,6 +11,12 @@ PH_BEGIN
 int ph_dsn_parse(ph_str s, ph_str *code, ph_str *text);
 /* The class digit '2', '4', '5', or 0. */
 char ph_dsn_class(ph_str code);
+/* NOTIFY of a recipient, RFC 3461 4.1: which notices its sender wants.  Absent:
+ * FAILURE and DELAY; NEVER, and what is no word of it: 0. */
+#define PH_NOTIFY_FAILURE 1u
+#define PH_NOTIFY_DELAY   2u
+#define PH_NOTIFY_SUCCESS 4u
+uint32_t ph_notify_flags(ph_str notify);
 /* An SMTP reply line "250-8BITMIME", "550 5.1.1 no": 1 and the parts; 0 bad.
  * *more is 1 for '-'. */
 int ph_reply_parse(ph_str line, unsigned *code, int *more, ph_str *text);

@@ -26,6 +26,15 @@ PH_BEGIN
 #define PH_STATE_FAILED    'F'     /* a notice is owed */
 #define PH_STATE_TOLD      'T'     /* failed, and the notice is on disk (or none was due) */
 
+/* What a message's trace_flags ask for: words separated by blanks or commas;
+ * unknown words mean nothing. */
+#define PH_TRACE_VERIFY 1u         /* "verify": nothing is delivered, the sender is told what would be (sendmail -bv) */
+#define PH_TRACE_RECORD 2u         /* "record": delivered, and the sender is told how it went (sendmail -v) */
+#define PH_TRACE_PROBE  4u         /* "probe": nothing is delivered, the verify service is told */
+/* Those of which nothing may be delivered. */
+#define PH_TRACE_DRY (PH_TRACE_VERIFY | PH_TRACE_PROBE)
+uint32_t ph_trace_flags(ph_str words);
+
 struct ph_message_rcpt {
     ph_str address;                /* internal form */
     ph_str original;               /* before aliasing; empty: the same */

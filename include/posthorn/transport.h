@@ -31,7 +31,7 @@ struct ph_outcome {
     ph_str dsn;                    /* "2.0.0"; class must fit the status */
     ph_str text;                   /* one line, for log and notice */
     ph_str relay;                  /* "host[ip]:port", "virtual", "none" */
-    ph_str action;                 /* DSN action when not implied: "relayed", "expanded" */
+    ph_str action;                 /* of what was sent: "relayed", "expanded"; empty: "delivered" */
     ph_str diagnostic_type, diagnostic; /* "smtp", "550 ..." ; empty: x-posthorn and text */
     ph_str remote_mta_type, remote_mta; /* "dns", "mail.example" */
     int64_t setup_us, connected_us, done_us; /* wall clock: when connection set-up began, ended,
@@ -42,6 +42,8 @@ struct ph_outcome {
      * itself (a member of an alias), and further failures of the same class. */
     ph_str recipient, original;
     const struct ph_outcome *also;
+    uint32_t next_reports;         /* 1: sent, and the next hop reports success to the sender (it has DSN):
+                                      we owe no success notice */
 };
 
 struct ph_transport {
@@ -63,6 +65,8 @@ struct ph_delivery {
     uint32_t reuse;                /* 1: more mail for this next hop is likely */
     int64_t active_us;             /* wall clock: when it entered the active queue */
     void *host;                    /* core's */
+    uint32_t probe;                /* 1: deliver nothing; outcomes say what would happen (PH_RCPT_SENT: it
+                                      could be delivered).  Only plugins with .probes see it */
 };
 
 struct ph_transport_plugin {
@@ -73,6 +77,8 @@ struct ph_transport_plugin {
      * negative: recipients still open are deferred with ph_error(). */
     int32_t (*deliver)(struct ph_transport *t, struct ph_delivery *d);
     const char *uses;              /* private services it calls: "cleanup rewrite" */
+    uint32_t probes;               /* 1: deliver knows d->probe.  0: it is not called for probes, core says
+                                      of every recipient that it can be delivered */
 };
 
 #define PH_PLUGIN_TRANSPORT(name_, ...) \

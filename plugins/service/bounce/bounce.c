@@ -4,22 +4,26 @@
  * Requests, each with queue_id; the answer has `status` and `reason`:
  *   append log, then per record: index recipient original dsn_orcpt dsn_notify dsn action text
  *          relay diagnostic_type diagnostic remote_mta_type remote_mta; all records in one write
- *   notify kind=bounce|delay|success + descriptor of the message, read-only; committed when answered
+ *   notify kind=bounce|delay|trace + descriptor of the message, read-only; committed when answered
  *   remove [log]
  *   read log -> per record: index recipient dsn text
  * Reference: bounce.8. */
+#include <posthorn/clock.h>
 #include "bounce.h"
 
 #define P struct bounce_params
 
 static const struct ph_param rows[] = {
-    PH_P_INT(P, size_limit, "bounce_size_limit", "50000", 0, 0x7fffffff,
+    PH_P_INT(P, size_limit, "bounce_size_limit", "50000", 1, 0x7fffffff,
              "Original text that a notice returns; a longer message is returned as its header."),
     PH_P_STR(P, notify_classes, "notify_classes", "resource, software",
              "What the postmaster hears of: bounce, 2bounce, delay, policy, protocol, resource, software, data."),
     PH_P_STR1(P, bounce_recipient, "bounce_notice_recipient", "postmaster", "Who gets copies of failure notices."),
     PH_P_STR1(P, delay_recipient, "delay_notice_recipient", "postmaster", "Who gets copies of delay warnings."),
     PH_P_STR1(P, double_recipient, "2bounce_notice_recipient", "postmaster", "Who gets undeliverable notices."),
+    PH_P_STR(P, template_file, "bounce_template_file", "", "File with the words of notices, bounce(5)."),
+    PH_P_STR(P, filter_classes, "internal_mail_filter_classes", "",
+             "Mail of our own that goes through content filters: bounce, notify."),
     PH_P_BOOL(P, threaded, "enable_threaded_bounces", "no", "Notices refer to the Message-ID they are about."),
 };
 
@@ -40,6 +44,29 @@ static int load_shared(struct ph_service *v, struct bounce_params *p)
     return 0;
 }
 
+static void warn_of_template(void *arg PH_UNUSED, const char *text)
+{
+    ph_log_warn("%s; the built-in one is used", text);
+}
+
+/* Bad templates are no reason to send no notices. */
+static void load_templates(struct ph_service *v, struct bounce *b)
+{
+    struct ph_bounce_template built_in[PH_TEMPLATES];
+
+    if (ph_bounce_templates_load(v->scope, b->p.template_file, warn_of_template, NULL, b->template) < 0)
+        ph_log_warn("bounce_template_file: %s; built-in templates are used", ph_error());
+    ph_bounce_templates_default(built_in);
+    for (int i = 0; i < PH_TEMPLATES; i++) {
+        if (ph_bounce_template_expand(v->scope, v->conf, &b->template[i], &b->words[i]) >= 0)
+            continue;
+        ph_log_warn("%.*s: %s; the built-in template is used", PH_FMT(b->p.template_file), ph_error());
+        b->template[i] = built_in[i];
+        if (ph_bounce_template_expand(v->scope, v->conf, &b->template[i], &b->words[i]) < 0)
+            b->words[i] = (ph_str){ "", 0 };
+    }
+}
+
 static int bounce_open(struct ph_service *v)
 {
     struct bounce *b = ph_new(v->scope, struct bounce);
@@ -47,6 +74,7 @@ static int bounce_open(struct ph_service *v)
 
     if (rc < 0 || (rc = load_shared(v, &b->p)) < 0)
         return rc;
+    load_templates(v, b);
     b->service = v;
     v->self = b;
     return 0;
@@ -101,6 +129,8 @@ static int do_append(struct request *q)
         return rc;
     if (!n)
         return ph_fail(PH_PERM, "append without a record");
+    for (size_t i = 0; i < n; i++)
+        list[i].f[LOG_STAMP] = i ? list[0].f[LOG_STAMP] : ph_str_printf(q->s, "%lld", (long long)ph_wall_us());
     return log_append(q->b, kind, q->id, list, n);
 }
 
@@ -110,7 +140,7 @@ static int do_notify(struct request *q)
     struct ph_message *m;
     int fd = ph_frame_take_fd(q->f, 0), rc;
     int what = ph_str_eq(kind, PH_STR("bounce")) ? NOTICE_FAILURE : ph_str_eq(kind, PH_STR("delay")) ? NOTICE_DELAY :
-               ph_str_eq(kind, PH_STR("success")) ? NOTICE_SUCCESS : 0;
+               ph_str_eq(kind, PH_STR("trace")) ? NOTICE_SUCCESS : 0;
 
     if (fd < 0)
         return ph_fail(PH_PERM, "notify without the message");
@@ -119,6 +149,8 @@ static int do_notify(struct request *q)
         return ph_fail(PH_PERM, "no such notice: \"%.*s\"", PH_FMT(kind));
     if ((rc = ph_message_open(q->s, fd, q->id, &m)) < 0)
         return rc;
+    if (what == NOTICE_SUCCESS && (ph_trace_flags(m->trace_flags) & (PH_TRACE_VERIFY | PH_TRACE_RECORD)))
+        what = NOTICE_VERIFY;
     return notice_send(q->b, q->s, what, m);
 }
 
@@ -183,9 +215,7 @@ static int respond(struct bounce *b, struct ph_scope *s, struct ph_stream *io, s
     if (rc < 0) {
         q.reply = ph_frame_new(s);
         ph_frame_cstr(q.reply, "status", rc == PH_PERM ? "perm" : "temp");
-        ph_frame_str(q.reply, "reason", ph_str_dup(s, ph_cstr(ph_error())));
-        if (rc != PH_PERM)
-            ph_log_warn("%.*s: %s", PH_FMT(q.id), ph_error());
+        ph_frame_str(q.reply, "reason", ph_str_dup(s, ph_cstr(ph_error())));   /* who asked logs it */
     } else {
         ph_frame_cstr(q.reply, "status", "ok");
     }

@@ -9,6 +9,7 @@
 #ifndef BOUNCE_H
 #define BOUNCE_H
 
+#include <posthorn/bounce_template.h>
 #include <posthorn/service.h>
 #include <posthorn/frame.h>
 #include <posthorn/message.h>
@@ -16,7 +17,8 @@
 struct bounce_params {
     ph_str myhostname, myorigin, mail_name;
     int64_t size_limit;
-    ph_str notify_classes;
+    ph_str notify_classes, filter_classes;
+    ph_str template_file;
     ph_str bounce_recipient, delay_recipient, double_recipient;
     ph_str double_sender;
     ph_str from_format;
@@ -29,16 +31,22 @@ struct bounce_params {
 struct bounce {
     struct ph_service *service;
     struct bounce_params p;
+    struct ph_bounce_template template[PH_TEMPLATES];
+    ph_str words[PH_TEMPLATES];    /* of each, expanded, lines with LF */
 };
 
 /* ---- log.c ---- */
 
-/* What a record holds; the names are those of the requests. */
+/* What a record holds; the names are those of the requests.  The stamp is set
+ * by us: records of one request have the same. */
 enum log_field {
     LOG_INDEX, LOG_RECIPIENT, LOG_ORIGINAL, LOG_ORCPT, LOG_NOTIFY, LOG_DSN, LOG_ACTION, LOG_TEXT,
-    LOG_RELAY, LOG_DIAGNOSTIC_TYPE, LOG_DIAGNOSTIC, LOG_REMOTE_MTA_TYPE, LOG_REMOTE_MTA, LOG_FIELDS
+    LOG_STAMP, LOG_RELAY, LOG_DIAGNOSTIC_TYPE, LOG_DIAGNOSTIC, LOG_REMOTE_MTA_TYPE, LOG_REMOTE_MTA, LOG_FIELDS
 };
 extern const char *const log_names[LOG_FIELDS];
+
+/* The index of a record that is about no recipient of the message. */
+#define LOG_NO_INDEX UINT32_MAX
 
 struct log_record {
     ph_str f[LOG_FIELDS];
@@ -52,8 +60,8 @@ int log_id_is_valid(ph_str id);
 /* Append in one write.  0, or PH_TEMP: nothing counts.  A log that grew beyond
  * what is read begins anew: the words of the latest attempt are those that help. */
 int log_append(struct bounce *b, ph_str kind, ph_str id, const struct log_record *list, size_t n) PH_YIELDS;
-/* The last record of each recipient, in order of first appearance; no log: 0
- * records.  0, or PH_TEMP.  Damaged records are skipped. */
+/* The last record of each recipient (by index, address and original address), in
+ * order of first appearance; no log: 0 records.  0, or PH_TEMP.  Damaged records are skipped. */
 int log_read(struct bounce *b, struct ph_scope *s, ph_str kind, ph_str id,
              struct log_record **list, size_t *n) PH_YIELDS;
 /* 0 when it is gone (or was not there), or PH_TEMP. */
@@ -68,7 +76,11 @@ void log_parse(struct ph_scope *s, ph_str text, struct log_record **list, size_t
 
 #define NOTICE_FAILURE 1
 #define NOTICE_DELAY   2
-#define NOTICE_SUCCESS 3
+#define NOTICE_SUCCESS 3                  /* NOTIFY=SUCCESS, confirm_delay_cleared */
+#define NOTICE_VERIFY  4                  /* sendmail -bv and -v */
+#define NOTICE_KINDS   5
+/* Of the trace log: actions and all come from its records. */
+#define NOTICE_IS_TRACE(kind) ((kind) == NOTICE_SUCCESS || (kind) == NOTICE_VERIFY)
 
 struct report {
     struct bounce *b;
@@ -77,7 +89,8 @@ struct report {
     struct log_record *list;
     size_t n;
     int kind;                      /* NOTICE_* */
-    int postmaster;                /* 1: the copy for the postmaster */
+    int postmaster;                /* 1: for the postmaster: no words, another subject */
+    int utf8;                      /* 1: the message is an SMTPUTF8 one: RFC 6533 forms */
     int full;                      /* 1: with the body when it is small enough */
     ph_str to;                     /* internal form */
     ph_str id;                     /* queue id of the notice */
@@ -100,9 +113,10 @@ struct submission {
     struct ph_stream *io;
     ph_str id;                     /* of the new message */
 };
-/* begin: a queue id for the notice about a message with these PH_FACT_*;
- * finish: content and commit.  0, PH_TEMP. */
-int submit_begin(struct ph_scope *s, ph_str sender, uint32_t facts, struct submission *out) PH_YIELDS;
+/* begin: a queue id for the notice (filter: 1 when it goes through content
+ * filters; utf8: 1 when it is an SMTPUTF8 message); finish: content and commit.
+ * 0, PH_TEMP. */
+int submit_begin(struct ph_scope *s, ph_str sender, int filter, int utf8, struct submission *out) PH_YIELDS;
 int submit_finish(struct submission *n, struct ph_scope *s, ph_str to, ph_str content) PH_YIELDS;
 
 /* Remove logs whose message qmgr does not know. */

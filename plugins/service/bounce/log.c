@@ -23,7 +23,7 @@
 
 const char *const log_names[LOG_FIELDS] = {
     "index", "recipient", "original", "dsn_orcpt", "dsn_notify", "dsn", "action", "text",
-    "relay", "diagnostic_type", "diagnostic", "remote_mta_type", "remote_mta",
+    "stamp", "relay", "diagnostic_type", "diagnostic", "remote_mta_type", "remote_mta",
 };
 
 int log_kind_is_valid(ph_str kind)
@@ -304,14 +304,16 @@ static size_t keep_last(struct log_record *list, size_t n, struct ph_scope *s)
     size_t kept = 0;
 
     for (size_t i = 0; i < n; i++) {
-        struct log_record *first = ph_map_get(seen, list[i].f[LOG_INDEX]);
+        ph_str key = ph_str_printf(s, "%.*s\n%.*s\n%.*s", PH_FMT(list[i].f[LOG_INDEX]),
+                                   PH_FMT(list[i].f[LOG_RECIPIENT]), PH_FMT(list[i].f[LOG_ORIGINAL]));
+        struct log_record *first = ph_map_get(seen, key);
 
         if (first) {
             *first = list[i];
             continue;
         }
         list[kept] = list[i];
-        ph_map_set(seen, list[kept].f[LOG_INDEX], &list[kept]);
+        ph_map_set(seen, key, &list[kept]);
         kept++;
     }
     return kept;

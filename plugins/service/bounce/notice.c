@@ -4,113 +4,164 @@
  * The null sender is never answered: the postmaster is told when the class
  * "2bounce" (or "bounce") is on, else nobody.  What failed to reach the
  * postmaster is dropped and logged, or it would go round for ever. */
+#include <string.h>
 #include <posthorn/address.h>
 #include <posthorn/clock.h>
+#include <posthorn/dsn.h>
 #include <posthorn/map.h>
 #include "bounce.h"
 
-#define NOTICE_EXTRA (8u << 20)    /* bytes of a notice beside the returned message */
+#define NOTICE_RCPTS 1000u          /* recipients of one notice */
+#define NOTICE_EXTRA (NOTICE_RCPTS * 32768u)    /* bytes of a notice beside the returned message */
 
 struct notice {
     struct bounce *b;
     struct ph_scope *s;
     const struct ph_message *m;
     int kind;
+    struct ph_map *records;        /* by index: what the logs say */
     struct log_record *list;       /* who is reported */
-    size_t n;
+    size_t n, room;
 };
 
-static int has_class(struct bounce *b, ph_str name)
+static int is_listed(ph_str list, ph_str name)
 {
-    ph_str classes = b->p.notify_classes;
-
-    for (ph_str w; (w = ph_str_list(&classes)).n; )
+    for (ph_str w; (w = ph_str_list(&list)).n; )
         if (ph_str_eq_nocase(w, name))
             return 1;
     return 0;
 }
 
-static int wants(ph_str notify, int kind)
+static int has_class(struct bounce *b, const char *name)
 {
-    static const ph_str words[] = {
-        [NOTICE_FAILURE] = PH_STR_INIT("FAILURE"), [NOTICE_DELAY] = PH_STR_INIT("DELAY"),
-        [NOTICE_SUCCESS] = PH_STR_INIT("SUCCESS"),
-    };
+    return is_listed(b->p.notify_classes, ph_cstr(name));
+}
 
-    if (!notify.n)
-        return kind != NOTICE_SUCCESS;
-    for (ph_str w; (w = ph_str_list(&notify)).n; )
-        if (ph_str_eq_nocase(w, words[kind]))
-            return 1;
-    return 0;
+/* The sender's wish, RFC 3461 4.1, is no wish of the postmaster's. */
+static int is_wanted(ph_str notify, int kind, int postmaster)
+{
+    return postmaster || (ph_notify_flags(notify) & (kind == NOTICE_FAILURE ? PH_NOTIFY_FAILURE : PH_NOTIFY_DELAY));
 }
 
 /* ---- what is known of each recipient ---- */
 
-static struct ph_map *index_records(struct ph_scope *s, struct log_record *list, size_t n, struct ph_map *map)
+static size_t read_log(struct notice *n, ph_str log, struct log_record **list)
 {
-    for (size_t i = 0; i < n; i++)
-        ph_map_set(map, ph_str_printf(s, "%u", list[i].index), &list[i]);
-    return map;
+    size_t count = 0;
+
+    if (log_read(n->b, n->s, log, n->m->queue_id, list, &count) >= 0)
+        return count;
+    /* A log that cannot be read is no reason for silence. */
+    ph_log_warn("%.*s: %s", PH_FMT(n->m->queue_id), ph_error());
+    return 0;
+}
+
+/* The records of one recipient: those of the request that came last.  There is
+ * more than one when the recipient is an alias and several of its members failed. */
+struct told {
+    struct log_record *list;
+    size_t n;
+    ph_str stamp;
+};
+
+static void index_record(struct notice *n, struct log_record *x)
+{
+    ph_str key = ph_str_printf(n->s, "%u", x->index);
+    struct told *t = ph_map_get(n->records, key);
+
+    if (!t)
+        ph_map_set(n->records, key, t = ph_new(n->s, struct told));
+    if (!t->n || !ph_str_eq(t->stamp, x->f[LOG_STAMP])) {
+        t->list = x;
+        t->n = 0;
+        t->stamp = x->f[LOG_STAMP];
+    }
+    if (x == t->list + t->n) {     /* those of one request lie side by side */
+        t->n++;
+        return;
+    }
+    struct log_record *more = ph_alloc_array(n->s, t->n + 1, sizeof *more);
+
+    memcpy(more, t->list, t->n * sizeof *more);
+    more[t->n++] = *x;
+    t->list = more;
+}
+
+static void index_log(struct notice *n, ph_str log)
+{
+    struct log_record *list;
+    size_t count = read_log(n, log, &list);
+
+    for (size_t i = 0; i < count; i++)
+        index_record(n, &list[i]);
 }
 
 /* Records by recipient: of the defer log, and above them (for failures) those
- * of the bounce log.  A log that cannot be read is no reason for silence. */
-static struct ph_map *read_records(struct notice *n)
+ * of the bounce log. */
+static void index_logs(struct notice *n)
 {
-    struct ph_map *map = ph_map_new(n->s);
-    static const ph_str order[][2] = {
-        [NOTICE_FAILURE] = { PH_STR_INIT("defer"), PH_STR_INIT("bounce") },
-        [NOTICE_DELAY] = { PH_STR_INIT("defer"), { NULL, 0 } },
-        [NOTICE_SUCCESS] = { PH_STR_INIT("trace"), { NULL, 0 } },
-    };
-
-    for (int i = 0; i < 2 && order[n->kind][i].n; i++) {
-        struct log_record *list;
-        size_t count;
-
-        if (log_read(n->b, n->s, order[n->kind][i], n->m->queue_id, &list, &count) < 0)
-            ph_log_warn("%.*s: %s", PH_FMT(n->m->queue_id), ph_error());
-        else
-            index_records(n->s, list, count, map);
-    }
-    return map;
+    n->records = ph_map_new(n->s);
+    index_log(n, PH_STR("defer"));
+    if (n->kind == NOTICE_FAILURE)
+        index_log(n, PH_STR("bounce"));
 }
 
-/* The recipient's state byte decides who is reported; the record gives words. */
-static struct log_record describe(struct notice *n, uint32_t index, const struct ph_map *records)
+/* The recipient's state byte decides that it is reported; records give words. */
+static void report_recipient(struct notice *n, uint32_t index)
 {
     const struct ph_message_rcpt *r = &n->m->rcpt[index];
-    static const struct log_record unknown = {
-        .f = { [LOG_DSN] = PH_STR_INIT("5.0.0"),
-               [LOG_TEXT] = PH_STR_INIT("delivery failed; the reason was not recorded") }
-    };
-    const struct log_record *found = ph_map_get(records, ph_str_printf(n->s, "%u", index));
-    struct log_record x = found && ph_str_eq(found->f[LOG_RECIPIENT], r->address) ? *found : unknown;
+    struct log_record unknown = { .index = index, .f = { [LOG_RECIPIENT] = r->address, [LOG_ORIGINAL] = r->original } };
+    const struct told *t = ph_map_get(n->records, ph_str_printf(n->s, "%u", index));
 
-    x.index = index;
-    x.f[LOG_RECIPIENT] = r->address;
-    x.f[LOG_ORIGINAL] = r->original;
-    x.f[LOG_ORCPT] = r->dsn_orcpt;
-    if (n->kind != NOTICE_FAILURE && !found)
-        x.f[LOG_DSN] = n->kind == NOTICE_DELAY ? PH_STR("4.0.0") : PH_STR("2.0.0");
-    return x;
+    unknown.f[LOG_DSN] = n->kind == NOTICE_FAILURE ? PH_STR("5.0.0") : PH_STR("4.0.0");
+    unknown.f[LOG_TEXT] = n->kind == NOTICE_FAILURE ? PH_STR("delivery failed; the reason was not recorded")
+                                                    : PH_STR("delivery is delayed; the reason was not recorded");
+    for (size_t i = 0; i < (t ? t->n : 1); i++) {
+        struct log_record x = t ? t->list[i] : unknown;
+
+        x.f[LOG_ORCPT] = r->dsn_orcpt;
+        if (n->n == n->room) {
+            struct log_record *more = ph_alloc_array(n->s, n->room * 2 + 16, sizeof *more);
+
+            memcpy(more, n->list, n->n * sizeof *more);
+            n->list = more;
+            n->room = n->room * 2 + 16;
+        }
+        n->list[n->n++] = x;
+    }
 }
 
-static void choose(struct notice *n)
+static void choose(struct notice *n, int postmaster)
 {
-    static const char state[] = {
-        [NOTICE_FAILURE] = PH_STATE_FAILED, [NOTICE_DELAY] = PH_STATE_PENDING, [NOTICE_SUCCESS] = PH_STATE_DELIVERED,
-    };
-    const struct ph_map *records = read_records(n);
+    uint32_t state = n->kind == NOTICE_FAILURE ? PH_STATE_FAILED : PH_STATE_PENDING;
 
-    n->list = ph_alloc_array(n->s, n->m->rcpt_count + 1, sizeof *n->list);
-    for (uint32_t i = 0; i < n->m->rcpt_count; i++) {
-        const struct ph_message_rcpt *r = &n->m->rcpt[i];
+    n->n = 0;
+    for (uint32_t i = 0; i < n->m->rcpt_count; i++)
+        if (n->m->rcpt[i].state == state && is_wanted(n->m->rcpt[i].dsn_notify, n->kind, postmaster))
+            report_recipient(n, i);
+}
 
-        if (r->state == (uint32_t)state[n->kind] && wants(r->dsn_notify, n->kind))
-            n->list[n->n++] = describe(n, i, records);
-    }
+/* A record of success counts when the recipient's byte says so too; one without
+ * a recipient in the message (an alias that was expanded) speaks for itself. */
+static int trace_counts(const struct notice *n, const struct log_record *x)
+{
+    ph_str action = x->f[LOG_ACTION];
+
+    if (x->index >= n->m->rcpt_count)
+        return x->index == LOG_NO_INDEX;
+    return ph_str_eq(action, PH_STR("failed")) || ph_str_eq(action, PH_STR("delayed")) ||
+           n->m->rcpt[x->index].state == PH_STATE_DELIVERED;
+}
+
+static void choose_trace(struct notice *n)
+{
+    struct log_record *all;
+    size_t count = read_log(n, PH_STR("trace"), &all);
+
+    n->list = ph_alloc_array(n->s, count + 1, sizeof *n->list);
+    for (size_t i = 0; i < count; i++)
+        if (trace_counts(n, &all[i]))
+            n->list[n->n++] = all[i];
 }
 
 /* ---- the returned message ---- */
@@ -153,28 +204,60 @@ static void attach_original(struct notice *n, struct report *r)
 
 static const char *const words[] = {
     [NOTICE_FAILURE] = "non-delivery notification", [NOTICE_DELAY] = "delay notification",
-    [NOTICE_SUCCESS] = "delivery status notification",
+    [NOTICE_SUCCESS] = "delivery status notification", [NOTICE_VERIFY] = "delivery status notification",
 };
 
-/* `sender` of the notice: empty for one to the sender. */
+/* The text of the notice, and its commit. */
+static int finish_one(struct notice *n, struct submission *sub, struct report *r)
+{
+    struct ph_buf out;
+    int rc;
+
+    r->id = sub->id;
+    r->now = ph_wall_us() / 1000000;
+    attach_original(n, r);
+    ph_buf_init(&out, n->s, r->original.n + NOTICE_EXTRA);
+    if ((rc = report_format(r, &out)) >= 0)
+        rc = submit_finish(sub, n->s, r->to, ph_buf_view(&out));
+    ph_stream_close(sub->io);
+    return rc;
+}
+
+static const char *audience(const struct report *r)
+{
+    return r->postmaster ? "postmaster" : "sender";
+}
+
+/* `sender` of the notice: empty for one to the sender.  The line that links the
+ * two ids comes before all lines about the new one. */
+static int send_report(struct notice *n, ph_str sender, struct report *r)
+{
+    ph_str class = r->postmaster ? PH_STR("notify") : PH_STR("bounce"), to = ph_address_external(n->s, r->to);
+    struct submission sub;
+    int rc = submit_begin(n->s, sender, is_listed(n->b->p.filter_classes, class), r->utf8, &sub);
+
+    if (rc >= 0) {
+        ph_log("%.*s: %s %s: %.*s", PH_FMT(n->m->queue_id), audience(r), words[n->kind], PH_FMT(sub.id));
+        rc = finish_one(n, &sub, r);
+    }
+    if (rc < 0 && rc != PH_CANCEL)
+        ph_log("%.*s: %s notification failed to %.*s: %s", PH_FMT(n->m->queue_id), audience(r), PH_FMT(to), ph_error());
+    return rc;
+}
+
+/* One notice; more than one only when so many recipients failed that it would
+ * grow beyond all bounds. */
 static int send_one(struct notice *n, ph_str to, ph_str sender, int postmaster, int full)
 {
-    struct report r = { .b = n->b, .s = n->s, .m = n->m, .list = n->list, .n = n->n, .kind = n->kind,
-                        .postmaster = postmaster, .full = full, .to = to };
-    struct submission sub;
-    struct ph_buf out;
-    int rc = submit_begin(n->s, sender, n->m->facts, &sub);
+    int rc = 0;
 
-    if (rc < 0)
-        return rc;
-    ph_log("%.*s: %s %s: %.*s", PH_FMT(n->m->queue_id), postmaster ? "postmaster" : "sender", words[n->kind], PH_FMT(sub.id));
-    r.id = sub.id;
-    r.now = ph_wall_us() / 1000000;
-    attach_original(n, &r);
-    ph_buf_init(&out, n->s, r.original.n + NOTICE_EXTRA);
-    if ((rc = report_format(&r, &out)) >= 0)
-        rc = submit_finish(&sub, n->s, to, ph_buf_view(&out));
-    ph_stream_close(sub.io);
+    for (size_t at = 0; rc >= 0 && at < n->n; at += NOTICE_RCPTS) {
+        struct report r = { .b = n->b, .s = n->s, .m = n->m, .list = n->list + at, .kind = n->kind,
+                            .n = n->n - at < NOTICE_RCPTS ? n->n - at : NOTICE_RCPTS, .postmaster = postmaster,
+                            .utf8 = n->b->p.smtputf8 && (n->m->facts & PH_FACT_SMTPUTF8), .full = full, .to = to };
+
+        rc = send_report(n, sender, &r);
+    }
     return rc;
 }
 
@@ -190,42 +273,60 @@ static int tell_postmaster(struct notice *n, ph_str who, int full)
     return send_one(n, qualified(n, who), qualified(n, n->b->p.double_sender), 1, full);
 }
 
+static int is_ours(struct notice *n)
+{
+    return ph_str_eq_nocase(n->m->sender, qualified(n, n->b->p.double_sender));
+}
+
+/* Nobody is left to hear that a notice to the postmaster failed. */
+static int discard(struct notice *n)
+{
+    ph_log_warn("%.*s: undeliverable postmaster notification discarded", PH_FMT(n->m->queue_id));
+    return 0;
+}
+
+/* To the sender, who chooses the recipients that he hears of, and a copy to the
+ * postmaster, who hears of all. */
+static int send_both(struct notice *n, int full, const char *class, ph_str postmaster)
+{
+    int rc = 0;
+
+    choose(n, 0);
+    if (n->n && n->m->sender.n)
+        rc = send_one(n, n->m->sender, PH_STR(""), 0, full);
+    if (rc < 0 || !has_class(n->b, class))
+        return rc;
+    choose(n, 1);
+    /* A copy that fails is no reason to tell the sender twice. */
+    return tell_postmaster(n, postmaster, 0) == PH_CANCEL ? PH_CANCEL : 0;
+}
+
 static int send_failure(struct notice *n)
 {
     struct bounce_params *p = &n->b->p;
-    int rc;
 
-    if (ph_str_eq_nocase(n->m->sender, qualified(n, p->double_sender))) {
-        ph_log_warn("%.*s: undeliverable postmaster notification discarded", PH_FMT(n->m->queue_id));
+    if (is_ours(n))
+        return discard(n);
+    if (n->m->sender.n)
+        return send_both(n, 1, "bounce", p->bounce_recipient);
+    if (!has_class(n->b, "2bounce") && !has_class(n->b, "bounce"))
         return 0;
-    }
-    if (!n->m->sender.n)
-        return has_class(n->b, PH_STR("2bounce")) || has_class(n->b, PH_STR("bounce"))
-                   ? tell_postmaster(n, p->double_recipient, 1) : 0;
-    if ((rc = send_one(n, n->m->sender, PH_STR(""), 0, 1)) >= 0 && has_class(n->b, PH_STR("bounce")))
-        rc = tell_postmaster(n, p->bounce_recipient, 0);
-    return rc;
-}
-
-static int send_delay(struct notice *n)
-{
-    int rc = n->m->sender.n ? send_one(n, n->m->sender, PH_STR(""), 0, 0) : 0;
-
-    if (rc >= 0 && has_class(n->b, PH_STR("delay")))
-        rc = tell_postmaster(n, n->b->p.delay_recipient, 0);
-    return rc;
+    choose(n, 1);
+    return tell_postmaster(n, p->double_recipient, 1);
 }
 
 int notice_send(struct bounce *b, struct ph_scope *s, int kind, const struct ph_message *m)
 {
     struct notice n = { .b = b, .s = s, .m = m, .kind = kind };
 
-    choose(&n);
-    if (!n.n)
-        return 0;                  /* nobody wants to hear of it */
+    if (NOTICE_IS_TRACE(kind)) {
+        choose_trace(&n);
+        return n.n && m->sender.n ? send_one(&n, m->sender, PH_STR(""), 0, 0) : 0;
+    }
+    n.room = m->rcpt_count + 1u;
+    n.list = ph_alloc_array(s, n.room, sizeof *n.list);
+    index_logs(&n);
     if (kind == NOTICE_FAILURE)
         return send_failure(&n);
-    if (kind == NOTICE_DELAY)
-        return send_delay(&n);
-    return m->sender.n ? send_one(&n, m->sender, PH_STR(""), 0, 0) : 0;
+    return is_ours(&n) ? 0 : send_both(&n, 0, "delay", b->p.delay_recipient);
 }

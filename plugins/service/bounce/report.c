@@ -8,36 +8,24 @@
 #include <posthorn/header.h>
 #include "bounce.h"
 
-#define FOLD 79
+#define FOLD      79
+#define LONG_WORD 900u
 
 /* One row per kind of notice. */
 static const struct kind {
-    const char *subject, *action, *returned, *returned_header, *words;
-} kinds[] = {
-    [NOTICE_FAILURE] = {
-        "Undelivered Mail Returned to Sender", "failed", "Undelivered Message", "Undelivered Message Headers",
-        "Your message could not be delivered to one or more recipients. It is\r\n"
-        "returned below, and nothing more will be tried.\r\n"
-        "\r\n"
-        "If you ask your postmaster for help, please include this report. You may\r\n"
-        "leave out your own text of the returned message.\r\n" },
-    [NOTICE_DELAY] = {
-        "Delayed Mail (still being retried)", "delayed", "Undelivered Message", "Undelivered Message Headers",
-        "####################################################################\r\n"
-        "# THIS IS A WARNING ONLY.  YOU DO NOT NEED TO SEND YOUR MESSAGE AGAIN. #\r\n"
-        "####################################################################\r\n"
-        "\r\n"
-        "Your message could not be delivered yet. Delivery will be tried again\r\n"
-        "until the message is too old.\r\n" },
-    [NOTICE_SUCCESS] = {
-        "Successful Mail Delivery Report", "delivered", "Message", "Message Headers",
-        "Your message was delivered to the recipients below. You asked for this\r\n"
-        "report.\r\n" },
+    int template;
+    const char *action;            /* NULL: the record says it */
+    const char *returned, *returned_header;
+} kinds[NOTICE_KINDS] = {
+    [NOTICE_FAILURE] = { PH_TEMPLATE_FAILURE, "failed", "Undelivered Message", "Undelivered Message Headers" },
+    [NOTICE_DELAY] = { PH_TEMPLATE_DELAY, "delayed", "Undelivered Message", "Undelivered Message Headers" },
+    [NOTICE_SUCCESS] = { PH_TEMPLATE_SUCCESS, NULL, "Message", "Message Headers" },
+    [NOTICE_VERIFY] = { PH_TEMPLATE_VERIFY, NULL, "Message", "Message Headers" },
 };
 
-static int is_utf8(const struct report *r)
+static const struct ph_bounce_template *template_of(const struct report *r)
 {
-    return (r->m->facts & PH_FACT_SMTPUTF8) != 0;
+    return &r->b->template[kinds[r->kind].template];
 }
 
 /* Text of logs is ASCII unless the message may be UTF-8. */
@@ -48,7 +36,7 @@ static ph_str clean(const struct report *r, ph_str v)
     for (size_t i = 0; i < v.n; i++) {
         unsigned char c = (unsigned char)v.p[i];
 
-        p[i] = c < 0x20 || c == 0x7f || (c >= 0x80 && !is_utf8(r)) ? '?' : (char)c;
+        p[i] = c < 0x20 || c == 0x7f || (c >= 0x80 && !r->utf8) ? '?' : (char)c;
     }
     return (ph_str){ p, v.n };
 }
@@ -58,30 +46,56 @@ static ph_str external(const struct report *r, ph_str address)
     return clean(r, ph_address_external(r->s, address));
 }
 
-/* Append words, folded at FOLD columns; later lines begin with `indent`.  The
- * column of the first is where `out` stands now.  A word longer than the line
- * stays whole, within the 998 bytes of RFC 5322 2.1.1. */
+/* Where a word longer than a line is cut: not within a character. */
+static size_t cut_of(ph_str w)
+{
+    size_t n = LONG_WORD;
+
+    while (n > LONG_WORD - 4 && ((unsigned char)w.p[n] & 0xc0) == 0x80)
+        n--;
+    return n;
+}
+
+static size_t put_word(struct ph_buf *out, ph_str w, size_t column, const char *indent)
+{
+    while (w.n > LONG_WORD) {      /* 998 bytes are a line at most, RFC 5322 2.1.1 */
+        size_t n = cut_of(w);
+
+        ph_buf_str(out, ph_str_first(w, n));
+        ph_buf_printf(out, "\r\n%s", indent);
+        w = ph_str_from(w, n);
+        column = strlen(indent);
+    }
+    ph_buf_str(out, w);
+    return column + w.n;
+}
+
+/* Append text, folded at blanks at FOLD columns; later lines begin with
+ * `indent`.  The column of the first is where `out` stands now.  What is not
+ * folded stays as it is, blank for blank. */
 static void put_folded(struct ph_buf *out, ph_str text, const char *indent)
 {
     ptrdiff_t eol = ph_str_rfind(ph_buf_view(out), '\n');
     size_t column = out->n - (size_t)(eol + 1), fresh = column;
 
-    for (ph_str w; (w = ph_str_word(&text)).n; ) {
-        while (w.n > 900) {
-            ph_buf_str(out, ph_str_first(w, 900));
-            w = ph_str_from(w, 900);
-            ph_buf_printf(out, "\r\n%s", indent);
-        }
-        if (column > fresh && column + w.n + 1 > FOLD) {
+    while (text.n) {
+        size_t blanks = 0, end;
+
+        while (blanks < text.n && text.p[blanks] == ' ')
+            blanks++;
+        for (end = blanks; end < text.n && text.p[end] != ' '; )
+            end++;
+        ph_str w = ph_str_from(ph_str_first(text, end), blanks);
+
+        if (column > fresh && column + end > FOLD) {
             ph_buf_printf(out, "\r\n%s", indent);
             column = fresh = strlen(indent);
+        } else if (w.n) {
+            ph_buf_str(out, ph_str_first(text, blanks));
+            column += blanks;
         }
-        if (column > fresh) {
-            ph_buf_putc(out, ' ');
-            column++;
-        }
-        ph_buf_str(out, w);
-        column += w.n;
+        column = put_word(out, w, column, indent);
+        text = ph_str_from(text, end);
     }
     ph_buf_puts(out, "\r\n");
 }
@@ -92,10 +106,24 @@ static void put_from(struct report *r, struct ph_buf *out)
 {
     ph_str origin = r->b->p.myorigin;
 
-    if (ph_str_eq(r->b->p.from_format, PH_STR("obsolete")))
+    if (template_of(r)->is_custom)
+        ph_buf_printf(out, "From: %.*s\r\n", PH_FMT(template_of(r)->from));
+    else if (ph_str_eq(r->b->p.from_format, PH_STR("obsolete")))
         ph_buf_printf(out, "From: MAILER-DAEMON@%.*s (Mail Delivery System)\r\n", PH_FMT(origin));
     else
         ph_buf_printf(out, "From: Mail Delivery System <MAILER-DAEMON@%.*s>\r\n", PH_FMT(origin));
+}
+
+static void put_subject(struct report *r, struct ph_buf *out)
+{
+    const struct ph_bounce_template *t = template_of(r);
+
+    if (!r->postmaster)
+        ph_buf_printf(out, "Subject: %.*s\r\n", PH_FMT(t->subject));
+    else if (t->postmaster_subject.n)
+        ph_buf_printf(out, "Subject: %.*s\r\n", PH_FMT(t->postmaster_subject));
+    else
+        ph_buf_printf(out, "Subject: Postmaster Copy: %.*s\r\n", PH_FMT(t->subject));
 }
 
 static void put_message_id(struct report *r, struct ph_buf *out)
@@ -122,6 +150,16 @@ static void put_thread(struct report *r, struct ph_buf *out)
         ph_buf_printf(out, "References: %.*s\r\nIn-Reply-To: %.*s\r\n", PH_FMT(id), PH_FMT(id));
 }
 
+/* RFC 8689 5: what the message asked for holds for reports about it too. */
+static void put_tls_required(struct report *r, struct ph_buf *out)
+{
+    struct ph_header h;
+
+    if (ph_header_find(r->original, PH_STR("TLS-Required"), &h) &&
+        ph_str_eq_nocase(ph_str_trim(ph_header_unfold(r->s, h.value)), PH_STR("no")))
+        ph_buf_puts(out, "TLS-Required: no\r\n");
+}
+
 static void put_header(struct report *r, struct ph_buf *out)
 {
     ph_str date = ph_date_format(r->s, r->now, 1), host = r->b->p.myhostname;
@@ -130,24 +168,24 @@ static void put_header(struct report *r, struct ph_buf *out)
                   PH_FMT(r->id), PH_FMT(date));
     ph_buf_printf(out, "Date: %.*s\r\n", PH_FMT(date));
     put_from(r, out);
-    ph_buf_printf(out, "Subject: %s%s\r\n", r->postmaster ? "Postmaster Copy: " : "",
-                  r->postmaster && r->kind == NOTICE_FAILURE ? "Undelivered Mail" : kinds[r->kind].subject);
+    put_subject(r, out);
     ph_buf_printf(out, "To: %.*s\r\n", PH_FMT(external(r, r->to)));
     put_thread(r, out);
-    ph_buf_puts(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
+    put_tls_required(r, out);
+    ph_buf_printf(out, "Auto-Submitted: auto-%s\r\nMIME-Version: 1.0\r\n", r->postmaster ? "generated" : "replied");
     ph_buf_printf(out, "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"%.*s\"\r\n",
                   PH_FMT(r->boundary));
     if (r->b->p.smtputf8)
         ph_buf_puts(out, "Content-Transfer-Encoding: 8bit\r\n");
     put_message_id(r, out);
-    ph_buf_puts(out, "\r\nThis is a MIME-encapsulated message.\r\n\r\n");
+    ph_buf_puts(out, "\r\nThe parts of this report follow.\r\n\r\n");
 }
 
 /* ---- part 1: words ---- */
 
 static ph_str text_of(const struct report *r, const struct log_record *x)
 {
-    if (r->kind != NOTICE_SUCCESS || !x->f[LOG_RELAY].n || ph_str_eq(x->f[LOG_RELAY], PH_STR("none")))
+    if (!NOTICE_IS_TRACE(r->kind) || !x->f[LOG_RELAY].n || ph_str_eq(x->f[LOG_RELAY], PH_STR("none")))
         return clean(r, x->f[LOG_TEXT]);
     return ph_str_printf(r->s, "delivery via %.*s: %.*s", PH_FMT(clean(r, x->f[LOG_RELAY])),
                          PH_FMT(clean(r, x->f[LOG_TEXT])));
@@ -158,12 +196,35 @@ static int has_original(const struct log_record *x)
     return x->f[LOG_ORIGINAL].n && !ph_str_eq_nocase(x->f[LOG_ORIGINAL], x->f[LOG_RECIPIENT]);
 }
 
+/* A character set of the template's own stays; ASCII is UTF-8 too, and log
+ * texts may be. */
+static void put_text_type(struct report *r, struct ph_buf *out)
+{
+    ph_str charset = template_of(r)->charset;
+    int plain = ph_str_eq_nocase(charset, PH_STR("us-ascii")) || ph_str_eq_nocase(charset, PH_STR("utf-8"));
+
+    if (r->b->p.smtputf8 && plain)
+        charset = PH_STR("utf-8");
+    ph_buf_printf(out, "Content-Type: text/plain; charset=%.*s\r\n", PH_FMT(charset));
+    if (r->b->p.smtputf8 || !ph_str_is_ascii(r->b->words[kinds[r->kind].template]))
+        ph_buf_puts(out, "Content-Transfer-Encoding: 8bit\r\n");
+}
+
+static void put_lines(struct ph_buf *out, ph_str text)
+{
+    while (text.n) {
+        ph_buf_str(out, ph_str_cut(&text, '\n'));
+        ph_buf_puts(out, "\r\n");
+    }
+}
+
 static void put_words(struct report *r, struct ph_buf *out)
 {
     ph_buf_printf(out, "--%.*s\r\nContent-Description: Notification\r\n", PH_FMT(r->boundary));
-    ph_buf_puts(out, r->b->p.smtputf8 ? "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
-                                      : "Content-Type: text/plain; charset=us-ascii\r\n\r\n");
-    ph_buf_printf(out, "This is the mail system at host %.*s.\r\n\r\n%s", PH_FMT(r->b->p.myhostname), kinds[r->kind].words);
+    put_text_type(r, out);
+    ph_buf_puts(out, "\r\n");
+    if (!r->postmaster)
+        put_lines(out, r->b->words[kinds[r->kind].template]);
     for (size_t i = 0; i < r->n; i++) {
         const struct log_record *x = &r->list[i];
 
@@ -178,14 +239,22 @@ static void put_words(struct report *r, struct ph_buf *out)
 
 /* ---- part 2: fields ---- */
 
-static const char *address_type(const struct report *r, ph_str address)
+static const char *address_type(ph_str address)
 {
-    return is_utf8(r) && !ph_str_is_ascii(address) ? "utf-8" : "rfc822";
+    return ph_str_is_ascii(address) ? "rfc822" : "utf-8";
 }
 
 static void put_address(struct report *r, struct ph_buf *out, const char *field, ph_str address)
 {
-    ph_buf_printf(out, "%s: %s; %.*s\r\n", field, address_type(r, address), PH_FMT(external(r, address)));
+    ph_str text = external(r, address);
+
+    ph_buf_printf(out, "%s: %s; %.*s\r\n", field, address_type(text), PH_FMT(text));
+}
+
+/* How the null sender is called where an address must stand. */
+static ph_str sender_of(const struct report *r)
+{
+    return r->m->sender.n ? r->m->sender : ph_str_printf(r->s, "MAILER-DAEMON@%.*s", PH_FMT(r->b->p.myorigin));
 }
 
 static void put_message_fields(struct report *r, struct ph_buf *out)
@@ -194,37 +263,45 @@ static void put_message_fields(struct report *r, struct ph_buf *out)
     if (r->m->envelope_id.n)
         ph_buf_printf(out, "Original-Envelope-Id: %.*s\r\n", PH_FMT(clean(r, r->m->envelope_id)));
     ph_buf_printf(out, "X-Posthorn-Queue-ID: %.*s\r\n", PH_FMT(r->m->queue_id));
-    if (r->m->sender.n)
-        put_address(r, out, "X-Posthorn-Sender", r->m->sender);
+    put_address(r, out, "X-Posthorn-Sender", sender_of(r));
     ph_buf_printf(out, "Arrival-Date: %.*s\r\n", PH_FMT(ph_date_format(r->s, r->m->arrival_us / 1000000, 1)));
 }
 
 static void put_diagnostic(struct report *r, struct ph_buf *out, const struct log_record *x)
 {
-    ph_str type = x->f[LOG_DIAGNOSTIC_TYPE], text = x->f[LOG_DIAGNOSTIC];
+    ph_str type = x->f[LOG_DIAGNOSTIC_TYPE], text = clean(r, x->f[LOG_DIAGNOSTIC]);
 
-    if (r->kind == NOTICE_SUCCESS && !text.n)
-        return;
     if (!text.n) {
         type = PH_STR("X-Posthorn");
-        text = x->f[LOG_TEXT];
+        text = text_of(r, x);
     }
     ph_buf_printf(out, "Diagnostic-Code: %.*s; ", PH_FMT(clean(r, type)));
-    put_folded(out, clean(r, text), "    ");
+    put_folded(out, text, "    ");
+}
+
+static ph_str action_of(const struct report *r, const struct log_record *x)
+{
+    if (kinds[r->kind].action)
+        return ph_cstr(kinds[r->kind].action);
+    return x->f[LOG_ACTION].n ? clean(r, x->f[LOG_ACTION]) : PH_STR("delivered");
+}
+
+static void put_original_recipient(struct report *r, struct ph_buf *out, const struct log_record *x)
+{
+    ph_str original = x->f[LOG_ORIGINAL].n ? x->f[LOG_ORIGINAL] : x->f[LOG_RECIPIENT], text = external(r, original);
+
+    if (x->f[LOG_ORCPT].n)
+        ph_buf_printf(out, "Original-Recipient: %.*s\r\n", PH_FMT(clean(r, x->f[LOG_ORCPT])));
+    else
+        ph_buf_printf(out, "Original-Recipient: %s;%.*s\r\n", address_type(text), PH_FMT(text));
 }
 
 static void put_recipient_fields(struct report *r, struct ph_buf *out, const struct log_record *x)
 {
-    ph_str original = x->f[LOG_ORIGINAL].n ? x->f[LOG_ORIGINAL] : x->f[LOG_RECIPIENT];
-    ph_str action = r->kind == NOTICE_SUCCESS ? x->f[LOG_ACTION] : (ph_str){ NULL, 0 };
-
     ph_buf_puts(out, "\r\n");
     put_address(r, out, "Final-Recipient", x->f[LOG_RECIPIENT]);
-    if (x->f[LOG_ORCPT].n)
-        ph_buf_printf(out, "Original-Recipient: %.*s\r\n", PH_FMT(clean(r, x->f[LOG_ORCPT])));
-    else
-        ph_buf_printf(out, "Original-Recipient: %s;%.*s\r\n", address_type(r, original), PH_FMT(external(r, original)));
-    ph_buf_printf(out, "Action: %.*s\r\n", PH_FMT(action.n ? clean(r, action) : ph_cstr(kinds[r->kind].action)));
+    put_original_recipient(r, out, x);
+    ph_buf_printf(out, "Action: %.*s\r\n", PH_FMT(action_of(r, x)));
     ph_buf_printf(out, "Status: %.*s\r\n", PH_FMT(clean(r, x->f[LOG_DSN])));
     if (x->f[LOG_REMOTE_MTA].n)
         ph_buf_printf(out, "Remote-MTA: %.*s; %.*s\r\n", PH_FMT(clean(r, x->f[LOG_REMOTE_MTA_TYPE])),
@@ -238,8 +315,8 @@ static void put_recipient_fields(struct report *r, struct ph_buf *out, const str
 static void put_fields(struct report *r, struct ph_buf *out)
 {
     ph_buf_printf(out, "--%.*s\r\nContent-Description: Delivery report\r\nContent-Type: message/%sdelivery-status\r\n%s\r\n",
-                  PH_FMT(r->boundary), is_utf8(r) ? "global-" : "",
-                  is_utf8(r) ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+                  PH_FMT(r->boundary), r->utf8 ? "global-" : "",
+                  r->utf8 ? "Content-Transfer-Encoding: 8bit\r\n" : "");
     put_message_fields(r, out);
     for (size_t i = 0; i < r->n; i++)
         put_recipient_fields(r, out, &r->list[i]);
@@ -250,15 +327,15 @@ static void put_fields(struct report *r, struct ph_buf *out)
 
 static void put_original(struct report *r, struct ph_buf *out)
 {
-    const char *type = is_utf8(r) ? (r->original_is_full ? "message/global" : "message/global-headers")
-                                  : (r->original_is_full ? "message/rfc822" : "text/rfc822-headers");
+    const char *type = r->utf8 ? (r->original_is_full ? "message/global" : "message/global-headers")
+                               : (r->original_is_full ? "message/rfc822" : "text/rfc822-headers");
 
     ph_buf_printf(out, "--%.*s\r\nContent-Description: %s\r\nContent-Type: %s\r\n%s\r\n", PH_FMT(r->boundary),
                   r->original_is_full ? kinds[r->kind].returned : kinds[r->kind].returned_header, type,
                   r->b->p.smtputf8 ? "Content-Transfer-Encoding: 8bit\r\n" : "");
-    ph_buf_printf(out, "Return-Path: <%.*s>\r\n", PH_FMT(external(r, r->m->sender)));
+    ph_buf_printf(out, "Return-Path: <%.*s>\r\n", PH_FMT(external(r, sender_of(r))));
     ph_buf_str(out, r->original);
-    if (!ph_str_ends(r->original, PH_STR("\r\n")))
+    if (r->original.n && !ph_str_ends(r->original, PH_STR("\r\n")))
         ph_buf_puts(out, "\r\n");
     ph_buf_printf(out, "\r\n--%.*s--\r\n", PH_FMT(r->boundary));
 }
@@ -267,8 +344,8 @@ static void put_original(struct report *r, struct ph_buf *out)
 static void choose_boundary(struct report *r)
 {
     r->boundary = ph_str_printf(r->s, "%.*s.%lld/%.*s", PH_FMT(r->m->queue_id), (long long)r->now,
-                                PH_FMT(ph_str_first(r->b->p.myhostname, 40)));
-    while (ph_str_search(r->original, r->boundary) >= 0 && r->boundary.n < 200)
+                                PH_FMT(ph_str_first(r->b->p.myhostname, 24)));
+    while (ph_str_search(r->original, r->boundary) >= 0 && r->boundary.n < 70)
         r->boundary = ph_str_printf(r->s, "x%.*s", PH_FMT(r->boundary));
 }
 

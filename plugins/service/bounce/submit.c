@@ -21,7 +21,7 @@ static int answer(struct ph_stream *io, struct ph_scope *s, struct ph_frame **f)
     return 0;
 }
 
-int submit_begin(struct ph_scope *s, ph_str sender, uint32_t facts, struct submission *n)
+int submit_begin(struct ph_scope *s, ph_str sender, int filter, int utf8, struct submission *n)
 {
     struct ph_frame *f = ph_frame_new(s), *reply;
     int rc = ph_service_dial(s, "cleanup", &n->io);
@@ -31,10 +31,9 @@ int submit_begin(struct ph_scope *s, ph_str sender, uint32_t facts, struct submi
     ph_frame_cstr(f, "op", "begin");
     ph_frame_cstr(f, "who", "notice");
     ph_frame_cstr(f, "context", "local");
-    ph_frame_cstr(f, "flags", "bounce map");
+    ph_frame_cstr(f, "flags", filter ? "bounce map filter" : "bounce map");
     ph_frame_str(f, "sender", sender);
-    ph_frame_cstr(f, "body", facts & (PH_FACT_8BIT | PH_FACT_UTF8_HEADER | PH_FACT_SMTPUTF8) ? "8BITMIME" : "7BIT");
-    ph_frame_u64(f, "smtputf8", (facts & PH_FACT_SMTPUTF8) != 0);
+    ph_frame_u64(f, "smtputf8", utf8 != 0);
     if ((rc = ph_frame_send(n->io, f)) < 0 || (rc = ph_stream_flush(n->io)) < 0 ||
         (rc = answer(n->io, s, &reply)) < 0)
         return rc;

@@ -16,4 +16,5 @@ static int discard_deliver(struct ph_transport *t PH_UNUSED, struct ph_delivery 
 PH_PLUGIN_TRANSPORT(discard, PH_IS(.summary = "discards mail and reports success", .exec = PH_COROUTINE,
                                    .concurrency = PH_MANY_CALLS),
     .needs = "",
-    .deliver = discard_deliver);
+    .deliver = discard_deliver,
+    .probes = 1);

@@ -44,4 +44,5 @@ PH_PLUGIN_TRANSPORT(error, PH_IS(.summary = "answers every recipient with the te
                                  .exec = PH_COROUTINE, .concurrency = PH_MANY_CALLS),
     .needs = "",
     .open = error_open,
-    .deliver = error_deliver);
+    .deliver = error_deliver,
+    .probes = 1);

@@ -10,4 +10,5 @@ PH_PLUGIN_TRANSPORT(smtp, PH_IS(.summary = "delivers over SMTP", .exec = PH_CORO
                                 .params = smtp_rows, .param_count = SMTP_ROWS),
     .needs = "network",
     .open = smtp_open,
-    .deliver = smtp_deliver);
+    .deliver = smtp_deliver,
+    .probes = 1);

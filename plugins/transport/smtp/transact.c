@@ -16,7 +16,7 @@ static void send_window(struct smtp_transaction *t)
         return;
     t->window = 0;
     while (t->sent < t->total && t->window < WINDOW_BYTES) {
-        int all_known = t->answered == t->total - 1;
+        int all_known = t->answered == t->resets + t->forwards + 1 + t->count;
 
         if (t->mail_refused || (all_known && t->accepted == 0)) {
             t->total = t->sent;
@@ -62,6 +62,8 @@ static void take_rcpt(struct smtp_transaction *t, uint32_t k)
     if (t->s->reply.code / 100 == 2) {
         t->fate[k] = SMTP_ACCEPTED;
         t->accepted++;
+        if (t->j->d->probe)
+            smtp_sent(t->j, t->s, t->to[k]);
         return;
     }
     t->fate[k] = SMTP_REFUSED;
@@ -144,6 +146,17 @@ static int talk(struct smtp_transaction *t)
     }
 }
 
+/* A probe ends here: nobody is to wait for content. */
+static int end_probe(struct smtp_transaction *t)
+{
+    ph_stream_str(t->s->io, PH_STR("RSET\r\n"));
+    if (smtp_reply_read(t->s, smtp_command_seconds(t, SMTP_RSET), 0) < 0 || t->s->reply.code / 100 != 2)
+        t->s->broken = 1;
+    else
+        t->s->needs_reset = 0;
+    return 0;
+}
+
 static int has_controls(ph_str s)
 {
     for (size_t i = 0; i < s.n; i++)
@@ -206,9 +219,11 @@ int smtp_transact(struct smtp_job *j, struct smtp_session *s)
     s->uses++;
     collect(&t);
     t.forwards = smtp_xforward_prepare(&t);
-    t.total = t.resets + t.forwards + 1 + t.count + 1;
+    t.total = t.resets + t.forwards + 1 + t.count + (j->d->probe ? 0 : 1);
     s->needs_reset = 1;
-    if ((rc = talk(&t)) != 0 || s->broken || !t.go)
+    if ((rc = talk(&t)) == 0 && j->d->probe && !s->broken)
+        return end_probe(&t);
+    if (rc != 0 || s->broken || !t.go)
         return rc;
     return t.accepted ? smtp_send_message(&t) : smtp_send_nothing(&t);
 }

@@ -141,8 +141,9 @@ void smtp_sent(struct smtp_job *j, const struct smtp_session *s, uint32_t i)
                             .remote_mta_type = PH_STR("dns"), .remote_mta = s->host.name,
                             .setup_us = j->setup_us, .connected_us = j->connected_us, .conn_use = s->uses };
 
-    if (!(s->features & SMTP_HAS_DSN) && !(j->agent->lmtp && j->agent->flags & SMTP_FLAG_FINAL))
+    if (!(j->agent->lmtp && j->agent->flags & SMTP_FLAG_FINAL))
         o.action = PH_STR("relayed");
+    o.next_reports = (s->features & SMTP_HAS_DSN) != 0;
     ph_delivered(j->d, i, &o);
     j->d->rcpt[i].state = PH_RCPT_SENT;
 }

@@ -161,13 +161,13 @@ static void deliver_one(struct virtual_agent *self, struct ph_delivery *d, uint3
         dsn = "4.3.0";
     else if ((rc = check_path(path)) == 0 &&
              (rc = find_owner(self, s, r->address, &id)) == 0)
-        rc = write_mailbox(self, s, d, r, path, &id, &dsn, &maildir);
+        rc = d->probe ? (maildir = ph_str_ends(path, PH_STR("/")), 0) : write_mailbox(self, s, d, r, path, &id, &dsn, &maildir);
     if (rc == PH_CANCEL)
         return;                    /* left open: core defers it */
     if (rc < 0)
         ph_delivered_text(d, i, rc == PH_PERM && dsn[0] == '5' ? PH_RCPT_BOUNCED : PH_RCPT_DEFERRED, dsn, relay, "%s", ph_error());
     else
-        ph_delivered_text(d, i, PH_RCPT_SENT, "2.0.0", relay, "delivered to %s", maildir ? "maildir" : "mailbox");
+        ph_delivered_text(d, i, PH_RCPT_SENT, "2.0.0", relay, "%s to %s", d->probe ? "delivers" : "delivered", maildir ? "maildir" : "mailbox");
 }
 
 static int virtual_deliver(struct ph_transport *t, struct ph_delivery *d)
@@ -182,4 +182,5 @@ PH_PLUGIN_TRANSPORT(virtual, PH_IS(.summary = "mailboxes of hosted domains (mail
                                    .concurrency = PH_MANY_CALLS, .params = rows, .param_count = sizeof rows / sizeof *rows),
     .needs = "mailbox spawn",
     .open = virtual_open,
-    .deliver = virtual_deliver);
+    .deliver = virtual_deliver,
+    .probes = 1);
