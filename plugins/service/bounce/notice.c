@@ -19,7 +19,7 @@ struct notice {
     struct ph_scope *s;
     const struct ph_message *m;
     int kind;
-    struct ph_map *records;        /* by index: what the logs say */
+    struct ph_map *deferred, *bounced;     /* by index: what the logs say */
     struct log_record *list;       /* who is reported */
     size_t n, room;
 };
@@ -64,46 +64,55 @@ struct told {
     ph_str stamp;
 };
 
-static void index_record(struct notice *n, struct log_record *x)
+/* 1 when a was made before b: both are numbers. */
+static int is_older(ph_str a, ph_str b)
 {
-    ph_str key = ph_str_printf(n->s, "%u", x->index);
-    struct told *t = ph_map_get(n->records, key);
-
-    if (!t)
-        ph_map_set(n->records, key, t = ph_new(n->s, struct told));
-    if (!t->n || !ph_str_eq(t->stamp, x->f[LOG_STAMP])) {
-        t->list = x;
-        t->n = 0;
-        t->stamp = x->f[LOG_STAMP];
-    }
-    if (x == t->list + t->n) {     /* those of one request lie side by side */
-        t->n++;
-        return;
-    }
-    struct log_record *more = ph_alloc_array(n->s, t->n + 1, sizeof *more);
-
-    memcpy(more, t->list, t->n * sizeof *more);
-    more[t->n++] = *x;
-    t->list = more;
+    return a.n != b.n ? a.n < b.n : ph_str_cmp(a, b) < 0;
 }
 
-static void index_log(struct notice *n, ph_str log)
+static void index_record(struct notice *n, struct ph_map *map, struct log_record *x)
 {
+    ph_str key = ph_str_printf(n->s, "%u", x->index), stamp = x->f[LOG_STAMP];
+    struct told *t = ph_map_get(map, key);
+
+    if (!t)
+        ph_map_set(map, key, t = ph_new(n->s, struct told));
+    if (t->n && is_older(stamp, t->stamp))
+        return;
+    if (!t->n || is_older(t->stamp, stamp)) {
+        t->list = x;
+        t->n = 0;
+        t->stamp = stamp;
+    }
+    if (x != t->list + t->n) {     /* one of the same request lies elsewhere */
+        struct log_record *more = ph_alloc_array(n->s, t->n + 1, sizeof *more);
+
+        memcpy(more, t->list, t->n * sizeof *more);
+        more[t->n] = *x;
+        t->list = more;
+    }
+    t->n++;
+}
+
+static struct ph_map *index_log(struct notice *n, ph_str log)
+{
+    struct ph_map *map = ph_map_new(n->s);
     struct log_record *list;
     size_t count = read_log(n, log, &list);
 
     for (size_t i = 0; i < count; i++)
-        index_record(n, &list[i]);
+        index_record(n, map, &list[i]);
+    return map;
 }
 
-/* Records by recipient: of the defer log, and above them (for failures) those
- * of the bounce log. */
-static void index_logs(struct notice *n)
+/* What is known of a recipient; for failures the bounce log comes first, and
+ * who is too old has the words of his last deferral. */
+static const struct told *find_told(const struct notice *n, uint32_t index)
 {
-    n->records = ph_map_new(n->s);
-    index_log(n, PH_STR("defer"));
-    if (n->kind == NOTICE_FAILURE)
-        index_log(n, PH_STR("bounce"));
+    ph_str key = ph_str_printf(n->s, "%u", index);
+    const struct told *t = n->bounced ? ph_map_get(n->bounced, key) : NULL;
+
+    return t ? t : ph_map_get(n->deferred, key);
 }
 
 /* The recipient's state byte decides that it is reported; records give words. */
@@ -111,7 +120,7 @@ static void report_recipient(struct notice *n, uint32_t index)
 {
     const struct ph_message_rcpt *r = &n->m->rcpt[index];
     struct log_record unknown = { .index = index, .f = { [LOG_RECIPIENT] = r->address, [LOG_ORIGINAL] = r->original } };
-    const struct told *t = ph_map_get(n->records, ph_str_printf(n->s, "%u", index));
+    const struct told *t = find_told(n, index);
 
     unknown.f[LOG_DSN] = n->kind == NOTICE_FAILURE ? PH_STR("5.0.0") : PH_STR("4.0.0");
     unknown.f[LOG_TEXT] = n->kind == NOTICE_FAILURE ? PH_STR("delivery failed; the reason was not recorded")
@@ -119,6 +128,8 @@ static void report_recipient(struct notice *n, uint32_t index)
     for (size_t i = 0; i < (t ? t->n : 1); i++) {
         struct log_record x = t ? t->list[i] : unknown;
 
+        if (ph_str_eq(x.f[LOG_RECIPIENT], r->address))
+            x.f[LOG_ORIGINAL] = r->original;       /* not a member */
         x.f[LOG_ORCPT] = r->dsn_orcpt;
         if (n->n == n->room) {
             struct log_record *more = ph_alloc_array(n->s, n->room * 2 + 16, sizeof *more);
@@ -325,7 +336,9 @@ int notice_send(struct bounce *b, struct ph_scope *s, int kind, const struct ph_
     }
     n.room = m->rcpt_count + 1u;
     n.list = ph_alloc_array(s, n.room, sizeof *n.list);
-    index_logs(&n);
+    n.deferred = index_log(&n, PH_STR("defer"));
+    if (kind == NOTICE_FAILURE)
+        n.bounced = index_log(&n, PH_STR("bounce"));
     if (kind == NOTICE_FAILURE)
         return send_failure(&n);
     return is_ours(&n) ? 0 : send_both(&n, 0, "delay", b->p.delay_recipient);
