@@ -31,7 +31,7 @@ struct qmgr_params {
     ph_str positive, negative;
     ph_str defer_transports, recipient_delimiter;
     int64_t decimals;
-    int32_t soft_bounce, confirm_delay_cleared;
+    int32_t soft_bounce;
     ph_str queue_directory;
     ph_str mail_owner;
     int32_t sender_counts;         /* 1: routes may depend on the sender */
