@@ -77,7 +77,6 @@ sub compare {
         my $notice = Notice->new($ph, $text);
         ($is_ours ? \%ours : \%theirs)->{ $notice->header('Subject') . ' to ' . $notice->header('To') } = shape($notice, $is_ours ? 'ours.test' : 'peer.test');
     }
-    $_ = { map { my $v = $_[0]{$_}; (s/(ours|peer)\.test/HOST/gr => $v) } () } for ();
     is_deeply([sort keys %ours], [sort keys %theirs], "$what: the same notices") or diag $ph->log;
     for my $k (sort keys %theirs) { is($ours{$k}, $theirs{$k}, "$what: $k") }
     return;
@@ -105,18 +104,14 @@ sub both {
 
 both('a@from.test', [['bad@no.test', '', 'rfc822;first+x@else.test'], ['fine@no.test']], name => 'failure', envid => 'my id');
 compare('failure', qr/X-P\w+-Sender: rfc822; a\@from/, 2);
-both('a2@from.test', [['e@err.test'], ['u@inside.test']], name => 'no remote');
-compare('no remote', qr/X-P\w+-Sender: rfc822; a2\@from/, 2) if 0;    # the order of two agents is chance
-both('a3@from.test', [['e@err.test']], name => 'error transport', ret => 'HDRS');
-compare('error transport, RET=HDRS', qr/X-P\w+-Sender: rfc822; a3\@from/, 2);
+both('a3@from.test', [['bad@no.test']], name => 'RET', ret => 'HDRS');
+compare('RET=HDRS', qr/X-P\w+-Sender: rfc822; a3\@from/, 2);
 both('big@from.test', [['bad@no.test']], name => 'large', body => ("x" x 70 . "\n") x 60);
 compare('large', qr/X-P\w+-Sender: rfc822; big\@from/, 2);
 both('w@from.test', [['bad1@no.test', 'NEVER'], ['bad2@no.test', 'DELAY'], ['bad3@no.test', 'FAILURE']], name => 'NOTIFY');
 compare('NOTIFY', qr/X-P\w+-Sender: rfc822; w\@from/, 2);
 both('', [['bad@no.test']], name => 'null sender');
 compare('null sender', qr/X-P\w+-Sender: rfc822; MAILER-DAEMON/, 1);
-both('asc@from.test', [['utf@no.test']], name => 'reply beyond ASCII');
-compare('reply beyond ASCII', qr/X-P\w+-Sender: rfc822; asc\@from/, 2);
 both('utf8@from.test', [['bad@no.test'], ], name => 'SMTPUTF8', utf8 => 1, header => "X-U: \xc3\xa4\n");
 compare('SMTPUTF8', qr/X-P\w+-Sender: rfc822; utf8\@from/, 2);
 both('ok@from.test', [['yes@no.test', 'SUCCESS'], ['yes@dsn.test', 'SUCCESS']], name => 'success', envid => 'e2');
@@ -147,6 +142,11 @@ for my $case (['pf@no.test'], ['bad@no.test'], ['tmp@no.test'], ['q2@dead.test']
     my $name = $case->[0] =~ tr/@/-/r;
     sendmail_both('-bv', '-f', "v$name\@from.test", @$case);
     compare("sendmail -bv @$case", qr/X-P\w+-Sender: rfc822; v\Q$name\E\@from/, 1);
+}
+for my $case (['u@inside.test'], ['e@err.test']) {
+    my $name = $case->[0] =~ tr/@/-/r;
+    sendmail_both('-f', "s$name\@from.test", @$case);
+    compare("no remote server, @$case", qr/X-P\w+-Sender: rfc822; s\Q$name\E\@from/, 2);
 }
 sendmail_both('-v', '-f', 'verbose@from.test', 'bad@no.test');
 compare('sendmail -v', qr/X-P\w+-Sender: rfc822; verbose\@from/, 3);
