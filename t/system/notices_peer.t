@@ -18,7 +18,7 @@ my %rcpt = (rcpt => sub {
         : $_[1] =~ /^utf/ ? "550 5.1.1 kein Empf\xc3\xa4nger" : $_[1] =~ /^tmp/ ? '450 4.2.1 try later' : "250 2.1.5 <$_[1]> ok" });
 my $sink = Posthorn::Sink->new(%rcpt, ehlo => "250-sink.test\r\n250-PIPELINING\r\n250-SMTPUTF8\r\n250 8BITMIME");
 my $dsn = Posthorn::Sink->new(%rcpt, ehlo => "250-sink.test\r\n250-DSN\r\n250 8BITMIME");
-my $collect = Posthorn::Sink->new;
+my $collect = Posthorn::Sink->new(ehlo => "250-sink.test\r\n250-PIPELINING\r\n250-SMTPUTF8\r\n250 8BITMIME");
 my $dead = Posthorn::free_port();
 my $tmp = File::Temp->newdir('notices-XXXXXX', TMPDIR => 1);
 chmod 0755, "$tmp";

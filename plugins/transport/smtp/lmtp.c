@@ -10,4 +10,5 @@ PH_PLUGIN_TRANSPORT(lmtp, PH_IS(.summary = "delivers over LMTP, to mail stores a
                                 .concurrency = PH_MANY_CALLS, .params = lmtp_rows, .param_count = LMTP_ROWS),
     .needs = "network",
     .open = lmtp_open,
-    .deliver = smtp_deliver);
+    .deliver = smtp_deliver,
+    .probes = 1);
