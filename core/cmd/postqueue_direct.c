@@ -21,7 +21,7 @@ static int become_owner(struct ph_scope *s, struct ph_conf *c)
     return 0;
 }
 
-static void put(struct listing *l, const struct ph_qmsg *m)
+static void put(struct listing *l, struct ph_qmsg *m)
 {
     PH_SCOPED(s, NULL);
     struct ph_frame *f = ph_frame_new(s);
@@ -33,9 +33,9 @@ static void put(struct listing *l, const struct ph_qmsg *m)
     ph_frame_u64(f, "forced_expire", m->expired);
     ph_frame_str(f, "sender", m->message.sender);
     for (uint32_t i = 0; i < m->rcpt_count; i++) {
-        const struct ph_message_rcpt *r = &m->rcpt[i];
+        const struct ph_message_rcpt *r = ph_qmsg_rcpt(m, i);
 
-        if (r->state != PH_STATE_PENDING && r->state != PH_STATE_FAILED)
+        if (ph_qmsg_state(m, i) != PH_STATE_PENDING && ph_qmsg_state(m, i) != PH_STATE_FAILED)
             continue;
         ph_frame_str(f, "original_recipient", r->original.n ? r->original : r->address);
         ph_frame_str(f, "recipient", r->address);

@@ -14,7 +14,7 @@ static void arrived(void *arg PH_UNUSED, struct ph_qmsg *m PH_UNUSED)
     /* It is in memory, where it is found. */
 }
 
-static int has_room(void *arg PH_UNUSED)
+static int has_room(void *arg PH_UNUSED, uint32_t rcpts PH_UNUSED)
 {
     return 0;
 }

@@ -141,7 +141,7 @@ static int next_item(ph_str *rest, char *type, ph_str *value)
 }
 
 /* One recipient: items up to its address. */
-static int parse_rcpt(ph_str *rest, struct ph_message_rcpt *r, uint32_t *skipped)
+int ph_record_next_rcpt(ph_str *rest, struct ph_message_rcpt *r, uint32_t *skipped)
 {
     char type;
     ph_str v;
@@ -157,37 +157,24 @@ static int parse_rcpt(ph_str *rest, struct ph_message_rcpt *r, uint32_t *skipped
     return ph_fail(PH_PERM, "damaged recipient");
 }
 
-static uint32_t state_of(char byte)
+uint32_t ph_record_state(char mark)
 {
-    switch (byte) {
+    switch (mark) {
     case PH_STATE_DELIVERED: case PH_STATE_FAILED: case PH_STATE_TOLD:
-        return (unsigned char)byte;
+        return (unsigned char)mark;
     default:                       /* anything else: not known to be done */
         return PH_STATE_PENDING;
     }
 }
 
-int ph_record_parse(struct ph_scope *s, const struct ph_record *r, ph_str envelope, ph_str rcpts,
-                    ph_str marks, struct ph_message *m, uint32_t *skipped)
+int ph_record_parse_envelope(struct ph_scope *s, const struct ph_record *r, ph_str envelope, ph_str head,
+                             struct ph_message *m, uint32_t *skipped)
 {
     struct ph_message out = { .fd = -1 };
-    struct ph_message_rcpt *rcpt;
-    int rc;
+    int rc = parse_attrs(envelope, &out, skipped);
 
-    /* The smallest recipient takes 3 bytes: a count beyond that is a lie, and
-     * must not become an allocation. */
-    if (r->rcpt_count > rcpts.n / 3 || marks.n != PH_MARKS_HEAD + (size_t)r->rcpt_count)
-        return ph_fail(PH_PERM, "the record counts more recipients than there are");
-    if ((rc = parse_attrs(envelope, &out, skipped)) < 0)
+    if (rc < 0)
         return rc;
-    rcpt = ph_alloc_array(s, r->rcpt_count, sizeof *rcpt);
-    for (uint32_t i = 0; i < r->rcpt_count; i++) {
-        if ((rc = parse_rcpt(&rcpts, &rcpt[i], skipped)) < 0)
-            return rc;
-        rcpt[i].state = state_of(marks.p[PH_MARKS_HEAD + i]);
-    }
-    if (rcpts.n > 0)
-        return ph_fail(PH_PERM, "the record counts fewer recipients than there are");
     out.facts = r->facts;
     out.header_offset = r->header_offset;
     out.header_bytes = r->header_bytes;
@@ -196,9 +183,34 @@ int ph_record_parse(struct ph_scope *s, const struct ph_record *r, ph_str envelo
     out.longest_line = r->longest_line;
     out.arrival_us = r->arrival_us;
     out.queue_id = ph_str_dup(s, ph_cstr(r->id));
-    out.rcpt = rcpt;
     out.rcpt_count = r->rcpt_count;
-    out.warned = marks.p[PH_MARK_AT_WARNED] == 'W';
+    out.warned = head.p[PH_MARK_AT_WARNED] == 'W';
+    *m = out;
+    return 0;
+}
+
+int ph_record_parse(struct ph_scope *s, const struct ph_record *r, ph_str envelope, ph_str rcpts,
+                    ph_str marks, struct ph_message *m, uint32_t *skipped)
+{
+    struct ph_message out;
+    struct ph_message_rcpt *rcpt;
+    int rc;
+
+    /* The smallest recipient takes 3 bytes: a count beyond that is a lie, and
+     * must not become an allocation. */
+    if (r->rcpt_count > rcpts.n / 3 || marks.n != PH_MARKS_HEAD + (size_t)r->rcpt_count)
+        return ph_fail(PH_PERM, "the record counts more recipients than there are");
+    if ((rc = ph_record_parse_envelope(s, r, envelope, marks, &out, skipped)) < 0)
+        return rc;
+    rcpt = ph_alloc_array(s, r->rcpt_count, sizeof *rcpt);
+    for (uint32_t i = 0; i < r->rcpt_count; i++) {
+        if ((rc = ph_record_next_rcpt(&rcpts, &rcpt[i], skipped)) < 0)
+            return rc;
+        rcpt[i].state = ph_record_state(marks.p[PH_MARKS_HEAD + i]);
+    }
+    if (rcpts.n > 0)
+        return ph_fail(PH_PERM, "the record counts fewer recipients than there are");
+    out.rcpt = rcpt;
     *m = out;
     return 0;
 }

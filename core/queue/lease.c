@@ -213,6 +213,7 @@ static int load_handed(struct ph_qmsg *m, const struct ph_record *r, const struc
         /* A new message: no mark stands anywhere. */
         ph_str marks = { ph_alloc(s, n), n };
 
+        l.marks = marks;
         rc = ph_record_parse(s, r, envelope, rcpts, marks, &msg, &l.skipped);
     }
     if (rc < 0)
@@ -272,7 +273,7 @@ static int do_commit(struct ph_worker *w, const struct ph_frame *f)
     ph_list_push(&w->messages, &slot->node);
     if (r.flags & PH_RECORD_HOLD)
         return take_hold(q, m);
-    if (ph_frame_get(f, "envelope", &unused) == PH_FOUND && q->ev->has_room(q->arg) &&
+    if (ph_frame_get(f, "envelope", &unused) == PH_FOUND && q->ev->has_room(q->arg, r.rcpt_count) &&
         (rc = load_handed(m, &r, f)) < 0) {
         ph_queue_forget(q, m);
         slot->state = PH_SLOT_LEASED;

@@ -41,35 +41,58 @@ static int64_t read_some(int fd, void *p, size_t n, uint64_t offset)
     return (int64_t)done;
 }
 
-/* The sections behind the content: from the bytes already read when they hold
- * them (copied when those end sooner), else in one more read. */
-static int read_tail(struct ph_scope *s, int copy, int fd, struct ph_loaded *l, ph_str *tail)
+/* n bytes at offset: from the bytes already read when they hold them (copied
+ * when those end sooner), else in one more read. */
+static int read_part(struct ph_scope *s, int copy, int fd, const struct ph_loaded *l, uint64_t offset, size_t n,
+                     ph_str *part)
 {
-    const struct ph_record *r = &l->record;
-    size_t n = (size_t)(r->total - r->envelope_offset);
     int64_t got;
     char *p;
 
-    if (r->total <= l->head_bytes) {
-        *tail = (ph_str){ l->head + r->envelope_offset, n };
+    if (offset + n <= l->head_bytes) {
+        *part = (ph_str){ l->head + offset, n };
         if (copy)
-            *tail = ph_str_dup(s, *tail);
+            *part = ph_str_dup(s, *part);
         return 0;
     }
     p = ph_alloc(s, n);
-    if ((got = read_some(fd, p, n, r->envelope_offset)) < 0)
+    if ((got = read_some(fd, p, n, offset)) < 0)
         return (int)got;
     if ((uint64_t)got < n)
         return ph_fail(PH_PERM, "the file is shorter than its record says");
-    *tail = (ph_str){ p, n };
+    *part = (ph_str){ p, n };
     return 0;
 }
 
-int ph_record_load(struct ph_scope *s, struct ph_scope *brief, int fd, struct ph_message *m,
-                   struct ph_loaded *l)
+static int load_all(struct ph_scope *s, int copy, int fd, struct ph_message *m, struct ph_loaded *l)
+{
+    const struct ph_record *r = &l->record;
+    ph_str tail, envelope, rcpts;
+    int rc = read_part(s, copy, fd, l, r->envelope_offset, (size_t)(r->total - r->envelope_offset), &tail);
+
+    if (rc < 0)
+        return rc;
+    envelope = ph_str_first(tail, (size_t)r->envelope_bytes);
+    rcpts = ph_str_first(ph_str_from(tail, envelope.n), (size_t)r->rcpt_bytes);
+    l->marks = ph_str_from(tail, envelope.n + rcpts.n);
+    return ph_record_parse(s, r, envelope, rcpts, l->marks, m, &l->skipped);
+}
+
+static int load_envelope(struct ph_scope *s, int copy, int fd, struct ph_message *m, struct ph_loaded *l)
+{
+    const struct ph_record *r = &l->record;
+    ph_str envelope;
+    int rc = read_part(s, copy, fd, l, r->envelope_offset, (size_t)r->envelope_bytes, &envelope);
+
+    if (rc < 0 || (rc = read_part(s, copy, fd, l, r->marks_offset, (size_t)(r->total - r->marks_offset), &l->marks)) < 0)
+        return rc;
+    return ph_record_parse_envelope(s, r, envelope, l->marks, m, &l->skipped);
+}
+
+int ph_record_load_upto(struct ph_scope *s, struct ph_scope *brief, int fd, uint32_t max, struct ph_message *m,
+                        struct ph_loaded *l)
 {
     char *head = ph_alloc(brief, HEAD_BYTES);
-    ph_str tail, envelope, rcpts;
     struct stat st;
     int64_t got;
     int rc;
@@ -80,16 +103,16 @@ int ph_record_load(struct ph_scope *s, struct ph_scope *brief, int fd, struct ph
         return (int)got;
     l->head = head;
     l->head_bytes = (size_t)got;
-    if ((rc = ph_record_decode(head, l->head_bytes, (uint64_t)st.st_size, &l->record)) != 0 ||
-        (rc = read_tail(s, s != brief, fd, l, &tail)) < 0)
-        return rc;
-    envelope = ph_str_first(tail, (size_t)l->record.envelope_bytes);
-    tail = ph_str_from(tail, envelope.n);
-    rcpts = ph_str_first(tail, (size_t)l->record.rcpt_bytes);
-    tail = ph_str_from(tail, rcpts.n);
-    memcpy(l->marks, tail.p, PH_MARKS_HEAD);
     l->skipped = 0;
-    return ph_record_parse(s, &l->record, envelope, rcpts, tail, m, &l->skipped);
+    if ((rc = ph_record_decode(head, l->head_bytes, (uint64_t)st.st_size, &l->record)) != 0)
+        return rc;
+    return l->record.rcpt_count <= max ? load_all(s, s != brief, fd, m, l) : load_envelope(s, s != brief, fd, m, l);
+}
+
+int ph_record_load(struct ph_scope *s, struct ph_scope *brief, int fd, struct ph_message *m,
+                   struct ph_loaded *l)
+{
+    return ph_record_load_upto(s, brief, fd, UINT32_MAX, m, l);
 }
 
 int ph_record_verify(int fd, const struct ph_record *r)
@@ -158,7 +181,7 @@ static int open_message(struct ph_scope *s, int fd, ph_str id, int check, struct
         m->queue_id = ph_str_dup(s, id);
     if (marks)
         *marks = (m->warned ? PH_MARK_WARNED : 0) |
-                 (l.marks[PH_MARK_AT_EXPIRED] == 'E' ? PH_MARK_EXPIRED : 0) |
+                 (l.marks.p[PH_MARK_AT_EXPIRED] == 'E' ? PH_MARK_EXPIRED : 0) |
                  (l.record.flags & PH_RECORD_HOLD ? PH_MARK_HOLD : 0);
     *out = m;
     return 0;

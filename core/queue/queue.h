@@ -13,6 +13,7 @@
  *   dirs.c    directories, order of syncs     slot.c     the pool of slots
  *   lease.c   slots lent to receivers         intake.c   the receivers' side
  *   store.c   marks and moves                 recover.c  the scan at start
+ *   portion.c recipients, some at a time
  *   walk.c    listing directories lazily
  *
  * Calls marked PH_YIELDS go to the disk pool.  No statics: one struct ph_queue
@@ -52,12 +53,14 @@ struct ph_qmsg {
                                         deliver it: ph_queue_load looks */
     int64_t next_us;                 /* deferred: time of the next attempt (mtime) */
     /* After load (or hot hand-off). */
-    struct ph_message message;       /* fd is -1; views on scope; queue_id is id above */
-    struct ph_message_rcpt *rcpt;   /* states: may be ahead of the file */
+    struct ph_message message;       /* fd is -1; views on scope; queue_id is id above; no rcpt */
+    unsigned char *state;            /* of each recipient, with the store's own bit: ph_qmsg_state */
+    struct ph_list portions;         /* recipients in memory: ph_qmsg_rcpt */
     uint32_t rcpt_count, pending;    /* pending: recipients whose state is pending */
     uint32_t failed;                 /* recipients whose state is failed */
     uint32_t warned;                 /* 1: the delay warning was sent */
     uint32_t expired;                /* 1: forced to expire by the administrator */
+    uint32_t whole;                  /* 1: all recipients are in memory as long as it is loaded */
     struct ph_scope *scope;          /* of what is loaded; ends with unload */
     /* The store's. */
     struct ph_queue *queue;
@@ -67,7 +70,21 @@ struct ph_qmsg {
     int dirty;                       /* marks written since the last sync */
     int unmarked;                    /* some state byte could not be written */
     int sync_failed;                 /* never to be believed, or its slot used, again */
-    uint64_t inode, marks_offset, file_bytes;
+    uint64_t inode, rcpt_offset, rcpt_bytes, marks_offset, file_bytes;
+};
+
+/* Some recipients of a message, in memory while anybody uses them. */
+struct ph_portion {
+    struct ph_list node;             /* in qmsg.portions */
+    uint32_t first, n;               /* their numbers: first .. first + n - 1 */
+    uint32_t users;
+    struct ph_message_rcpt *rcpt;    /* of those that are open, the rest are empty; not their state */
+    struct ph_scope *scope;
+};
+/* Where to read on; starts as zeros. */
+struct ph_rcpt_cursor {
+    uint32_t index;
+    uint64_t offset;
 };
 
 /* What the owner is told.  Neither may yield. */
@@ -76,8 +93,9 @@ struct ph_queue_events {
      * adopted from one that ended, or found at start.  m->loaded is 0 when it was
      * found, adopted, or has_room said no. */
     void (*arrived)(void *arg, struct ph_qmsg *m);
-    /* 1: take the envelope with the hand-off; 0: leave it in its slot, unread. */
-    int (*has_room)(void *arg);
+    /* 1: take the envelope with the hand-off, with so many recipients; 0: leave it
+     * in its slot, unread. */
+    int (*has_room)(void *arg, uint32_t rcpts);
 };
 
 /* Open queue_directory and become its owner; makes missing directories.
@@ -111,6 +129,22 @@ int ph_queue_serve_intake(struct ph_queue *q, struct ph_scope *session, struct p
  * is gone or was finished, m is freed; PH_PERM: damaged, moved to corrupt with a
  * warning, m is freed; PH_TEMP.  Yields. */
 int ph_queue_load(struct ph_queue *q, struct ph_qmsg *m) PH_YIELDS;
+/* The same; recipients only when there are at most `max`.  Else they are read in
+ * portions. */
+int ph_queue_load_upto(struct ph_queue *q, struct ph_qmsg *m, uint32_t max) PH_YIELDS;
+/* The next `max` recipients from the cursor on that are not done; it moves: 0 and *p,
+ * with one user; PH_NONE: no more; PH_PERM: damaged; PH_TEMP; PH_CANCEL.  m must
+ * stay loaded meanwhile.  Recipients that were read whole are found too. */
+int ph_queue_portion(struct ph_queue *q, struct ph_qmsg *m, struct ph_rcpt_cursor *at, uint32_t max,
+                     struct ph_portion **p) PH_YIELDS;
+/* n users less; the last one frees it. */
+void ph_portion_drop(struct ph_portion *p, uint32_t n);
+/* The portion that holds recipient i, or NULL. */
+struct ph_portion *ph_qmsg_portion(struct ph_qmsg *m, uint32_t i);
+/* Recipient i: it must be in memory. */
+struct ph_message_rcpt *ph_qmsg_rcpt(struct ph_qmsg *m, uint32_t i);
+/* Its state, PH_STATE_*: known of all; may be ahead of the file. */
+static inline uint32_t ph_qmsg_state(const struct ph_qmsg *m, uint32_t i) { return m->state[i] & 0x7fu; }
 /* Forget what load read (m stays). */
 void ph_queue_unload(struct ph_qmsg *m);
 /* A fresh read-only descriptor of m with a reader's lock on it, for an agent or

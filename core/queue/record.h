@@ -70,6 +70,14 @@ int ph_record_put_rcpt(struct ph_buf *b, ph_str address, ph_str original, ph_str
  * *skipped counts them. */
 int ph_record_parse(struct ph_scope *s, const struct ph_record *r, ph_str envelope, ph_str rcpts,
                     ph_str marks, struct ph_message *m, uint32_t *skipped);
+/* The same without recipients: out.rcpt is NULL.  head: the first PH_MARKS_HEAD marks. */
+int ph_record_parse_envelope(struct ph_scope *s, const struct ph_record *r, ph_str envelope, ph_str head,
+                             struct ph_message *m, uint32_t *skipped);
+/* One recipient from the start of *rest, without its state: 0, or PH_PERM: damaged,
+ * or more bytes are needed. */
+int ph_record_next_rcpt(ph_str *rest, struct ph_message_rcpt *r, uint32_t *skipped);
+/* What a mark says: PH_STATE_*. */
+uint32_t ph_record_state(char mark);
 /* Walk the attributes: start with *rest = the section; 1, 0 at the end, PH_PERM. */
 int ph_record_next_attr(ph_str *rest, ph_str *name, ph_str *value);
 
@@ -81,10 +89,14 @@ struct ph_loaded {
     uint32_t skipped;
     const char *head;              /* the first head_bytes of the file */
     size_t head_bytes;
-    char marks[PH_MARKS_HEAD];
+    ph_str marks;                  /* of the message, then of each recipient; on s */
 };
 int ph_record_load(struct ph_scope *s, struct ph_scope *brief, int fd, struct ph_message *m,
                    struct ph_loaded *l) PH_YIELDS;
+/* The same, but recipients only when there are at most `max`; else m->rcpt is
+ * NULL and their states stand in l->marks. */
+int ph_record_load_upto(struct ph_scope *s, struct ph_scope *brief, int fd, uint32_t max, struct ph_message *m,
+                        struct ph_loaded *l) PH_YIELDS;
 /* Every byte against the checksum: 0, PH_PERM, PH_TEMP.  Blocks: call it in the
  * disk pool (ph_record_check does). */
 int ph_record_verify(int fd, const struct ph_record *r);

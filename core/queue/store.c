@@ -14,6 +14,8 @@
 #include <posthorn/log.h>
 #include "core/queue/store.h"
 
+#define UNMARKED 0x80u             /* in qmsg.state: the file does not say it yet */
+
 struct ph_qmsg *ph_qmsg_new(struct ph_queue *q, ph_str id, unsigned place)
 {
     struct ph_qmsg *m = calloc(1, sizeof *m);
@@ -25,9 +27,22 @@ struct ph_qmsg *ph_qmsg_new(struct ph_queue *q, ph_str id, unsigned place)
     m->queue = q;
     m->fd = -1;
     ph_list_init(&m->node);
+    ph_list_init(&m->portions);
     ph_list_init(&m->open_node);
     ph_map_set(q->by_id, ph_cstr(m->id), m);
     return m;
+}
+
+/* The portion of a message that was read whole stands on its scope. */
+static void free_loaded(struct ph_qmsg *m)
+{
+    for (struct ph_list *n; (n = ph_list_shift(&m->portions)); ) {
+        struct ph_portion *p = ph_list_of(n, struct ph_portion, node);
+
+        if (p->scope != m->scope)
+            ph_scope_free(p->scope);
+    }
+    ph_scope_free(m->scope);
 }
 
 static void qmsg_free(struct ph_qmsg *m)
@@ -35,7 +50,7 @@ static void qmsg_free(struct ph_qmsg *m)
     ph_qmsg_fd_close(m);
     ph_list_remove(&m->node);
     ph_map_del(m->queue->by_id, ph_cstr(m->id));
-    ph_scope_free(m->scope);
+    free_loaded(m);
     free(m);
 }
 
@@ -46,10 +61,10 @@ void ph_queue_forget(struct ph_queue *q PH_UNUSED, struct ph_qmsg *m)
 
 void ph_queue_unload(struct ph_qmsg *m)
 {
-    ph_scope_free(m->scope);
+    free_loaded(m);
     m->scope = NULL;
-    m->rcpt = NULL;
-    m->rcpt_count = m->pending = m->failed = m->loaded = 0;
+    m->state = NULL;
+    m->rcpt_count = m->pending = m->failed = m->loaded = m->whole = 0;
     memset(&m->message, 0, sizeof m->message);
     m->message.fd = -1;
 }
@@ -99,15 +114,21 @@ void ph_qmsg_loaded(struct ph_qmsg *m, struct ph_scope *s, const struct ph_messa
     m->message = *msg;
     m->message.queue_id = ph_cstr(m->id);
     m->message.fd = -1;
-    m->rcpt = (struct ph_message_rcpt *)(uintptr_t)msg->rcpt;   /* ours: made by the parser on s */
+    m->message.rcpt = NULL;
     m->rcpt_count = msg->rcpt_count;
+    m->state = ph_alloc(s, m->rcpt_count);
     m->pending = m->failed = 0;
     for (uint32_t i = 0; i < m->rcpt_count; i++) {
-        m->pending += m->rcpt[i].state == PH_STATE_PENDING;
-        m->failed += m->rcpt[i].state == PH_STATE_FAILED;
+        m->state[i] = (unsigned char)ph_record_state(l->marks.p[PH_MARKS_HEAD + i]);
+        m->pending += m->state[i] == PH_STATE_PENDING;
+        m->failed += m->state[i] == PH_STATE_FAILED;
     }
+    if ((m->whole = msg->rcpt != NULL))            /* ours: made by the parser on s */
+        ph_portion_new(m, s, (struct ph_message_rcpt *)(uintptr_t)msg->rcpt, 0, m->rcpt_count);
+    m->rcpt_offset = l->record.rcpt_offset;
+    m->rcpt_bytes = l->record.rcpt_bytes;
     m->warned = msg->warned;
-    m->expired = l->marks[PH_MARK_AT_EXPIRED] == 'E';
+    m->expired = l->marks.p[PH_MARK_AT_EXPIRED] == 'E';
     m->marks_offset = l->record.marks_offset;
     m->inode = l->record.inode;
     m->file_bytes = l->record.total;
@@ -160,6 +181,11 @@ static int load_failed(struct ph_queue *q, struct ph_qmsg *m, int rc)
 
 int ph_queue_load(struct ph_queue *q, struct ph_qmsg *m)
 {
+    return ph_queue_load_upto(q, m, UINT32_MAX);
+}
+
+int ph_queue_load_upto(struct ph_queue *q, struct ph_qmsg *m, uint32_t max)
+{
     struct ph_scope *s;
     struct ph_message msg;
     struct ph_loaded l;
@@ -177,7 +203,7 @@ int ph_queue_load(struct ph_queue *q, struct ph_qmsg *m)
     s = ph_scope_new(NULL);
     {
         PH_SCOPED(brief, NULL);
-        rc = ph_record_load(s, brief, m->fd, &msg, &l);
+        rc = ph_record_load_upto(s, brief, m->fd, max, &msg, &l);
     }
     /* One page more or less: small files are checked whole each time. */
     if (rc == 0 && l.record.total <= PH_SLOT_BYTES)
@@ -239,10 +265,9 @@ static int write_mark(struct ph_qmsg *m, uint64_t offset, char byte)
 
 static int write_state(struct ph_qmsg *m, uint32_t i)
 {
-    struct ph_message_rcpt *r = &m->rcpt[i];
-    int rc = write_mark(m, m->marks_offset + PH_MARKS_HEAD + i, (char)r->state);
+    int rc = write_mark(m, m->marks_offset + PH_MARKS_HEAD + i, (char)ph_qmsg_state(m, i));
 
-    r->unmarked = rc < 0;
+    m->state[i] = (unsigned char)(ph_qmsg_state(m, i) | (rc < 0 ? UNMARKED : 0));
     m->unmarked |= rc < 0;
     return rc;
 }
@@ -250,9 +275,9 @@ static int write_state(struct ph_qmsg *m, uint32_t i)
 int ph_queue_mark(struct ph_queue *q PH_UNUSED, struct ph_qmsg *m, uint32_t i, char state)
 {
     ph_assert(m->loaded && i < m->rcpt_count);
-    m->pending -= m->rcpt[i].state == PH_STATE_PENDING;
-    m->failed -= m->rcpt[i].state == PH_STATE_FAILED;
-    m->rcpt[i].state = (unsigned char)state;
+    m->pending -= ph_qmsg_state(m, i) == PH_STATE_PENDING;
+    m->failed -= ph_qmsg_state(m, i) == PH_STATE_FAILED;
+    m->state[i] = (unsigned char)state;
     m->pending += state == PH_STATE_PENDING;
     m->failed += state == PH_STATE_FAILED;
     return write_state(m, i);
@@ -267,7 +292,7 @@ static int write_missing(struct ph_qmsg *m)
         return 0;
     m->unmarked = 0;
     for (uint32_t i = 0; i < m->rcpt_count; i++)
-        if (m->rcpt[i].unmarked) {
+        if (m->state[i] & UNMARKED) {
             int one = write_state(m, i);
 
             rc = one < 0 ? one : rc;

@@ -111,6 +111,8 @@ int ph_slot_release(struct ph_queue *q, struct ph_slot *slot, int reusable) PH_Y
 /* store.c */
 struct ph_qmsg *ph_qmsg_new(struct ph_queue *q, ph_str id, unsigned place);
 /* Take what a record says of m (m->message is filled, its recipients writable). */
+struct ph_portion *ph_portion_new(struct ph_qmsg *m, struct ph_scope *s, struct ph_message_rcpt *rcpt, uint32_t first,
+                                  uint32_t n);
 void ph_qmsg_loaded(struct ph_qmsg *m, struct ph_scope *s, const struct ph_message *msg,
                     const struct ph_loaded *l);
 /* Open (or reuse) the read-write descriptor of m: 0, PH_NONE, PH_TEMP. */

@@ -4,16 +4,22 @@
 
 #define RECORDS_MAX 100u           /* in one request, so that it stays below a frame's limit */
 
-static int call(struct qmgr *q, struct ph_scope *s, const struct ph_frame *f)
+static int ask(struct qmgr *q, struct ph_scope *s, const struct ph_frame *f, struct ph_frame **reply)
 {
-    struct ph_frame *reply;
-    int rc = q->call(s, "bounce", f, &reply);
+    int rc = q->call(s, "bounce", f, reply);
 
     if (rc < 0)
         return rc;
-    if (!ph_str_eq(ph_frame_value(reply, "status"), PH_STR("ok")))
-        return ph_fail(PH_TEMP, "bounce: %.*s", PH_FMT(ph_frame_value(reply, "reason")));
+    if (!ph_str_eq(ph_frame_value(*reply, "status"), PH_STR("ok")))
+        return ph_fail(PH_TEMP, "bounce: %.*s", PH_FMT(ph_frame_value(*reply, "reason")));
     return 0;
+}
+
+static int call(struct qmgr *q, struct ph_scope *s, const struct ph_frame *f)
+{
+    struct ph_frame *reply;
+
+    return ask(q, s, f, &reply);
 }
 
 static struct ph_frame *request(struct ph_scope *s, const char *op, ph_str id)
@@ -51,10 +57,29 @@ int ph_bouncer_append(struct mail *mail, const char *log, const struct ph_outcom
 
         ph_frame_cstr(f, "log", log);
         for (uint32_t i = at; i < n && i < at + RECORDS_MAX; i++)
-            put_record(f, &mail->m->rcpt[rcpt[i]], rcpt[i], o[i]);
+            put_record(f, ph_qmsg_rcpt(mail->m, rcpt[i]), rcpt[i], o[i]);
         rc = call(mail->q, s, f);
     }
     return rc;
+}
+
+int ph_bouncer_words(struct mail *mail, unsigned char *has)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_frame *f = request(s, "read", ph_cstr(mail->m->id)), *reply;
+    size_t at = 0;
+    int rc;
+
+    ph_frame_cstr(f, "log", "defer");
+    if ((rc = ask(mail->q, s, f, &reply)) < 0)
+        return rc;
+    for (ph_str name, value; ph_frame_next(reply, &at, &name, &value); ) {
+        uint64_t i;
+
+        if (ph_str_eq(name, PH_STR("index")) && ph_str_u64(value, &i) && i < mail->m->rcpt_count)
+            has[i] = 1;
+    }
+    return 0;
 }
 
 int ph_bouncer_notify(struct mail *mail, const char *kind)

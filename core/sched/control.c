@@ -87,7 +87,7 @@ static int expire_idle(struct qmgr *q, struct ph_qmsg *m, int in_memory)
     int rc;
 
     m->recovered = 0;
-    rc = ph_queue_load(q->queue, m);
+    rc = ph_queue_load_upto(q->queue, m, 0);
     if (rc == PH_NONE || rc == PH_PERM)
         return GONE;
     if (rc < 0) {

@@ -14,9 +14,17 @@ static int has_room(const struct qmgr *q)
     return q->active < (size_t)q->p.active_limit;
 }
 
-int ph_feed_has_room(void *arg)
+/* Recipients of a message that is taken or loaded whole. */
+static uint32_t whole_max(const struct qmgr *q)
 {
-    return has_room(arg);
+    uint32_t n = ph_sched_appetite(q->sched);
+
+    return n < WHOLE_MAX ? n : WHOLE_MAX;
+}
+
+int ph_feed_has_room(void *arg, uint32_t rcpts)
+{
+    return has_room(arg) && rcpts <= whole_max(arg);
 }
 
 void ph_feed_wake(struct qmgr *q)
@@ -57,6 +65,7 @@ static void activate(struct qmgr *q, struct ph_qmsg *m, int flushed)
     mail->m = m;
     mail->active_us = ph_wall_us();
     mail->flushed = flushed;
+    mail->unread = m->pending;
     mail->has_log = m->place != PH_PLACE_SLOT || m->recovered;
     m->holder = mail;
     m->recovered = 0;
@@ -71,6 +80,7 @@ void ph_mail_free(struct mail *mail)
 {
     struct qmgr *q = mail->q;
 
+    ph_batch_reserve(mail, 0);
     free(mail);
     q->active--;
     ph_feed_wake(q);
@@ -178,7 +188,7 @@ static void load_one(struct qmgr *q, struct ph_qmsg *m, int flushed)
 
     memcpy(id, m->id, sizeof id);
     m->holder = q;
-    int rc = ph_queue_load(q->queue, m);
+    int rc = ph_queue_load_upto(q->queue, m, whole_max(q));
 
     if (rc == 0) {
         activate(q, m, flushed);

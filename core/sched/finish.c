@@ -52,15 +52,33 @@ static int is_too_old(struct mail *mail)
                                              m->message.sender.n > 0, ph_wall_s());
 }
 
-static uint32_t *pending_recipients(struct ph_scope *s, const struct ph_qmsg *m, uint32_t *n)
+/* Those of a portion that are pending and of whom no deferral has words. */
+static void say_expired_to(struct mail *mail, const struct ph_portion *p, const unsigned char *has)
 {
-    uint32_t *list = ph_alloc_array(s, m->rcpt_count + 1u, sizeof *list);
+    PH_SCOPED(s, NULL);
+    uint32_t *list = ph_alloc_array(s, p->n, sizeof *list), n = 0;
 
-    *n = 0;
-    for (uint32_t i = 0; i < m->rcpt_count; i++)
-        if (m->rcpt[i].state == PH_STATE_PENDING)
-            list[(*n)++] = i;
-    return list;
+    for (uint32_t i = p->first; i < p->first + p->n; i++)
+        if (ph_qmsg_state(mail->m, i) == PH_STATE_PENDING && !has[i])
+            list[n++] = i;
+    if (n)
+        ph_settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, PH_STR("4.7.0"), PH_STR("message is administratively expired"));
+}
+
+/* Forced: who was never tried, or whose log is gone, gets our own words. */
+static void say_expired(struct mail *mail)
+{
+    struct ph_qmsg *m = mail->m;
+    PH_SCOPED(s, NULL);
+    unsigned char *has = ph_alloc(s, m->rcpt_count);
+    struct ph_rcpt_cursor at = { 0, 0 };
+
+    if (m->place != PH_PLACE_SLOT && ph_bouncer_words(mail, has) < 0)
+        ph_log_warn("%s: %s", m->id, ph_error());
+    for (struct ph_portion *p; ph_queue_portion(mail->q->queue, m, &at, PORTION_MAX, &p) == 0; ) {
+        say_expired_to(mail, p, has);
+        ph_portion_drop(p, 1);
+    }
 }
 
 /* Who is still pending is returned to the sender, with the words of the last
@@ -69,14 +87,14 @@ static void expire(struct mail *mail)
 {
     struct ph_qmsg *m = mail->m;
     PH_SCOPED(s, NULL);
-    uint32_t n, *list = pending_recipients(s, m, &n);
 
-    if (m->expired && m->place == PH_PLACE_SLOT)   /* never tried: no deferral has words */
-        ph_settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, PH_STR("4.7.0"), PH_STR("message is administratively expired"));
+    if (m->expired)
+        say_expired(mail);
     ph_log("%s: from=<%.*s>, status=%s, returned to sender", m->id, PH_FMT(ph_address_external(s, m->message.sender)),
            m->expired ? "force-expired" : "expired");
-    for (uint32_t i = 0; i < n; i++)
-        ph_queue_mark(mail->q->queue, m, list[i], PH_STATE_FAILED);
+    for (uint32_t i = 0; i < m->rcpt_count; i++)
+        if (ph_qmsg_state(m, i) == PH_STATE_PENDING)
+            ph_queue_mark(mail->q->queue, m, i, PH_STATE_FAILED);
     mail->has_log = 1;
 }
 
@@ -91,7 +109,7 @@ static int tell_sender(struct mail *mail)
     if ((rc = ph_queue_sync(mail->q->queue, m)) < 0 || (rc = ph_bouncer_notify(mail, "bounce")) < 0)
         return rc;
     for (uint32_t i = 0; i < m->rcpt_count; i++)
-        if (m->rcpt[i].state == PH_STATE_FAILED)
+        if (ph_qmsg_state(m, i) == PH_STATE_FAILED)
             ph_queue_mark(mail->q->queue, m, i, PH_STATE_TOLD);
     if ((rc = ph_queue_sync(mail->q->queue, m)) < 0)
         return rc;
@@ -101,14 +119,17 @@ static int tell_sender(struct mail *mail)
 /* 1 when there may be records of the trace log, of this life or an earlier one. */
 static int has_report(const struct mail *mail)
 {
-    const struct ph_qmsg *m = mail->m;
+    struct ph_qmsg *m = mail->m;
 
     if (!mail->has_log)
         return 0;
     if (m->message.trace_flags.n || (m->warned && mail->q->p.confirm_delay_cleared))
         return 1;
+    if (!m->whole)                 /* those that are done are not in memory */
+        return 1;
     for (uint32_t i = 0; i < m->rcpt_count; i++)
-        if (m->rcpt[i].state == PH_STATE_DELIVERED && (ph_notify_flags(m->rcpt[i].dsn_notify) & PH_NOTIFY_SUCCESS))
+        if (ph_qmsg_state(m, i) == PH_STATE_DELIVERED &&
+            (ph_notify_flags(ph_qmsg_rcpt(m, i)->dsn_notify) & PH_NOTIFY_SUCCESS))
             return 1;
     return 0;
 }
@@ -125,12 +146,24 @@ static int report(struct mail *mail)
     return ph_bouncer_remove(mail->q, ph_cstr(mail->m->id), "trace");
 }
 
-static int delay_is_of_interest(const struct ph_qmsg *m)
+static int portion_wants_delay(const struct ph_qmsg *m, const struct ph_portion *p)
 {
-    for (uint32_t i = 0; i < m->rcpt_count; i++)
-        if (m->rcpt[i].state == PH_STATE_PENDING && (ph_notify_flags(m->rcpt[i].dsn_notify) & PH_NOTIFY_DELAY))
+    for (uint32_t i = 0; i < p->n; i++)
+        if (ph_qmsg_state(m, p->first + i) == PH_STATE_PENDING && (ph_notify_flags(p->rcpt[i].dsn_notify) & PH_NOTIFY_DELAY))
             return 1;
     return 0;
+}
+
+static int delay_is_of_interest(struct mail *mail)
+{
+    struct ph_rcpt_cursor at = { 0, 0 };
+    int found = 0;
+
+    for (struct ph_portion *p; !found && ph_queue_portion(mail->q->queue, mail->m, &at, PORTION_MAX, &p) == 0; ) {
+        found = portion_wants_delay(mail->m, p);
+        ph_portion_drop(p, 1);
+    }
+    return found;
 }
 
 static void warn_of_delay(struct mail *mail)
@@ -138,7 +171,7 @@ static void warn_of_delay(struct mail *mail)
     struct ph_qmsg *m = mail->m;
     int64_t after = mail->q->p.delay_warning_time;
 
-    if (!after || m->warned || ph_wall_s() < m->message.arrival_us / 1000000 + after || !delay_is_of_interest(m))
+    if (!after || m->warned || ph_wall_s() < m->message.arrival_us / 1000000 + after || !delay_is_of_interest(mail))
         return;
     if (ph_bouncer_notify(mail, "delay") < 0 || ph_queue_mark_warned(mail->q->queue, m) < 0)
         ph_log_warn("%s: delay warning: %s", m->id, ph_error());
@@ -207,11 +240,23 @@ static void go_to_maildrop(struct mail *mail)
     ph_mail_free(mail);
 }
 
+static void go_to_corrupt(struct mail *mail)
+{
+    if (ph_queue_corrupt(mail->q->queue, mail->m, "recipients cannot be read") < 0)
+        stuck(mail, "cannot be moved");
+    else
+        ph_mail_free(mail);
+}
+
 static void finish_job(struct job *j)
 {
     struct mail *mail = ph_list_of(j, struct mail, job);
     struct ph_qmsg *m = mail->m;
 
+    if (mail->damaged && mail->wish != WISH_DELETE) {
+        go_to_corrupt(mail);
+        return;
+    }
     if (mail->wish == WISH_EXPIRE) {
         m->expired = 1;
         mail->wish = WISH_NONE;

@@ -68,6 +68,8 @@ static void lane_refill(struct lane *l);
 static void shipment_over(struct shipment *sh, enum ph_sched_outcome how, ph_str dsn, ph_str reason)
 {
     struct mail *mail = sh->mail;
+
+    ph_batch_shipped(mail, sh->e->rcpt, sh->e->n);
     int last = ph_sched_done(mail->q->sched, sh->e, how, dsn, reason, ph_now_ms());
 
     ph_scope_free(sh->scope);
@@ -154,7 +156,7 @@ static void lane_down(struct lane *l)
 static void put_recipients(struct ph_frame *f, const struct shipment *sh)
 {
     for (uint32_t i = 0; i < sh->e->n; i++) {
-        const struct ph_message_rcpt *r = &sh->mail->m->rcpt[sh->e->rcpt[i]];
+        const struct ph_message_rcpt *r = ph_qmsg_rcpt(sh->mail->m, sh->e->rcpt[i]);
 
         ph_recipient_put(f, &(struct ph_recipient){ .address = r->address, .original = r->original,
             .dsn_orcpt = r->dsn_orcpt, .dsn_notify = r->dsn_notify, .index = sh->e->rcpt[i] });

@@ -106,42 +106,55 @@ static void put_message(struct ph_frame *f, struct qmgr *q, const struct ph_qmsg
     ph_frame_str(f, "sender", m->message.sender);
 }
 
-static void put_recipient(struct ph_frame *f, const struct ph_message_rcpt *r, uint32_t index)
+static void put_recipient(struct ph_frame *f, const struct ph_message_rcpt *r, uint32_t index, uint32_t state)
 {
     ph_frame_u64(f, "rcpt", index);
     ph_frame_str(f, "address", r->address);
     if (r->original.n)
         ph_frame_str(f, "original", r->original);
-    ph_frame_cstr(f, "state", r->state == PH_STATE_FAILED ? "F" : "P");
+    ph_frame_cstr(f, "state", state == PH_STATE_FAILED ? "F" : "P");
 }
 
-static int is_done(const struct ph_message_rcpt *r)
+static int is_open(const struct ph_qmsg *m, uint32_t i)
 {
-    return r->state == PH_STATE_DELIVERED || r->state == PH_STATE_TOLD;
+    return ph_qmsg_state(m, i) == PH_STATE_PENDING || ph_qmsg_state(m, i) == PH_STATE_FAILED;
 }
 
-static int send_message(struct control *c, const struct ph_qmsg *m, const char *queue)
+/* One frame: recipients from *i on, which moves; p may be NULL (none). */
+static int send_part(struct control *c, struct ph_qmsg *m, const char *queue, const struct ph_portion *p, uint32_t *i,
+                     int part)
 {
-    uint32_t i = 0;
-    int rc = 0, part = 0;
+    PH_SCOPED(s, NULL);
+    struct ph_frame *f = ph_frame_new(s);
 
-    do {
-        PH_SCOPED(s, NULL);
-        struct ph_frame *f = ph_frame_new(s);
+    put_message(f, c->q, m, queue);
+    if (part)
+        ph_frame_cstr(f, "part", "1");
+    for (uint32_t n = 0; p && *i < p->n && n < RCPTS_MAX; ++*i)
+        if (is_open(m, p->first + *i)) {
+            put_recipient(f, &p->rcpt[*i], p->first + *i, ph_qmsg_state(m, p->first + *i));
+            n++;
+        }
+    /* Encoded whole before it waits; the message is not looked at after. */
+    return ph_frame_send(c->io, f);
+}
 
-        put_message(f, c->q, m, queue);
-        if (part)
-            ph_frame_cstr(f, "part", "1");
-        for (uint32_t n = 0; i < m->rcpt_count && n < RCPTS_MAX; i++)
-            if (!is_done(&m->rcpt[i])) {
-                put_recipient(f, &m->rcpt[i], i);
-                n++;
-            }
-        part = 1;
-        /* Encoded whole before it waits; the message is not looked at after. */
-        rc = ph_frame_send(c->io, f);
-    } while (rc >= 0 && i < m->rcpt_count);
-    return rc;
+static int send_message(struct control *c, struct ph_qmsg *m, const char *queue)
+{
+    struct ph_rcpt_cursor at = { 0, 0 };
+    struct ph_portion *p;
+    int rc, part = 0;
+
+    while ((rc = ph_queue_portion(c->q->queue, m, &at, RCPTS_MAX, &p)) == 0) {
+        for (uint32_t i = 0; rc >= 0 && i < p->n; part = 1)
+            rc = send_part(c, m, queue, p, &i, part);
+        ph_portion_drop(p, 1);
+        if (rc < 0)
+            return rc;
+    }
+    if (rc == PH_CANCEL || part)
+        return rc == PH_CANCEL ? rc : 0;           /* what cannot be read is not listed */
+    return send_part(c, m, queue, NULL, &(uint32_t){ 0 }, 0);
 }
 
 /* Pinned while frames are sent, so that it is not freed; one that is just
@@ -170,7 +183,7 @@ static int list_one(struct control *c, ph_str id)
     uint32_t recovered = m->recovered;
 
     m->recovered = 0;
-    rc = ph_queue_load(q->queue, m);
+    rc = ph_queue_load_upto(q->queue, m, 0);
     if (rc == PH_NONE || rc == PH_PERM)
         return 0;                  /* freed: it went meanwhile, or to corrupt */
     if (rc < 0) {

@@ -2,7 +2,7 @@ noinst_LTLIBRARIES += core/sched/libsched.la
 core_sched_libsched_la_SOURCES = core/sched/sched.h core/sched/priv.h core/sched/sched.c core/sched/dest.c \
 	core/sched/timed.c core/sched/preempt.c core/sched/refill.c core/sched/feedback.c core/sched/retry.h core/sched/retry.c \
 	core/sched/qmgr.h core/sched/qmgr_priv.h core/sched/qmgr.c core/sched/params.c core/sched/feed.c \
-	core/sched/resolve.c core/sched/pace.c core/sched/lane.c core/sched/settle.c core/sched/finish.c core/sched/bouncer.c \
+	core/sched/batch.c core/sched/resolve.c core/sched/pace.c core/sched/lane.c core/sched/settle.c core/sched/finish.c core/sched/bouncer.c \
 	core/sched/control.h core/sched/control.c core/sched/list.c core/sched/survive.c
 core_sched_libsched_la_LIBADD = -lm
 

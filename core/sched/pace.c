@@ -19,9 +19,14 @@ static void warn_of_clog(struct qmgr *q, const struct ph_sched_clog *c)
 void ph_pump(struct qmgr *q)
 {
     struct ph_sched_clog clog;
+    struct ph_sched_msg *m;
+    void *mail;
+    uint32_t n;
 
     for (struct ph_sched_entry *e; (e = ph_sched_next(q->sched, ph_now_ms())); )
         ph_lane_send(q, e);
+    while (ph_sched_hungry(q->sched, ph_now_ms(), &m, &mail, &n))
+        ph_resolve_more(mail, n);
     if (ph_sched_clogged(q->sched, ph_now_ms(), q->p.clog_warn_time * 1000, &clog))
         warn_of_clog(q, &clog);
     if (q->pace_wake && ph_sched_wake(q->sched) < q->pace_ms)

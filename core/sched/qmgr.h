@@ -11,7 +11,7 @@
  *
  * Files: qmgr.c     start, roles, reload             feed.c     activation: who enters active next
  *        resolve.c  asks rewrite, caches             lane.c     transports: requests, answers
- *        pace.c     what the scheduler wants done, when
+ *        batch.c    recipients, some at a time       pace.c     what the scheduler wants done, when
  *        settle.c   outcomes: logs, marks            finish.c   end of a round: notices, expiry, removal
  *        control.c  requests of administrators       list.c     which messages; the listing
  *        survive.c  outcomes told after a restart    bouncer.c  requests to bounce

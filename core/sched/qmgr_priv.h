@@ -73,6 +73,12 @@ struct mail {
     int finish_after;              /* 1: the end of the round waits for pins */
     int has_log;                   /* 1: there may be logs to remove */
     int flushed;                   /* 1: somebody asked for this attempt */
+    struct batch *batch;           /* recipients that are being resolved, or NULL */
+    struct ph_rcpt_cursor at;      /* where to read on */
+    uint32_t unread;               /* pending recipients not read yet, about */
+    uint32_t want;                 /* how many to read next */
+    uint32_t reserved;             /* counted by the scheduler, not yet added to it */
+    int damaged;                   /* 1: recipients cannot be read */
 };
 
 struct qmgr {
@@ -118,7 +124,7 @@ void ph_crew_add(struct crew *c, struct job *j, void (*run)(struct job *));
 /* feed.c: who enters the active queue next. */
 void ph_feed_start(struct qmgr *q);
 void ph_feed_arrived(void *q, struct ph_qmsg *m);
-int ph_feed_has_room(void *q);
+int ph_feed_has_room(void *q, uint32_t rcpts);
 /* Something may be able to enter. */
 void ph_feed_wake(struct qmgr *q);
 /* The mail that holds m; NULL: nobody does, or it is being read just now (then
@@ -135,8 +141,32 @@ void ph_mail_free(struct mail *mail);
 void ph_feed_index(struct qmgr *q);
 void ph_clock_task(void *q);
 
+/* batch.c */
+#define WHOLE_MAX   100u           /* recipients of a message that is read whole */
+#define PORTION_MAX 100u           /* read, and kept, together */
+struct route;
+struct batch {
+    struct ph_scope *scope;
+    uint32_t n, room;
+    uint32_t *which;               /* their numbers */
+    struct ph_message_rcpt **rcpt;
+    struct ph_portion **portion;   /* each has a user for each */
+    const struct route **route;    /* resolve.c; NULL: not known */
+};
+/* Count n recipients for this mail until they are added to the scheduler. */
+void ph_batch_reserve(struct mail *mail, uint32_t n);
+/* Read up to max pending recipients into mail->batch (which is NULL before, and
+ * never after): 0, or negative with what could be read before (nothing is unread
+ * then).  Yields unless the message was read whole. */
+int ph_batch_read(struct mail *mail, uint32_t max) PH_YIELDS;
+void ph_batch_end(struct mail *mail);
+/* Recipients that were handed to the scheduler came back. */
+void ph_batch_shipped(struct mail *mail, const uint32_t *rcpt, uint32_t n);
+
 /* resolve.c */
 void ph_resolve_mail(struct mail *mail);
+/* Read up to n more recipients and hand them to the scheduler. */
+void ph_resolve_more(struct mail *mail, uint32_t n);
 void ph_resolve_forget(struct qmgr *q);
 
 /* lane.c: send this entry to its transport. */
@@ -164,6 +194,8 @@ void ph_mail_unpin(struct mail *mail);
 /* bouncer.c: requests to bounce: 0, or negative with text. */
 int ph_bouncer_append(struct mail *mail, const char *log, const struct ph_outcome *const *o,
                    const uint32_t *rcpt, uint32_t n) PH_YIELDS;
+/* Set has[i] of each recipient of which the defer log has words. */
+int ph_bouncer_words(struct mail *mail, unsigned char *has) PH_YIELDS;
 int ph_bouncer_notify(struct mail *mail, const char *kind) PH_YIELDS;
 int ph_bouncer_remove(struct qmgr *q, ph_str id, const char *log) PH_YIELDS;
 

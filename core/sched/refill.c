@@ -29,6 +29,11 @@ uint32_t ph_sched_appetite(const struct ph_sched *s)
     return n > s->recipient_minimum ? n : s->recipient_minimum;
 }
 
+void ph_sched_reserve(struct ph_sched *s, uint32_t was, uint32_t is)
+{
+    s->stats.recipients = s->stats.recipients - was + is;
+}
+
 void ph_sched_take_in(struct job *j, uint32_t n)
 {
     j->rcpts += n;

@@ -85,12 +85,12 @@ struct question {
     struct ph_map *seen;
 };
 
-static void ask_about(struct qmgr *q, struct ph_scope *s, struct question *ask, const struct ph_qmsg *m)
+static void ask_about(struct qmgr *q, struct ph_scope *s, struct question *ask, const struct batch *b)
 {
-    for (uint32_t i = 0; i < m->rcpt_count && ask->n < ASK_MAX; i++) {
-        ph_str a = m->rcpt[i].address;
+    for (uint32_t k = 0; b && k < b->n && ask->n < ASK_MAX; k++) {
+        ph_str a = b->rcpt[k]->address;
 
-        if (m->rcpt[i].state != PH_STATE_PENDING || look_up(q, s, ask->sender, a) || ph_map_get(ask->seen, a))
+        if (look_up(q, s, ask->sender, a) || ph_map_get(ask->seen, a))
             continue;
         ph_map_set(ask->seen, a, ask);
         ask->address[ask->n++] = ph_str_dup(s, a);      /* m may be over before the answer is there */
@@ -173,93 +173,106 @@ static enum hindrance hindrance(const struct mail *mail, const struct route *r)
 }
 
 /* Say one thing of all recipients that have this hindrance. */
-static void settle_all(struct mail *mail, struct ph_scope *s, const struct route **routes, enum hindrance what,
-                       const char *dsn, const char *text)
+static void settle_all(struct mail *mail, enum hindrance what, const char *dsn, const char *text)
 {
-    uint32_t *list = ph_alloc_array(s, mail->m->rcpt_count, sizeof *list), n = 0;
+    const struct batch *b = mail->batch;
+    PH_SCOPED(s, NULL);
+    uint32_t *list = ph_alloc_array(s, b->n + 1u, sizeof *list), n = 0;
 
-    for (uint32_t i = 0; i < mail->m->rcpt_count; i++)
-        if (mail->m->rcpt[i].state == PH_STATE_PENDING && hindrance(mail, routes[i]) == what)
-            list[n++] = i;
+    for (uint32_t k = 0; k < b->n; k++)
+        if (hindrance(mail, b->route[k]) == what)
+            list[n++] = b->which[k];
     if (n)
         ph_settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, ph_cstr(dsn), ph_cstr(text));
 }
 
-static void settle_refused(struct mail *mail, const struct route **routes)
+static void settle_refused(struct mail *mail)
 {
-    for (uint32_t i = 0; i < mail->m->rcpt_count; i++) {
+    const struct batch *b = mail->batch;
+
+    for (uint32_t k = 0; k < b->n; k++) {
         ph_str dsn = PH_STR("5.1.3"), text;
 
-        if (mail->m->rcpt[i].state != PH_STATE_PENDING || hindrance(mail, routes[i]) != REFUSED)
+        if (hindrance(mail, b->route[k]) != REFUSED)
             continue;
-        if (!ph_dsn_parse(routes[i]->error, &dsn, &text))
-            text = routes[i]->error;
-        ph_settle_ourselves(mail, &i, 1, PH_RCPT_BOUNCED, dsn, text);
+        if (!ph_dsn_parse(b->route[k]->error, &dsn, &text))
+            text = b->route[k]->error;
+        ph_settle_ourselves(mail, &b->which[k], 1, PH_RCPT_BOUNCED, dsn, text);
     }
 }
 
 /* Recipients that have no route are settled here.  Yields. */
-static void settle_routeless(struct mail *mail, struct ph_scope *s, const struct route **routes)
+static void settle_routeless(struct mail *mail)
 {
-    settle_all(mail, s, routes, UNRESOLVED, "4.3.0", "address resolver failure");
-    settle_all(mail, s, routes, HELD_BACK, "4.3.2", "deferred transport");
-    settle_refused(mail, routes);
+    settle_all(mail, UNRESOLVED, "4.3.0", "address resolver failure");
+    settle_all(mail, HELD_BACK, "4.3.2", "deferred transport");
+    settle_refused(mail);
 }
 
-static void schedule(struct mail *mail, struct ph_scope *s, const struct route **routes)
+/* Hand one recipient to the scheduler: 1, or 0 when there is nothing to deliver. */
+static int add(struct mail *mail, struct ph_scope *s, uint32_t k)
+{
+    const struct batch *b = mail->batch;
+    const struct route *r = b->route[k];
+
+    if (ph_qmsg_state(mail->m, b->which[k]) != PH_STATE_PENDING || mail->wish != WISH_NONE || hindrance(mail, r) != NONE)
+        return 0;
+    if (r->address.n)
+        b->rcpt[k]->address = ph_str_dup(b->portion[k]->scope, r->address);
+    ph_sched_add(mail->sched, r->transport, r->nexthop, recipient_key(mail->q, s, b->rcpt[k]->address, r->nexthop),
+                 b->which[k]);
+    return 1;
+}
+
+/* The end of each batch. */
+static void schedule(struct mail *mail)
 {
     struct qmgr *q = mail->q;
-    struct ph_qmsg *m = mail->m;
+    const struct batch *b = mail->batch;
 
-    if (mail->wish != WISH_NONE) {
-        ph_finish_mail(mail);
-        return;
+    if (mail->sched) {
+        ph_sched_reopen(mail->sched, ph_now_ms());
+    } else {
+        mail->stage = STAGE_ACTIVE;
+        mail->sched = ph_sched_open(q->sched, mail, ph_now_ms());
+        ph_batch_reserve(mail, 0);
     }
-    mail->stage = STAGE_ACTIVE;
-    mail->sched = ph_sched_open(q->sched, mail, ph_now_ms());
-    for (uint32_t i = 0; i < m->rcpt_count; i++) {
-        const struct route *r = routes[i];
-
-        if (m->rcpt[i].state != PH_STATE_PENDING || hindrance(mail, r) != NONE)
-            continue;
-        if (r->address.n)
-            m->rcpt[i].address = ph_str_dup(m->scope, r->address);
-        ph_sched_add(mail->sched, r->transport, r->nexthop, recipient_key(q, s, m->rcpt[i].address, r->nexthop), i);
-    }
+    for (uint32_t k = 0; k < b->n; k++)
+        if (!add(mail, b->scope, k))
+            ph_portion_drop(b->portion[k], 1);
+    ph_sched_unread(mail->sched, mail->wish == WISH_NONE ? mail->unread : 0);
+    ph_batch_end(mail);
     if (ph_sched_close(mail->sched)) {
         mail->sched = NULL;
         ph_finish_mail(mail);
     }
 }
 
-/* Fill in what is known: 1 when no pending recipient lacks its route.  Copies
- * on s: what is kept may be forgotten while we wait. */
-static int fill(struct mail *mail, struct ph_scope *s, const struct route **list)
+/* Fill in what is known: 1 when no recipient lacks its route.  Copies on the
+ * batch: what is kept may be forgotten while we wait. */
+static int fill(struct mail *mail)
 {
-    const struct ph_qmsg *m = mail->m;
+    struct batch *b = mail->batch;
     int whole = 1;
 
-    for (uint32_t i = 0; i < m->rcpt_count; i++) {
+    for (uint32_t k = 0; k < b->n; k++) {
         const struct route *r;
 
-        if (m->rcpt[i].state != PH_STATE_PENDING || list[i])
+        if (b->route[k])
             continue;
-        if (!(r = look_up(mail->q, s, m->message.sender, m->rcpt[i].address))) {
+        if (!(r = look_up(mail->q, b->scope, mail->m->message.sender, b->rcpt[k]->address))) {
             whole = 0;
             continue;
         }
-        struct route *copy = ph_new(s, struct route);
+        struct route *copy = ph_new(b->scope, struct route);
 
-        *copy = (struct route){ .transport = ph_str_dup(s, r->transport), .nexthop = ph_str_dup(s, r->nexthop),
-                                .address = ph_str_dup(s, r->address), .error = ph_str_dup(s, r->error) };
-        list[i] = copy;
+        *copy = (struct route){
+            .transport = ph_str_dup(b->scope, r->transport), .nexthop = ph_str_dup(b->scope, r->nexthop),
+            .address = ph_str_dup(b->scope, r->address), .error = ph_str_dup(b->scope, r->error),
+        };
+        b->route[k] = copy;
     }
     return whole;
-}
-
-static const struct route **routes_new(struct mail *mail, struct ph_scope *s)
-{
-    return ph_alloc_array(s, mail->m->rcpt_count + 1u, sizeof(struct route *));
 }
 
 static void ask_for(struct mail *mail, struct ph_scope *s, struct question *what)
@@ -268,13 +281,13 @@ static void ask_for(struct mail *mail, struct ph_scope *s, struct question *what
 
     *what = (struct question){ .sender = mail->m->message.sender, .address = ph_alloc_array(s, ASK_MAX, sizeof(ph_str)),
                                .seen = ph_map_new(s) };
-    ask_about(q, s, what, mail->m);
+    ask_about(q, s, what, mail->batch);
     /* Room left: what waits behind asks along, when it would ask the same way. */
     for (struct ph_list *n = q->resolvers.jobs.next; n != &q->resolvers.jobs && what->n < ASK_MAX; n = n->next) {
         const struct mail *other = ph_list_of(ph_list_of(n, struct job, node), struct mail, job);
 
         if (!q->p.sender_counts || ph_str_eq(other->m->message.sender, what->sender))
-            ask_about(q, s, what, other->m);
+            ask_about(q, s, what, other->batch);
     }
 }
 
@@ -282,12 +295,12 @@ static void resolve_job(struct job *j)
 {
     struct mail *mail = ph_list_of(j, struct mail, job);
     struct qmgr *q = mail->q;
-    PH_SCOPED(s, NULL);
-    const struct route **routes = routes_new(mail, s);
-    int rc = 0;
+    int rc = mail->batch ? 0 : ph_batch_read(mail, mail->want);
 
+    if (rc < 0 && rc != PH_CANCEL)
+        ph_log_warn("%s: reading recipients: %s", mail->m->id, ph_error());
     /* More recipients than one request holds: ask again for the rest. */
-    while (rc >= 0 && !fill(mail, s, routes)) {
+    for (rc = rc == PH_CANCEL ? rc : 0; rc >= 0 && !fill(mail); ) {
         PH_SCOPED(step, NULL);
         struct question what;
 
@@ -298,28 +311,41 @@ static void resolve_job(struct job *j)
         return;
     if (rc < 0)
         ph_log_warn("%s: resolving recipients: %s", mail->m->id, ph_error());
-    settle_routeless(mail, s, routes);
-    schedule(mail, s, routes);
+    settle_routeless(mail);
+    schedule(mail);
     ph_pump(q);
 }
 
 /* A message whose routes are all known need not wait for a task. */
+static int is_plain(struct mail *mail)
+{
+    int plain = fill(mail);
+
+    for (uint32_t k = 0; plain && k < mail->batch->n; k++)
+        plain = hindrance(mail, mail->batch->route[k]) == NONE;
+    return plain;
+}
+
 void ph_resolve_mail(struct mail *mail)
 {
     struct qmgr *q = mail->q;
-    PH_SCOPED(s, NULL);
-    const struct route **routes;
-    int plain = mail->m->rcpt_count <= 20;
 
     mail->stage = STAGE_RESOLVING;
-    routes = plain ? routes_new(mail, s) : NULL;
-    plain = plain && fill(mail, s, routes);
-    for (uint32_t i = 0; plain && i < mail->m->rcpt_count; i++)
-        plain = mail->m->rcpt[i].state != PH_STATE_PENDING || hindrance(mail, routes[i]) == NONE;
-    if (!plain) {
-        ph_crew_add(&q->resolvers, &mail->job, resolve_job);
-        return;
+    mail->want = mail->m->whole ? mail->m->rcpt_count : ph_sched_appetite(q->sched);
+    ph_batch_reserve(mail, mail->want);
+    if (mail->m->whole) {
+        ph_batch_read(mail, mail->want);           /* does not yield */
+        if (mail->m->rcpt_count <= 20 && is_plain(mail)) {
+            schedule(mail);
+            ph_pump(q);
+            return;
+        }
     }
-    schedule(mail, s, routes);
-    ph_pump(q);
+    ph_crew_add(&q->resolvers, &mail->job, resolve_job);
+}
+
+void ph_resolve_more(struct mail *mail, uint32_t n)
+{
+    mail->want = n;
+    ph_crew_add(&mail->q->resolvers, &mail->job, resolve_job);
 }

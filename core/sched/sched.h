@@ -117,6 +117,8 @@ int ph_sched_close(struct ph_sched_msg *m);
 void ph_sched_recipients(struct ph_sched *s, uint32_t minimum, uint32_t limit);
 /* How many recipients a new message may read at first. */
 uint32_t ph_sched_appetite(const struct ph_sched *s);
+/* Recipients that were read but not added yet count too: `was` before, `is` now. */
+void ph_sched_reserve(struct ph_sched *s, uint32_t was, uint32_t is);
 /* A message that shall read up to *n recipients on: 1, or 0.  Then the caller
  * must call ph_sched_reopen, add, unread and close, sooner or later; meanwhile
  * the message is not over. */

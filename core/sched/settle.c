@@ -22,9 +22,9 @@ static uint32_t trace_of(const struct mail *mail)
 /* A success that the sender is to be told of. */
 static int success_is_told(const struct mail *mail, const struct ph_outcome *o, uint32_t rcpt)
 {
-    uint32_t wants = ph_notify_flags(mail->m->rcpt[rcpt].dsn_notify);
+    uint32_t wants = o->status == PH_RCPT_SENT ? ph_notify_flags(ph_qmsg_rcpt(mail->m, rcpt)->dsn_notify) : 0;
 
-    if (o->status != PH_RCPT_SENT || !mail->m->message.sender.n)
+    if (!mail->m->message.sender.n)
         return 0;
     return ((wants & PH_NOTIFY_SUCCESS) && !o->next_reports) ||
            (mail->m->warned && mail->q->p.confirm_delay_cleared && (wants & PH_NOTIFY_DELAY));
@@ -42,7 +42,7 @@ int ph_settle_is_quick(const struct mail *mail, const struct ph_outcome *o, cons
 
 static void mark(struct mail *mail, uint32_t rcpt, char state)
 {
-    if (mail->m->rcpt[rcpt].state != PH_STATE_PENDING)
+    if (ph_qmsg_state(mail->m, rcpt) != PH_STATE_PENDING)
         return;
     if (ph_queue_mark(mail->q->queue, mail->m, rcpt, state) < 0)
         ph_log_warn("%s: recipient %u: %s", mail->m->id, rcpt, ph_error());
@@ -61,7 +61,7 @@ struct settling {
 
 static int is_pending(const struct settling *t, uint32_t i)
 {
-    return t->mail->m->rcpt[t->rcpt[i]].state == PH_STATE_PENDING;
+    return ph_qmsg_state(t->mail->m, t->rcpt[i]) == PH_STATE_PENDING;
 }
 
 /* A recipient that stands for several (an alias) has a record for each of them. */
@@ -128,7 +128,7 @@ static uint32_t log_trace(struct settling *t)
 static void tell_verify(struct settling *t, uint32_t i)
 {
     static const char *const words[] = { [PH_RCPT_SENT] = "ok", [PH_RCPT_BOUNCED] = "bounce", [PH_RCPT_DEFERRED] = "defer" };
-    const struct ph_message_rcpt *r = &t->mail->m->rcpt[t->rcpt[i]];
+    const struct ph_message_rcpt *r = ph_qmsg_rcpt(t->mail->m, t->rcpt[i]);
     PH_SCOPED(s, NULL);
     struct ph_frame *f = ph_frame_new(s), *reply;
 
@@ -201,13 +201,14 @@ void ph_settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rc
 static void write_line(struct mail *mail, struct ph_scope *s, uint32_t rcpt, const struct ph_outcome *o,
                        const char *status)
 {
-    const struct ph_qmsg *m = mail->m;
+    struct ph_qmsg *m = mail->m;
+    const struct ph_message_rcpt *r = ph_qmsg_rcpt(m, rcpt);
     struct ph_buf line;
     int64_t now = ph_wall_us();
 
     ph_buf_init(&line, s, 16384);
     ph_delivery_line_format(s, &line, &(struct ph_delivery_line){
-        .queue_id = ph_cstr(m->id), .to = m->rcpt[rcpt].address, .original = m->rcpt[rcpt].original,
+        .queue_id = ph_cstr(m->id), .to = r->address, .original = r->original,
         .dsn = o->dsn, .status = ph_cstr(status),
         .text = ph_str_first(o->text, 4000), .arrival_us = m->message.arrival_us, .active_us = mail->active_us,
         .setup_us = now, .connected_us = now, .done_us = now, .decimals = mail->q->p.decimals });

@@ -5,21 +5,73 @@
 #include "core/ipc/message.h"
 #include "core/sched/qmgr_priv.h"
 
-/* Outcomes for recipients that exist. */
-static int indices_fit(const struct ph_qmsg *m, const uint32_t *rcpt, uint32_t n)
+/* Outcomes that say something new, and the recipients they are about in memory. */
+struct news {
+    struct ph_outcome *o;
+    uint32_t *rcpt, n;
+    struct ph_portion **portion;
+};
+
+/* The portion of recipient i, with a user for us: 0, or negative. */
+static int bring(struct mail *mail, uint32_t i, struct ph_portion **p)
 {
-    for (uint32_t i = 0; i < n; i++)
-        if (rcpt[i] >= m->rcpt_count)
+    struct ph_rcpt_cursor at = { 0, 0 };
+    int rc;
+
+    if ((*p = ph_qmsg_portion(mail->m, i))) {
+        (*p)->users++;
+        return 0;
+    }
+    while ((rc = ph_queue_portion(mail->q->queue, mail->m, &at, PORTION_MAX, p)) == 0) {
+        if (i >= (*p)->first && i - (*p)->first < (*p)->n)
             return 0;
-    return 1;
+        ph_portion_drop(*p, 1);
+    }
+    return rc == PH_NONE ? ph_fail(PH_TEMP, "recipient %u is being settled", i) : rc;
 }
 
-static int settle_checked(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n)
+static int take_news(struct mail *mail, struct news *w, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n)
 {
-    if (!indices_fit(mail->m, rcpt, n))
-        return ph_fail(PH_PERM, "outcome of a recipient that does not exist");
-    ph_settle(mail, o, rcpt, n);
+    for (uint32_t i = 0; i < n; i++) {
+        int rc;
+
+        if (rcpt[i] >= mail->m->rcpt_count)
+            return ph_fail(PH_PERM, "outcome of a recipient that does not exist");
+        if (ph_qmsg_state(mail->m, rcpt[i]) != PH_STATE_PENDING)
+            continue;
+        if ((rc = bring(mail, rcpt[i], &w->portion[w->n])) < 0)
+            return rc;
+        w->o[w->n] = o[i];
+        w->rcpt[w->n++] = rcpt[i];
+    }
     return 0;
+}
+
+static int settle_news(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n)
+{
+    PH_SCOPED(s, NULL);
+    struct news w = { .o = ph_alloc_array(s, n + 1u, sizeof *w.o), .rcpt = ph_alloc_array(s, n + 1u, sizeof *w.rcpt),
+                      .portion = ph_alloc_array(s, n + 1u, sizeof *w.portion) };
+    int rc = take_news(mail, &w, o, rcpt, n);
+
+    if (rc == 0 && w.n)
+        ph_settle(mail, w.o, w.rcpt, w.n);
+    for (uint32_t i = 0; i < w.n; i++)
+        ph_portion_drop(w.portion[i], 1);
+    return rc;
+}
+
+/* Somebody works on it: not while it is being finished, and not finished while
+ * we do. */
+static int apply_to_active(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n)
+{
+    if (mail->stage == STAGE_FINISHING)
+        return ph_fail(PH_TEMP, "%s is being finished", mail->m->id);
+    mail->pins++;
+    int rc = settle_news(mail, o, rcpt, n);
+
+    ph_mail_unpin(mail);
+    return rc;
 }
 
 /* Nobody holds it: read it, apply, and put it back, or finish it. */
@@ -32,9 +84,9 @@ static int apply_to_idle(struct qmgr *q, struct ph_qmsg *m, int in_memory, const
     ph_list_remove(&m->node);
     m->holder = q;
     m->recovered = 0;              /* the lock is the reporter's own */
-    if ((rc = ph_queue_load(q->queue, m)) != 0)
+    if ((rc = ph_queue_load_upto(q->queue, m, WHOLE_MAX)) != 0)
         return rc == PH_NONE || rc == PH_PERM ? 0 : PH_TEMP;
-    rc = settle_checked(&visit, o, rcpt, n);
+    rc = settle_news(&visit, o, rcpt, n);
     m->recovered = 1;
     ph_feed_return(q, m, in_memory);
     return rc;
@@ -65,7 +117,7 @@ static int apply_report(struct qmgr *q, ph_str id, int fd, const struct ph_outco
     if (in_memory && m->holder == q)
         return ph_fail(PH_TEMP, "%s is being read", m->id);
     if (in_memory && m->holder)
-        return settle_checked(m->holder, o, rcpt, n);
+        return apply_to_active(m->holder, o, rcpt, n);
     return apply_to_idle(q, m, in_memory, o, rcpt, n);
 }
 

@@ -40,7 +40,7 @@ struct ph_message_rcpt {
     ph_str original;               /* before aliasing; empty: the same */
     ph_str dsn_orcpt, dsn_notify;  /* "rfc822;x", "SUCCESS,FAILURE" or empty */
     uint32_t state;                /* PH_STATE_* */
-    uint32_t unmarked;             /* core's */
+    uint32_t reserved;
 };
 
 struct ph_message {

@@ -34,7 +34,7 @@ static void arrived(void *arg PH_UNUSED, struct ph_qmsg *m)
     ph_cond_broadcast(came);
 }
 
-static int has_room(void *arg PH_UNUSED)
+static int has_room(void *arg PH_UNUSED, uint32_t rcpts PH_UNUSED)
 {
     return 1;
 }
@@ -189,7 +189,7 @@ static void tell(struct ph_qmsg *m, const char *where)
         say("bad", where);
         return;
     }
-    snprintf(text, sizeof text, "%s %u %c", m->id, m->pending, (int)m->rcpt[0].state);
+    snprintf(text, sizeof text, "%s %u %c", m->id, m->pending, (int)ph_qmsg_state(m, 0));
     say("found", text);
 }
 
