@@ -56,6 +56,7 @@ static const struct row {
     { "plugin_directory",  "",            ROOT, ANY,     0755,  SAFE | DEEP },
     { "command_directory", "postdrop",    ROOT, SETGID,  02755, 0 },
     { "command_directory", "postqueue",   ROOT, SETGID,  02755, 0 },
+    { "command_directory", "postlog",     ROOT, SETGID,  02755, 0 },
 };
 #define ROWS (sizeof rows / sizeof *rows)
 

@@ -34,7 +34,7 @@ uninstall-sendmail-names:
 .PHONY: install-sendmail-names uninstall-sendmail-names
 
 sbin_PROGRAMS += core/cmd/postlog
-core_cmd_postlog_SOURCES = $(COMMON) core/cmd/postlog.c
+core_cmd_postlog_SOURCES = $(COMMON) core/cmd/postlog.c core/cmd/setgid.c core/cmd/setgid.h
 core_cmd_postlog_LDADD = $(SMALL_LIBS)
 dist_man_MANS += man/postconf.1 man/master.yaml.5 man/sendmail.1 man/postdrop.1 man/postlog.1
 

@@ -1,6 +1,6 @@
 # PosthornRoot.pm: tests of Posthorn started as root.  They run in namespaces of
 # their own (mounts, and a network with loopback only), where /etc/passwd,
-# /etc/group and the installed tree are private copies: the accounts exist
+# /etc/group and the installed tree are copies: the accounts exist
 # nowhere else, and whatever happens nothing is left behind.
 #
 #     use PosthornRoot;            # skips the test aloud where it cannot be done
@@ -56,22 +56,23 @@ END {
     if ($owner && $$ == $owner) { system 'umount', '-l', $_ for reverse @mounts }
 }
 
-# Users by name => uid (a group of the same name and number each); 'group NAME' => gid.
+# Users by name => uid (a group of the same name and number each) or 'uid:gid'; 'group NAME' => gid.
 sub accounts {
     my (%want) = @_;
     my %text = map { $_ => Posthorn::slurp("/etc/$_") } qw(passwd group);
     for my $name (sort keys %want) {
         my ($group) = $name =~ /^group (\S+)/;
+        my ($uid, $gid) = split /:/, $want{$name};
         my $key = $group // $name;
         s/^\Q$key\E:.*\n//m for $group ? $text{group} : values %text;
-        $text{group} .= "$key:x:$want{$name}:\n";
-        $text{passwd} .= "$name:x:$want{$name}:$want{$name}::/nonexistent:/bin/sh\n" unless $group;
+        $text{group} .= "$key:x:$uid:\n" unless defined $gid;
+        $text{passwd} .= "$name:x:$uid:" . ($gid // $uid) . "::/nonexistent:/bin/sh\n" unless $group;
     }
-    for my $file (keys %text) {
-        Posthorn::spew("$tmp/$file", $text{$file});
-        chmod 0644, "$tmp/$file";
-        bind_over("$tmp/$file", "/etc/$file");
-    }
+    # The whole of /etc: a file that is mounted comes off when somebody else
+    # puts a new /etc/passwd in place.
+    system('cp', '-a', '/etc', "$tmp/etc") == 0 or die 'cp /etc';
+    Posthorn::spew("$tmp/etc/$_", $text{$_}) for keys %text;
+    bind_over("$tmp/etc", '/etc');
     return;
 }
 

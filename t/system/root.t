@@ -21,7 +21,7 @@ system('mkdir', '-p', $conf);
 PosthornRoot::bind_over($ph->dir, $conf);
 $ph->{dir} = $conf;
 is($ph->postfix('set-permissions') && $?, 0, 'set-permissions');
-is(sprintf('%04o %d:%d', (stat "$Posthorn::inst/sbin/$_")[2] & 07777, (stat _)[4, 5]), '2755 0:733', "$_ is set-gid postdrop") for qw(postdrop postqueue);
+is(sprintf('%04o %d:%d', (stat "$Posthorn::inst/sbin/$_")[2] & 07777, (stat _)[4, 5]), '2755 0:733', "$_ is set-gid postdrop") for qw(postdrop postqueue postlog);
 $ph->start;
 
 # ---- who owns what ----
@@ -143,6 +143,11 @@ like($said, qr/not allowed to flush/, 'authorized_flush_users');
 isnt($rc, 0, 'authorized_submit_users');
 ($said, $rc) = PosthornRoot::run_as('bob', '', "$Posthorn::inst/sbin/postqueue", '-c', '/tmp', '-p');
 like($said, qr/unauthorized configuration directory/i, 'another configuration directory is refused');
+
+($said, $rc) = PosthornRoot::run_as('bob', '', "$Posthorn::inst/sbin/postlog", '-c', '/tmp', 'x');
+like($said, qr/unauthorized configuration directory/i, 'for postlog too');
+($said, $rc) = PosthornRoot::run_as('bob', '', "$Posthorn::inst/sbin/postlog", 'a line');
+is($rc, 0, 'postlog of an ordinary user');
 
 # ---- killed and started again ----
 kill 'KILL', $master;
