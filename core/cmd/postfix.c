@@ -70,23 +70,23 @@ static void check_directories(struct postfix *p, const char *command)
 }
 
 /* The lock tells whether a master lives; the file's text alone does not. */
-pid_t postfix_master_pid(const struct postfix *p, unsigned *generation)
+pid_t postfix_master_pid(const struct postfix *p, struct master_state *state)
 {
     struct flock lk = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
     const char *path = ph_str_printf(p->scope, "%.*s/pid/master.pid", PH_FMT(p->queue_directory)).p;
     char text[128] = "";
     int fd = open(path, O_RDWR | O_CLOEXEC), pid = 0;
-    unsigned number = 0;
+    struct master_state is = { 0, 0 };
 
     if (fd < 0 && errno == EACCES)
         ph_cmd_fatal("%s: %s", path, strerror(errno));
     if (fd < 0)
         return 0;
     if (fcntl(fd, F_OFD_GETLK, &lk) == 0 && lk.l_type != F_UNLCK && pread(fd, text, sizeof text - 1, 0) > 0)
-        sscanf(text, "%d generation %u", &pid, &number);
+        sscanf(text, "%d generation %u refused %u", &pid, &is.generation, &is.refused);
     close(fd);
-    if (generation)
-        *generation = number;
+    if (state)
+        *state = is;
     return pid;
 }
 
@@ -247,7 +247,7 @@ static int do_reload(struct postfix *p)
 
 int postfix_reload(struct postfix *p)
 {
-    unsigned before, now;
+    struct master_state before, now;
     pid_t pid = postfix_master_pid(p, &before);
 
     if (send_signal(pid, SIGHUP))
@@ -257,8 +257,12 @@ int postfix_reload(struct postfix *p)
             ph_cmd_warn("the master ended while it reloaded: see the log");
             return 1;
         }
-        if (now != before)
+        if (now.generation != before.generation)
             return 0;
+        if (now.refused != before.refused) {
+            ph_cmd_warn("not reloaded: the running system goes on as it was: see the log");
+            return 1;
+        }
         if (ph_now_ms() > end) {
             ph_cmd_warn("no answer to the reload within %d s: see the log", RELOAD_MS / 1000);
             return 1;

@@ -32,7 +32,9 @@ void postfix_instances(struct ph_scope *s, struct ph_conf *c, char **command);
 void postfix_export(struct ph_scope *s, struct ph_conf *c);
 /* postfix.c: SIGHUP to the master and wait until it has read everything: exit status. */
 int postfix_reload(struct postfix *p);
-/* postfix.c: pid of the running master, or 0; *generation when not NULL. */
-pid_t postfix_master_pid(const struct postfix *p, unsigned *generation);
+/* postfix.c: pid of the running master, or 0; *state when not NULL: how often it
+ * took a configuration, and how often it refused one. */
+struct master_state { unsigned generation, refused; };
+pid_t postfix_master_pid(const struct postfix *p, struct master_state *state);
 
 #endif

@@ -113,10 +113,13 @@ static void on_hup(int signo PH_UNUSED, void *arg)
 {
     struct master *m = arg;
 
-    if (reload(m) < 0)
+    if (reload(m) < 0) {
         ph_log_error("reload: %s: going on with the configuration before", ph_error());
-    else
+        m->refused++;
+        master_write_pid(m);
+    } else {
         ph_log("reload -- configuration %s", m->config_dir);
+    }
 }
 
 static void on_term(int signo, void *arg)

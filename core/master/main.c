@@ -44,8 +44,8 @@ static int parse(struct options *o, int argc, char **argv)
 
 void master_write_pid(struct master *m)
 {
-    char text[64];
-    int n = snprintf(text, sizeof text, "%32d\ngeneration %u\n", (int)getpid(), m->generation);
+    char text[96];
+    int n = snprintf(text, sizeof text, "%32d\ngeneration %u refused %u\n", (int)getpid(), m->generation, m->refused);
 
     if (pwrite(m->lock_fd, text, (size_t)n, 0) != n || ftruncate(m->lock_fd, n) < 0)
         ph_log_warn("cannot write pid/master.pid");

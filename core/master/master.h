@@ -70,6 +70,7 @@ struct master {
     int stopping, stop_signal;
     int verbose, is_init;
     unsigned generation;           /* of the configuration in force; in pid/master.pid */
+    unsigned refused;              /* reloads that changed nothing; there too */
     int announce;                  /* a reload is done but for old workers that still accept */
 };
 
