@@ -128,6 +128,8 @@ ok($ph->wait_log(qr/\Q$id\E: outcomes from an agent that was not handed the mess
 ok(-e $file, 'the message stays');
 
 # ---- the queue as an ordinary user sees it ----
+# (The sanitizer's search for leaks cannot look into a set-gid program.)
+sub ended_well { my ($text, $status, $name) = @_; return is($text =~ /LeakSanitizer has encountered a fatal/ ? 0 : $status, 0, $name) || diag $text }
 ($said, $rc) = PosthornRoot::run_as('bob', '', "$Posthorn::inst/sbin/postqueue", '-p');
 like($said, qr/later\@y\.test/, 'postqueue lists through its group');
 $ph->set(authorized_mailq_users => 'alice', authorized_submit_users => '!bob, static:all', authorized_flush_users => 'root');
@@ -136,7 +138,7 @@ $ph->postfix('reload');
 isnt($rc, 0, 'authorized_mailq_users');
 like($said, qr/not allowed to view the mail queue/, 'its words');
 ($said, $rc) = PosthornRoot::run_as('alice', '', "$Posthorn::inst/sbin/postqueue", '-p');
-is($rc, 0, 'and who is listed');
+ended_well($said, $rc, 'and who is listed');
 ($said, $rc) = PosthornRoot::run_as('alice', '', "$Posthorn::inst/sbin/postqueue", '-f');
 like($said, qr/not allowed to flush/, 'authorized_flush_users');
 ($said, $rc) = PosthornRoot::run_as('bob', "Subject: no\n\nx\n", "$Posthorn::inst/sbin/sendmail", 'u@example.test');
@@ -147,7 +149,7 @@ like($said, qr/unauthorized configuration directory/i, 'another configuration di
 ($said, $rc) = PosthornRoot::run_as('bob', '', "$Posthorn::inst/sbin/postlog", '-c', '/tmp', 'x');
 like($said, qr/unauthorized configuration directory/i, 'for postlog too');
 ($said, $rc) = PosthornRoot::run_as('bob', '', "$Posthorn::inst/sbin/postlog", 'a line');
-is($rc, 0, 'postlog of an ordinary user');
+ended_well($said, $rc, 'postlog of an ordinary user');
 
 # ---- killed and started again ----
 kill 'KILL', $master;
