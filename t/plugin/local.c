@@ -238,7 +238,7 @@ static const struct {
     { "a sysexit", 67, 0, 0, "", "2 5.1.1 user unknown" },
     { "that may pass", 75, 0, 0, "", "3 4.3.0 temporary failure" },
     { "with words", 77, 0, 0, "go\taway\n", "2 5.7.0 permission denied. Command output: go away " },
-    { "its own code", 1, 0, 0, "4.2.2 over quota\n", "3 4.2.2 over quota" },
+    { "its own code", 1, 0, 0, "4.2.2 over quota\n", "3 4.2.2 over quota " },
     { "a code of success counts for nothing", 1, 0, 0, "2.0.0 fine", "2 5.3.0 Command died with status 1: \"cmd\". Command output: 2.0.0 fine" },
     { "another status", 127, 0, 0, "", "2 5.3.0 Command died with status 127: \"cmd\"" },
     { "a signal", -1, 9, 0, "", "3 4.3.0 Command died with signal 9: \"cmd\"" },

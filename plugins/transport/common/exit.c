@@ -73,6 +73,13 @@ static void by_status(struct ph_scope *s, const struct ph_command_result *r, ph_
     set(o, "5.3.0", ph_str_printf(s, "Command died with status %d: \"%.*s\"", r->status, PH_FMT(what)));
 }
 
+static ph_str without_leading(ph_str v)
+{
+    while (v.n && ph_is_space(v.p[0]))
+        v = ph_str_from(v, 1);
+    return v;
+}
+
 void transport_exit(struct ph_scope *s, const struct ph_command_result *r, ph_str what, struct ph_outcome *o)
 {
     ph_str output = transport_output(s, r->output), said = ph_str_trim(output), code, text;
@@ -85,7 +92,7 @@ void transport_exit(struct ph_scope *s, const struct ph_command_result *r, ph_st
     by_status(s, r, what, o);
     o->diagnostic_type = PH_STR("x-unix");
     o->diagnostic = said.n ? said : o->text;
-    if (!r->timed_out && !r->signal && ph_dsn_parse(said, &code, &text) && ph_dsn_class(code) != '2') {
+    if (!r->timed_out && !r->signal && ph_dsn_parse(without_leading(output), &code, &text) && ph_dsn_class(code) != '2') {
         o->status = ph_dsn_class(code) == '4' ? PH_RCPT_DEFERRED : PH_RCPT_BOUNCED;
         o->dsn = code;
         o->text = text;

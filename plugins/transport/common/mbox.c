@@ -36,8 +36,8 @@ static int dotlock(struct mailbox_job *job, const char *lock, int *held)
             mailbox_unlink(job, lock);
         return busy(job, ph_fail(PH_TEMP, "unable to create lock file %s: File exists", lock));
     }
-    if (job->is_file && (err == EACCES || err == EPERM || err == EROFS)) {
-        job->no_lock_file = 1;     /* somebody's file in a directory that is not his */
+    if (job->is_file && err) {     /* somebody's file, perhaps in a directory that is not his */
+        job->no_lock_file = 1;
         return 0;
     }
     rc = mailbox_files_failed(job, rc, err, "unable to create lock file %s", lock);
@@ -150,8 +150,13 @@ static int deliver_locked(struct mailbox_job *job)
     int fresh = mailbox_access(job, job->path, F_OK, NULL) < 0;
     int rc = mailbox_fd(job, job->path, O_WRONLY | O_CREAT | O_APPEND | (job->is_file ? 0 : O_NOFOLLOW), 0600, &fd, &err);
 
-    if (rc < 0)
-        return mailbox_files_failed(job, rc, err, "cannot open file");
+    if (rc < 0) {
+        rc = mailbox_files_failed(job, rc, err, fresh ? "cannot create file exclusively" : "cannot open file");
+        if (!job->is_file || err != ENOENT)
+            return rc;
+        job->dsn = "5.2.0";
+        return PH_PERM;
+    }
     rc = to_file(job, fd);
     if (close(fd) < 0 && rc == 0)
         rc = mailbox_write_failed(job, errno);

@@ -117,7 +117,8 @@ static int expand(struct local_job *j, struct local_step *s, ph_str val, const s
 
     if ((rc = find_rights(j, s, table)) < 0 || (rc = find_sender(j, s)) < 0)
         return rc;
-    local_steps_of(j, s, LOCAL_BY_ALIAS, val, table->name, &tail);
+    if ((rc = local_steps_of(j, s, LOCAL_BY_ALIAS, val, table->name, &tail)) < 0)
+        return rc;
     if (!first)
         return ph_fail(PH_CONF, "%s: alias %.*s names nobody", table->name, PH_FMT(s->alias));
     j->expanded = 1;
@@ -153,7 +154,7 @@ int local_do_alias(struct local_job *j, struct local_step *s)
         return rc;
     }
     if (rc == PH_FOUND && is_in_chain(s, s->alias)) {
-        local_bounced(j, s, "5.4.6", "alias database loop for %.*s", PH_FMT(s->alias));
+        local_bounced(j, s->parent, "5.4.6", "alias database loop for %.*s", PH_FMT(s->parent->alias.n ? s->parent->alias : s->alias));
         return PH_FOUND;
     }
     if (rc == PH_FOUND && (rc = expand(j, s, val, table)) == 0)

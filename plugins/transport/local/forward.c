@@ -12,6 +12,8 @@ static int expand(struct local_job *j, struct local_step *s, const struct local_
     struct local_step *first = NULL, **tail = &first;
     size_t at = 0;
 
+    /* What cannot be read is warned of and passed over: who has nothing else
+     * has his mailbox. */
     for (ph_str line; local_dest_line(f->text, &at, &line); )
         local_steps_of(j, s, LOCAL_BY_FORWARD, line, f->path, &tail);
     if (!first)

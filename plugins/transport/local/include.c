@@ -25,6 +25,9 @@ static int read_list(struct local_job *j, struct local_step *s, struct local_fil
     if (f->path[0] != '/')
         return ph_fail(PH_PERM, ":include:%s: not an absolute path", f->path);
     int rc = local_file_read(j, s->rights, 0, INCLUDE_MAX, f);
+
+    if (rc == PH_PERM && !f->mode) /* not opened: the administrator can mend that */
+        return ph_wrap(PH_CONF, ":include:");
     return rc == PH_NONE ? ph_fail(PH_PERM, ":include:%s: no such file", f->path) : rc;
 }
 
@@ -47,7 +50,7 @@ int local_do_include(struct local_job *j, struct local_step *s)
     struct local_step *first = NULL, **tail = &first;
     struct local_file f = { .path = s->text.p };
     size_t at = 0;
-    int rc = read_list(j, s, &f);
+    int rc = read_list(j, s, &f), bad = 0;
 
     if (rc == PH_FOUND)
         rc = own_rights(j, s, &f);
@@ -64,7 +67,12 @@ int local_do_include(struct local_job *j, struct local_step *s)
     if (local_is_duplicate(j, "include %s", f.path))
         return 0;
     for (ph_str line; local_dest_line(f.text, &at, &line); )
-        local_steps_of(j, s, LOCAL_BY_INCLUDE, line, f.path, &tail);
-    local_step_push(j, first);
+        if (local_steps_of(j, s, LOCAL_BY_INCLUDE, line, f.path, &tail) < 0)
+            bad = 1;
+    /* A list that is half read would be sent to again and again. */
+    if (bad)
+        local_deferred(j, s, "4.3.5", "mail system configuration error");
+    else
+        local_step_push(j, first);
     return 0;
 }

@@ -70,21 +70,22 @@ void local_step_split(struct local_job *j, struct local_step *s, ph_str address)
     s->known = 1;
 }
 
-void local_steps_of(struct local_job *j, const struct local_step *parent, uint32_t by, ph_str list, const char *what, struct local_step ***tail)
+int local_steps_of(struct local_job *j, const struct local_step *parent, uint32_t by, ph_str list, const char *what, struct local_step ***tail)
 {
     struct local_dest d;
     size_t at = 0;
-    int rc;
+    int rc, bad = 0;
 
     while ((rc = local_dest_next(j->scope, list, &at, &d)) != 0) {
         if (rc < 0) {
-            ph_log_warn("%s: %s", what, ph_error());
-            local_deferred(j, parent, "4.3.5", "mail system configuration error");
+            ph_log_warn("%s: \"%.*s\": %s", what, PH_FMT(ph_str_first(list, 200)), ph_error());
+            bad = 1;
             continue;
         }
         **tail = local_step_new(j, parent, by, &d);
         *tail = &(**tail)->next;
     }
+    return bad ? ph_fail(PH_CONF, "%s: a destination cannot be read", what) : 0;
 }
 
 int local_is_duplicate(struct local_job *j, const char *fmt, ...)

@@ -119,9 +119,9 @@ struct local_step *local_step_new(struct local_job *j, const struct local_step *
 void local_step_push(struct local_job *j, struct local_step *first);
 /* Take the parts of s->address: local, user, ext. */
 void local_step_split(struct local_job *j, struct local_step *s, ph_str address);
-/* Steps of a text in the grammar of dest.h, appended at *tail; members that
- * cannot be read are deferred.  `what` names it in the log. */
-void local_steps_of(struct local_job *j, const struct local_step *parent, uint32_t by, ph_str list, const char *what, struct local_step ***tail);
+/* Steps of a text in the grammar of dest.h, appended at *tail.  0; PH_CONF: some
+ * of it cannot be read, which is warned of (`what` names it). */
+int local_steps_of(struct local_job *j, const struct local_step *parent, uint32_t by, ph_str list, const char *what, struct local_step ***tail);
 /* 1 when this was there before (and remember it). */
 int local_is_duplicate(struct local_job *j, const char *fmt, ...) PH_PRINTF(2, 3);
 

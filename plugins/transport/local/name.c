@@ -105,9 +105,10 @@ static int relay_unknown(struct local_job *j, struct local_step *s)
     }
     s->relayed = 1;                /* its children know */
     s->unmatched = PH_STR("");
-    local_steps_of(j, s, LOCAL_BY_ALIAS, address, "luser_relay", &tail);
-    if (!first)
+    if (local_steps_of(j, s, LOCAL_BY_ALIAS, address, "luser_relay", &tail) < 0 || !first) {
         local_misconfigured(j, s, "luser_relay names nobody");
+        return 0;
+    }
     j->expanded = 1;
     local_step_push(j, first);
     return 0;
