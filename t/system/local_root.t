@@ -107,7 +107,7 @@ like_line((send_to('null'))[0], qr/status=sent \(delivered to file: \/dev\/null\
 @l = sort(send_to('twofail'));
 like_line($l[0], qr/^to=<\Q$ann\E\@local.test>, orig_to=<twofail\@local.test>, .*status=sent/, 'one of three is delivered');
 like_line((grep { /5\.1\.1/ } @l)[0], qr/dsn=5\.1\.1, status=bounced \(user unknown\)/, 'one ends with EX_NOUSER');
-like_line((grep { /5\.7\.7/ } @l)[0], qr/dsn=5\.7\.7, status=bounced \(not you\)/, 'one says its own code');
+like_line((grep { /5\.7\.7/ } @l)[0], qr/dsn=5\.7\.7, status=bounced \(not you \)/, 'one says its own code');
 my ($notice) = grep { /^Subject: Undelivered/m && /not you/ } $ph->wait_mail('from', 4);
 like($notice, qr/^Status: 5\.1\.1\n.*^Status: 5\.7\.7\n/ms, 'the notice tells of both');
 like_line((send_to('root'))[0], qr/^to=<\Q$ann\E\@local.test>, orig_to=<root\@local.test>/, 'root is an alias');

@@ -297,7 +297,8 @@ static int read_job(void *arg)
     return got < 0 ? ph_fail_errno(PH_TEMP, err, "read %s", j->path) : 0;
 }
 
-/* Keep the last record of each recipient at the place of its first. */
+/* Keep the last record of each recipient at the place of its first; two of the
+ * same request are two failures (commands of one alias). */
 static size_t keep_last(struct log_record *list, size_t n, struct ph_scope *s)
 {
     struct ph_map *seen = ph_map_new(s);
@@ -308,7 +309,7 @@ static size_t keep_last(struct log_record *list, size_t n, struct ph_scope *s)
                                    PH_FMT(list[i].f[LOG_RECIPIENT]), PH_FMT(list[i].f[LOG_ORIGINAL]));
         struct log_record *first = ph_map_get(seen, key);
 
-        if (first) {
+        if (first && !ph_str_eq(first->f[LOG_STAMP], list[i].f[LOG_STAMP])) {
             *first = list[i];
             continue;
         }
