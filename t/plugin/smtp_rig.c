@@ -1,5 +1,6 @@
 /* t/plugin/smtp_rig.c: see smtp_rig.h. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <posthorn/dns.h>
 #include "t/plugin/smtp_rig.h"
@@ -155,6 +156,24 @@ int ph_host_find(struct ph_scope *s, ph_str host, struct ph_dns_answer *a)
     return query(s, host, "HOST", a);
 }
 
+/* A table is lines of "key=value"; the value FAIL is a table that does not work. */
+int ph_maps_find(struct ph_maps *m, ph_str key, struct ph_scope *out, ph_str *val)
+{
+    ph_str lines = ph_cstr((const char *)(const void *)m);
+
+    for (ph_str line; (line = ph_str_cut(&lines, '\n')).n || lines.n; ) {
+        ph_str k = ph_str_cut(&line, '=');
+
+        if (!ph_str_eq(k, key))
+            continue;
+        if (ph_str_eq(line, PH_STR("FAIL")))
+            return ph_fail(PH_TEMP, "the table is broken");
+        *val = ph_str_dup(out, line);
+        return PH_FOUND;
+    }
+    return PH_NONE;
+}
+
 /* --- the servers --- */
 
 struct serving {
@@ -179,6 +198,18 @@ static int read_content(struct ph_stream *io)
     if (rc > 0)
         add(rig.content, sizeof rig.content, "\n");
     return rc < 0 ? rc : 0;
+}
+
+static int read_bytes(struct ph_stream *io, size_t n)
+{
+    char waste[1024];
+    int rc = 0;
+
+    for (size_t k; rc >= 0 && n; n -= k) {
+        k = n < sizeof waste ? n : sizeof waste;
+        rc = ph_stream_read(io, waste, k);
+    }
+    return rc;
 }
 
 static int send_text(struct ph_stream *io, const char *text, size_t n, int end)
@@ -208,6 +239,10 @@ static int step(struct serving *v, const char *s, size_t n)
         return rc;
     if (*s == '.')
         return read_content(v->io);
+    if (*s == '~')
+        return ph_sleep_until(ph_in_ms(atoi(s + 1)));
+    if (*s == 'r')
+        return read_bytes(v->io, (size_t)atoi(s + 1));
     if (*s == 'z')
         return ph_stream_read(v->io, waste, sizeof waste);
     snprintf(want, sizeof want, "%.*s", (int)n - 1, s + 1);

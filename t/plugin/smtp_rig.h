@@ -15,6 +15,8 @@
  *   =text   read a line, which must be text
  *   .       read up to the final dot and keep it
  *   +text   send without CRLF
+ *   ~N      wait N milliseconds
+ *   rN      read N bytes
  *   zzz     sleep until the client leaves
  *   (end)   hang up */
 #define GREET   ">220 mx ESMTP\n<EHLO me.test\n"
@@ -53,6 +55,8 @@ extern struct rig rig;
 /* Records: "name TYPE value", one per line; value NXDOMAIN, NODATA, TEMP, BAD
  * for failures.  What is not there does not exist. */
 extern const char *rig_zone;
+/* A table of lines "key=value", for the members of struct smtp; FAIL as a value fails. */
+#define RIG_TABLE(text) ((struct ph_maps *)(uintptr_t)(const void *)(text))
 /* Answer of ph_dial_ip while a source address is given: 0, or PH_CONF. */
 extern int rig_bind_fails;
 

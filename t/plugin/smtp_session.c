@@ -76,8 +76,45 @@ static int endless(void *arg PH_UNUSED)
     return 0;
 }
 
+/* Deliver `text` to one server that takes its time; the limits are one second. */
+static int slowly(const char *script, const char *text, int per_request)
+{
+    PH_SCOPED(s, NULL);
+    const struct server v[] = { { "10.0.0.1", script }, { NULL, NULL } };
+    struct smtp self;
+
+    rig_forget(v);
+    rig_agent(&self, s);
+    self.p.helo_timeout = self.p.data_xfer_timeout = 1;
+    self.p.min_data_rate = 1000000;
+    self.p.per_request = per_request;
+    rig_start(s);
+    rig_deliver(&self, rig_delivery(s, "[10.0.0.1]", 1, text));
+    return strcmp(rig.outcomes, SENT1) == 0;
+}
+
+/* smtp_per_request_deadline, S-32. */
+static int deadlines(void *arg PH_UNUSED)
+{
+    static const char lines[] = ">220 mx\n<EHLO\n>250-mx\n~600\n>250-X\n~600\n>250 PIPELINING\n" ACCEPT QUIT;
+    static const char pieces[] = EHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n>354 go\nr24000\n~600\nr24000\n~600\nr24000\n~600\n.\n>250 2.0.0 Ok: queued as 1\n" QUIT;
+    PH_SCOPED(s, NULL);
+    char *text = ph_alloc(s, 80001);
+
+    for (size_t i = 0; i < 80000; i++)
+        text[i] = "0123456789\r\n"[i % 12];
+    ok(slowly(lines, "x: y\r\n\r\n", 0), "lines that come slowly are waited for, each");
+    ok(!slowly(lines, "x: y\r\n\r\n", 1), "but not when the limit is for the whole reply");
+    is_bytes(ph_cstr(rig.outcomes), "a deferred" R1 " dsn=4.4.2 dead (conversation with 10.0.0.1[10.0.0.1] timed out while performing the EHLO handshake)\n", "which defers");
+    ok(slowly(pieces, text, 0), "pieces that leave slowly are waited for, each");
+    ok(!slowly(pieces, text, 1), "but not when the message has one limit, which grows too slowly");
+    is_bytes(ph_cstr(rig.outcomes), "a deferred" R1 " dsn=4.4.2 dead (conversation with 10.0.0.1[10.0.0.1] timed out while sending message body)\n", "which defers");
+    return 0;
+}
+
 int main(void)
 {
+    ph_run_main(deadlines, NULL);
     ph_run_main(reuse, NULL);
     ph_run_main(endless, NULL);
     return done_testing();

@@ -14,7 +14,9 @@ t_plugin_libsmtprig_la_SOURCES = t/plugin/smtp_rig.c t/plugin/smtp_rig.h $(SMTP_
 	plugins/transport/smtp/smtp.c plugins/transport/smtp/lmtp.c
 t_plugin_libsmtprig_la_CFLAGS = $(AM_CFLAGS)
 SMTP_RIG = t/plugin/libsmtprig.la core/libposthorn.la
-check_PROGRAMS += t/plugin/smtp.t t/plugin/smtp_content.t t/plugin/smtp_session.t t/plugin/lmtp.t t/plugin/smtp_target.t t/plugin/smtp_matrix.t
+check_PROGRAMS += t/plugin/smtp.t t/plugin/smtp_content.t t/plugin/smtp_session.t t/plugin/lmtp.t t/plugin/smtp_target.t t/plugin/smtp_matrix.t t/plugin/smtp_options.t
+t_plugin_smtp_options_t_SOURCES = t/plugin/smtp_options.c
+t_plugin_smtp_options_t_LDADD = $(SMTP_RIG)
 t_plugin_smtp_matrix_t_SOURCES = t/plugin/smtp_matrix.c
 t_plugin_smtp_matrix_t_LDADD = $(SMTP_RIG)
 t_plugin_smtp_target_t_SOURCES = t/plugin/smtp_target.c
