@@ -99,9 +99,9 @@ static int deadlines(void *arg PH_UNUSED)
     static const char lines[] = ">220 mx\n<EHLO\n>250-mx\n~600\n>250-X\n~600\n>250 PIPELINING\n" ACCEPT QUIT;
     static const char pieces[] = EHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n>354 go\nr24000\n~600\nr24000\n~600\nr24000\n~600\n.\n>250 2.0.0 Ok: queued as 1\n" QUIT;
     PH_SCOPED(s, NULL);
-    char *text = ph_alloc(s, 80001);
+    char *text = ph_alloc(s, 120001);
 
-    for (size_t i = 0; i < 80000; i++)
+    for (size_t i = 0; i < 120000; i++)
         text[i] = "0123456789\r\n"[i % 12];
     ok(slowly(lines, "x: y\r\n\r\n", 0), "lines that come slowly are waited for, each");
     ok(!slowly(lines, "x: y\r\n\r\n", 1), "but not when the limit is for the whole reply");
