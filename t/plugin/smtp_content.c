@@ -64,6 +64,16 @@ static int downgrade(void *arg PH_UNUSED)
         { "soft line breaks", CTE "8bit\r\n\r\n"
           "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggggg1234\xa0\xa1\r\n",
           CTE "quoted-printable\r\n\r\naaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggggg1234=\r\n=A0=A1\r\n" },
+        { "comments", "Content-Type: multipart/mixed (a \\) b); boundary=(x \"y)b(z)\r\n\r\n--b\r\n" CTE "(one) 8bit (two)\r\n\r\n\xa0\r\n--b--\r\n",
+          "Content-Type: multipart/mixed (a \\) b); boundary=(x \"y)b(z)\r\n\r\n--b\r\n" CTE "quoted-printable\r\n\r\n=A0\r\n--b--\r\n" },
+        { "a boundary like a comment", "Content-Type: multipart/mixed; boundary = \"(b\\\"\"; x=y\r\n\r\n--(b\"\r\n" CTE "8bit\r\n\r\n\xa0\r\n",
+          "Content-Type: multipart/mixed; boundary = \"(b\\\"\"; x=y\r\n\r\n--(b\"\r\n" CTE "quoted-printable\r\n\r\n=A0\r\n" },
+        { "two labels: the last counts, one is left", CTE "7bit\r\n" CTE "8bit\r\nA: b\r\n\r\n\xa0\r\n", "A: b\r\n" CTE "quoted-printable\r\n\r\n=A0\r\n" },
+        { "a delimiter may have more behind it", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--bb\r\n" CTE "8bit\r\n\r\n\xa0\r\n",
+          "Content-Type: multipart/mixed; boundary=b\r\n\r\n--bb\r\n" CTE "quoted-printable\r\n\r\n=A0\r\n" },
+        { "but an exact one of another level is that level's", "Content-Type: multipart/mixed; boundary=bb\r\n\r\n--bb\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--bb\r\n"
+          CTE "8bit\r\n\r\n\xa0\r\n--b\r\n", "Content-Type: multipart/mixed; boundary=bb\r\n\r\n--bb\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--bb\r\n"
+          CTE "quoted-printable\r\n\r\n=A0\r\n--b\r\n" },
         { "headers only", CTE "8bit\r\n", CTE "8bit\r\n" },
         { "what is no header stays as it is", CTE "8bit\r\nnonsense\r\n\r\n\xa0\r\n", CTE "8bit\r\nnonsense\r\n\r\n\xa0\r\n" },
     };

@@ -92,6 +92,32 @@ static void put_body(struct smtp_mime *m, const char *p, size_t n, struct ph_buf
 
 /* --- structure --- */
 
+/* A value without its comments, RFC 5322 3.2.2, in one line. */
+static ph_str without_comments(struct ph_scope *s, ph_str value)
+{
+    char *out = ph_alloc(s, value.n + 1);
+    size_t n = 0, depth = 0;
+    int quoted = 0;
+
+    for (size_t i = 0; i < value.n; i++) {
+        char c = value.p[i];
+        int pair = c == '\\' && i + 1 < value.n && (quoted || depth);
+
+        if (c == '"' && !depth)
+            quoted = !quoted;
+        if (c == '(' && !quoted && depth++ == 0)
+            out[n++] = ' ';
+        if (!depth)
+            out[n++] = c;
+        if (c == ')' && !quoted && depth)
+            depth--;
+        if (pair && !depth)
+            out[n++] = value.p[i + 1];
+        i += (size_t)pair;
+    }
+    return (ph_str){ out, n };
+}
+
 /* A parameter of Content-Type, quotes removed; empty when there is none. */
 static ph_str parameter(struct ph_scope *s, ph_str value, const char *name)
 {
@@ -99,6 +125,7 @@ static ph_str parameter(struct ph_scope *s, ph_str value, const char *name)
     while (value.n) {
         value = ph_str_trim(value);
         ph_str key = ph_str_trim(ph_str_cut(&value, '='));
+        value = ph_str_trim(value);
         char *v = ph_alloc(s, value.n + 1);
         size_t n = 0, i = 0;
         int quoted = value.n && value.p[0] == '"';
@@ -116,13 +143,16 @@ static ph_str parameter(struct ph_scope *s, ph_str value, const char *name)
     return PH_STR("");
 }
 
-static ph_str value_of(struct smtp_mime *m, const char *name)
+/* Of the last header of that name, as others read it. */
+static ph_str value_of(struct ph_scope *s, struct smtp_mime *m, const char *name)
 {
+    ph_str block = ph_buf_view(&m->head), value = PH_STR("");
     struct ph_header h;
 
-    if (!ph_header_find(ph_buf_view(&m->head), ph_cstr(name), &h))
-        return PH_STR("");
-    return ph_str_trim(ph_header_unfold(m->scope, h.value));
+    for (size_t at = 0; ph_header_next(block, &at, &h) == 1;)
+        if (ph_str_eq_nocase(h.name, ph_cstr(name)))
+            value = h.value;
+    return ph_str_trim(without_comments(s, ph_header_unfold(s, value)));
 }
 
 static int is_8bit(ph_str cte)
@@ -172,9 +202,9 @@ static void give_up(struct smtp_mime *m, struct ph_buf *out)
     m->passes = 1;
 }
 
-static void enter_multipart(struct smtp_mime *m, ph_str type_value, ph_str type)
+static void enter_multipart(struct ph_scope *s, struct smtp_mime *m, ph_str type_value, ph_str type)
 {
-    ph_str boundary = parameter(m->scope, type_value, "boundary");
+    ph_str boundary = parameter(s, type_value, "boundary");
 
     if (!boundary.n || boundary.n > m->max_boundary)
         return;                    /* nothing in it can be found: one opaque body */
@@ -185,9 +215,10 @@ static void enter_multipart(struct smtp_mime *m, ph_str type_value, ph_str type)
 /* The empty line was read: decide what the body is. */
 static void end_head(struct smtp_mime *m, struct ph_buf *out)
 {
-    ph_str value = value_of(m, "Content-Type"), rest = value;
+    PH_SCOPED(s, NULL);            /* a message may have a million parts */
+    ph_str value = value_of(s, m, "Content-Type"), rest = value;
     ph_str type = ph_str_trim(ph_str_cut(&rest, ';'));
-    int labelled = is_8bit(value_of(m, "Content-Transfer-Encoding")) && is_well_formed(ph_buf_view(&m->head));
+    int labelled = is_8bit(value_of(s, m, "Content-Transfer-Encoding")) && is_well_formed(ph_buf_view(&m->head));
     int multipart = ph_str_starts_nocase(type, PH_STR("multipart/"));
     int rfc822 = ph_str_eq_nocase(type, PH_STR("message/rfc822")) || (!type.n && m->digest);
 
@@ -204,7 +235,7 @@ static void end_head(struct smtp_mime *m, struct ph_buf *out)
     else
         ph_buf_str(out, ph_buf_view(&m->head));
     if (multipart)
-        enter_multipart(m, value, type);
+        enter_multipart(s, m, value, type);
     ph_buf_reset(&m->head);
     if (rfc822) {
         m->nested++;
@@ -214,23 +245,35 @@ static void end_head(struct smtp_mime *m, struct ph_buf *out)
         give_up(m, out);
 }
 
-/* A delimiter line of an open level, RFC 2046 5.1.1: it ends all inside. */
+/* Does the line delimit level k?  2 when it is the last of it.  Exactly, or, as
+ * RFC 2046 5.1.1 has it, when it only begins so. */
+static int delimits(const struct smtp_mime *m, ph_str line, size_t k, int exactly)
+{
+    if (!ph_str_starts(line, m->level[k].boundary))
+        return 0;
+    ph_str rest = ph_str_from(line, m->level[k].boundary.n);
+    int last = ph_str_starts(rest, PH_STR("--"));
+
+    if (exactly && ph_str_trim(last ? ph_str_from(rest, 2) : rest).n)
+        return 0;
+    return last ? 2 : 1;
+}
+
+/* A delimiter line of an open level: it ends all inside. */
 static int is_boundary(struct smtp_mime *m, ph_str line)
 {
     if (!ph_str_starts(line, PH_STR("--")))
         return 0;
-    for (size_t k = m->depth; k-- > 0;) {
-        ph_str rest = ph_str_from(line, 2);
+    line = ph_str_from(line, 2);
+    for (int exactly = 1; exactly >= 0; exactly--)
+        for (size_t k = m->depth; k-- > 0;) {
+            int kind = delimits(m, line, k, exactly);
 
-        if (!ph_str_starts(rest, m->level[k].boundary))
-            continue;
-        rest = ph_str_from(rest, m->level[k].boundary.n);
-        int last = ph_str_starts(rest, PH_STR("--"));
-        if (ph_str_trim(last ? ph_str_from(rest, 2) : rest).n)
-            continue;
-        m->depth = last ? k : k + 1;
-        return last ? 2 : 1;
-    }
+            if (kind) {
+                m->depth = kind == 2 ? k : k + 1;
+                return kind;
+            }
+        }
     return 0;
 }
 
