@@ -11,7 +11,7 @@ use PeerPostfix;
 my $why = PeerPostfix->missing;
 plan skip_all => $why if $why;
 
-my $H = "From: s\@x.test\r\nTo: a\@y.test\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000\r\nMessage-ID: <1\@x>\r\n";
+my $H = "From: s\@x.test\r\nTo: a\@y.test\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000\r\nMessage-ID: <number\@x>\r\n";
 my $C = "Content-Transfer-Encoding: ";
 my $long = join '', map { chr(97 + $_ % 26) } 0 .. 2999;
 my $ae = "\xc3\xa4";
@@ -44,16 +44,17 @@ for my $offer ('8BITMIME', 'X-NOTHING') {
     my @sink = map { Posthorn::Sink->new(ehlo => "250-sink.test\r\n250-PIPELINING\r\n250 $offer") } 0, 1;
     my @mta = (Posthorn->new(relayhost => '[127.0.0.1]:' . $sink[0]->port), PeerPostfix->new(relayhost => '[127.0.0.1]:' . $sink[1]->port));
     $_->start for @mta;
-    my $n = 0;
-    for my $m (@messages) {
-        my ($name, $text) = @$m;
+    for my $i (0 .. $#messages) {
+        my ($name, $text) = @{ $messages[$i] };
+        $text =~ s/<number/<number$i/;
         for my $mta (@mta) {
-            my ($code, $said) = Posthorn::Client->new(port => $mta->port)->send(from => 's@x.test', to => ['a@y.test'], body => $text, mail_args => 'BODY=8BITMIME');
+            my ($code) = Posthorn::Client->new(port => $mta->port)->send(from => 's@x.test', to => ['a@y.test'], body => $text, mail_args => 'BODY=8BITMIME');
             is($code, 250, "$name: accepted") if $code != 250;
         }
-        $n++;
-        my ($ours, $theirs) = map { my @got = $_->wait_messages($n); stripped($got[$n - 1]{body} // 'nothing') } @sink;
-        is($ours, $theirs, "server with $offer: $name");
+    }
+    my ($ours, $theirs) = map { my %by = map { my $b = stripped($_->{body}); $b =~ /<number(\d+)\@/ ? ($1 => $b) : () } $_->wait_messages(scalar @messages); \%by } @sink;
+    for my $i (0 .. $#messages) {
+        is($ours->{$i} // 'nothing', $theirs->{$i} // 'no peer', "server with $offer: $messages[$i][0]");
     }
 }
 done_testing();
