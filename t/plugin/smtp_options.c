@@ -214,9 +214,37 @@ static int success_notices(void *arg PH_UNUSED)
 {
     struct test t = { .nexthop = "[10.0.0.1]", .rcpts = 1, .servers = { { "10.0.0.1", OFFER(">250 DSN\n") TALK("", " ORCPT=rfc822;a@x.test") } }, .outcomes = SENT1 };
 
-    ok(rig_case(&t, 0) && !strstr(rig.details, "action=relayed"), "a server with DSN tells the sender itself");
+    ok(rig_case(&t, 0) && strstr(rig.details, " next_reports "), "a server with DSN tells the sender itself");
     t.servers[0].script = OFFER(">250 X\n") TALK("", "");
     ok(rig_case(&t, 0) && strstr(rig.details, "action=relayed remote=dns;10.0.0.1 diagnostic=smtp;250 2.0.0 Ok: queued as 1"), "one without: we say relayed");
+    return 0;
+}
+
+static void probe(struct smtp *self PH_UNUSED, struct ph_delivery *d) { d->probe = 1; }
+
+static void probe_data(struct smtp *self, struct ph_delivery *d)
+{
+    d->probe = 1;
+    self->p.verify_target = PH_STR("data");
+}
+
+/* Y-01: nothing is delivered. */
+static const struct test probes[] = {
+    { "a probe ends after RCPT", "[10.0.0.1]", 2, { { "10.0.0.1", OFFER(">250 X\n") "<MAIL\n<RCPT\n<RCPT\n>250 ok\n>250 2.1.5 yes\n>550 5.1.1 no\n=RSET\n>250 ok\n" QUIT } },
+      "a sent" R1 " dsn=2.1.5 (250 2.1.5 yes)\nb bounced" R1 " dsn=5.1.1 (host 10.0.0.1[10.0.0.1] said: 550 5.1.1 no (in reply to RCPT TO command))\n", "", probe },
+    { "or after DATA, without a message", "[10.0.0.1]", 1, { { "10.0.0.1", OFFER(">250 X\n") "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 2.1.5 yes\n>354 go\n=(nothing)\n" } },
+      "a sent" R1 " dsn=3.0.0 (354 go)\n", "", probe_data },
+    { "which may be refused", "[10.0.0.1]", 1, { { "10.0.0.1", OFFER(">250 X\n") "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 2.1.5 yes\n>550 5.7.1 no\n=RSET\n>250 ok\n" QUIT } },
+      "a bounced" R1 " dsn=5.7.1 (host 10.0.0.1[10.0.0.1] said: 550 5.7.1 no (in reply to DATA command))\n", "", probe_data },
+    { "a probe of a recipient who is refused never comes to DATA", "[10.0.0.1]", 1, { { "10.0.0.1", PLAIN "<MAIL\n>250 ok\n<RCPT\n>550 5.1.1 no\n=RSET\n>250 ok\n" QUIT } },
+      "a bounced" R1 " dsn=5.1.1 (host 10.0.0.1[10.0.0.1] said: 550 5.1.1 no (in reply to RCPT TO command))\n", "", probe_data },
+};
+
+static int all_probes(void *arg PH_UNUSED)
+{
+    for (size_t i = 0; i < sizeof probes / sizeof *probes; i++)
+        if (!ok(rig_case(&probes[i], 0), "%s", probes[i].name))
+            rig_explain(&probes[i]);
     return 0;
 }
 
@@ -255,6 +283,7 @@ int main(void)
     ph_run_main(all_cases, NULL);
     ph_run_main(loops, NULL);
     ph_run_main(success_notices, NULL);
+    ph_run_main(all_probes, NULL);
     ph_run_main(many, NULL);
     return done_testing();
 }

@@ -60,7 +60,8 @@ void ph_delivered(struct ph_delivery *d, uint32_t i, const struct ph_outcome *o)
     if (o->conn_use > 1)
         add(rig.outcomes, sizeof rig.outcomes, " use=%u", o->conn_use);
     add(rig.outcomes, sizeof rig.outcomes, " (%.*s)\n", PH_FMT(o->text));
-    add(rig.details, sizeof rig.details, "%.*s action=%.*s remote=%.*s;%.*s diagnostic=%.*s;%.*s\n", PH_FMT(ph_str_first(d->rcpt[i].address, 1)), PH_FMT(o->action),
+    add(rig.details, sizeof rig.details, "%.*s action=%.*s%s remote=%.*s;%.*s diagnostic=%.*s;%.*s\n", PH_FMT(ph_str_first(d->rcpt[i].address, 1)), PH_FMT(o->action),
+        o->next_reports ? " next_reports" : "",
         PH_FMT(o->remote_mta_type), PH_FMT(o->remote_mta), PH_FMT(o->diagnostic_type), PH_FMT(o->diagnostic));
     d->rcpt[i].state = o->status;
 }

@@ -30,6 +30,7 @@
     STR1(address_preference, "smtp_address_preference", "any", "lmtp_address_preference", "any", \
         "Family tried first among hosts of equal preference: any, ipv4, ipv6.") \
     STR1(host_lookup, "smtp_host_lookup", "dns", "lmtp_host_lookup", "dns", "Where addresses of hosts come from: dns, native, or both in order.") \
+    STR1(verify_target, "smtp_address_verify_target", "rcpt", "lmtp_address_verify_target", "rcpt", "Where a probe of an address ends: rcpt or data.") \
     STR(bind_address, "smtp_bind_address", "", "lmtp_bind_address", "", "Source address of IPv4 connections.") \
     STR(bind_address6, "smtp_bind_address6", "", "lmtp_bind_address6", "", "Source address of IPv6 connections.") \
     STR(reply_filter, "smtp_reply_filter", "", "lmtp_reply_filter", "", "Tables that change a line of a server's reply before it is read.") \

@@ -55,6 +55,11 @@ static void take_mail(struct smtp_transaction *t)
     smtp_fail_rest(t, smtp_command_said(t, smtp_command_name(SMTP_MAIL)));
 }
 
+static int probes_data(const struct smtp_transaction *t)
+{
+    return ph_str_eq_nocase(t->s->agent->p.verify_target, PH_STR("data"));
+}
+
 static void take_rcpt(struct smtp_transaction *t, uint32_t k)
 {
     if (t->mail_refused)
@@ -62,7 +67,7 @@ static void take_rcpt(struct smtp_transaction *t, uint32_t k)
     if (t->s->reply.code / 100 == 2) {
         t->fate[k] = SMTP_ACCEPTED;
         t->accepted++;
-        if (t->j->d->probe)
+        if (t->j->d->probe && !probes_data(t))
             smtp_sent(t->j, t->s, t->to[k]);
         return;
     }
@@ -146,9 +151,17 @@ static int talk(struct smtp_transaction *t)
     }
 }
 
-/* A probe ends here: nobody is to wait for content. */
+/* A probe ends here.  After 354 there is no way back but to leave: what would
+ * be sent next is the message. */
 static int end_probe(struct smtp_transaction *t)
 {
+    if (t->go) {
+        for (uint32_t k = 0; k < t->count; k++)
+            if (t->fate[k] == SMTP_ACCEPTED)
+                smtp_sent(t->j, t->s, t->to[k]);
+        t->s->broken = 1;
+        return 0;
+    }
     ph_stream_str(t->s->io, PH_STR("RSET\r\n"));
     if (smtp_reply_read(t->s, smtp_command_seconds(t, SMTP_RSET), 0) < 0 || t->s->reply.code / 100 != 2)
         t->s->broken = 1;
@@ -219,7 +232,7 @@ int smtp_transact(struct smtp_job *j, struct smtp_session *s)
     s->uses++;
     collect(&t);
     t.forwards = smtp_xforward_prepare(&t);
-    t.total = t.resets + t.forwards + 1 + t.count + (j->d->probe ? 0 : 1);
+    t.total = t.resets + t.forwards + 1 + t.count + (j->d->probe && !probes_data(&t) ? 0 : 1);
     s->needs_reset = 1;
     if ((rc = talk(&t)) == 0 && j->d->probe && !s->broken)
         return end_probe(&t);
