@@ -66,7 +66,7 @@ static void activate(struct qmgr *q, struct ph_qmsg *m, int flushed)
     mail->active_us = ph_wall_us();
     mail->flushed = flushed;
     mail->unread = m->pending;
-    mail->has_log = m->place != PH_PLACE_SLOT || m->recovered;
+    mail->has_log = mail->is_old = m->place != PH_PLACE_SLOT || m->recovered;
     m->holder = mail;
     m->recovered = 0;
     log_active(m);

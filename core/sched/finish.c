@@ -6,7 +6,6 @@
  * last. */
 #include <string.h>
 #include <posthorn/address.h>
-#include <posthorn/dsn.h>
 #include "core/sched/qmgr_priv.h"
 
 #define AGAIN_S 60                 /* after a disk error */
@@ -116,22 +115,11 @@ static int tell_sender(struct mail *mail)
     return ph_bouncer_remove(mail->q, ph_cstr(m->id), "bounce");
 }
 
-/* 1 when there may be records of the trace log, of this life or an earlier one. */
+/* 1 when there may be records of the trace log: written in this round, or (asked
+ * for once, before the message goes) left by an earlier life. */
 static int has_report(const struct mail *mail)
 {
-    struct ph_qmsg *m = mail->m;
-
-    if (!mail->has_log)
-        return 0;
-    if (m->message.trace_flags.n || (m->warned && mail->q->p.confirm_delay_cleared))
-        return 1;
-    if (!m->whole)                 /* those that are done are not in memory */
-        return 1;
-    for (uint32_t i = 0; i < m->rcpt_count; i++)
-        if (ph_qmsg_state(m, i) == PH_STATE_DELIVERED &&
-            (ph_notify_flags(ph_qmsg_rcpt(m, i)->dsn_notify) & PH_NOTIFY_SUCCESS))
-            return 1;
-    return 0;
+    return mail->has_trace || (mail->is_old && !mail->m->pending);
 }
 
 /* Of success, and what sendmail -v and -bv asked for.  0, or it is still owed. */
@@ -141,29 +129,11 @@ static int report(struct mail *mail)
 
     if (!has_report(mail))
         return 0;
-    if ((rc = ph_bouncer_notify(mail, "trace")) < 0)
+    if ((rc = ph_bouncer_notify(mail, "trace")) < 0 ||
+        (rc = ph_bouncer_remove(mail->q, ph_cstr(mail->m->id), "trace")) < 0)
         return rc;
-    return ph_bouncer_remove(mail->q, ph_cstr(mail->m->id), "trace");
-}
-
-static int portion_wants_delay(const struct ph_qmsg *m, const struct ph_portion *p)
-{
-    for (uint32_t i = 0; i < p->n; i++)
-        if (ph_qmsg_state(m, p->first + i) == PH_STATE_PENDING && (ph_notify_flags(p->rcpt[i].dsn_notify) & PH_NOTIFY_DELAY))
-            return 1;
+    mail->has_trace = 0;
     return 0;
-}
-
-static int delay_is_of_interest(struct mail *mail)
-{
-    struct ph_rcpt_cursor at = { 0, 0 };
-    int found = 0;
-
-    for (struct ph_portion *p; !found && ph_queue_portion(mail->q->queue, mail->m, &at, PORTION_MAX, &p) == 0; ) {
-        found = portion_wants_delay(mail->m, p);
-        ph_portion_drop(p, 1);
-    }
-    return found;
 }
 
 static void warn_of_delay(struct mail *mail)
@@ -171,7 +141,7 @@ static void warn_of_delay(struct mail *mail)
     struct ph_qmsg *m = mail->m;
     int64_t after = mail->q->p.delay_warning_time;
 
-    if (!after || m->warned || ph_wall_s() < m->message.arrival_us / 1000000 + after || !delay_is_of_interest(mail))
+    if (!after || m->warned || ph_wall_s() < m->message.arrival_us / 1000000 + after)
         return;
     if (ph_bouncer_notify(mail, "delay") < 0 || ph_queue_mark_warned(mail->q->queue, m) < 0)
         ph_log_warn("%s: delay warning: %s", m->id, ph_error());

@@ -72,6 +72,8 @@ struct mail {
     unsigned pins;                 /* it is being looked at: not finished before 0 */
     int finish_after;              /* 1: the end of the round waits for pins */
     int has_log;                   /* 1: there may be logs to remove */
+    int has_trace;                 /* 1: the trace log has something that is not told yet */
+    int is_old;                    /* 1: earlier attempts, or lives, may have left logs */
     int flushed;                   /* 1: somebody asked for this attempt */
     struct batch *batch;           /* recipients that are being resolved, or NULL */
     struct ph_rcpt_cursor at;      /* where to read on */

@@ -121,7 +121,10 @@ static uint32_t log_trace(struct settling *t)
                 copy->action = action_of(each, (t->trace & PH_TRACE_DRY) != 0);
                 choose(t, i, copy);
             }
-    return write_log(t, "trace");
+    uint32_t n = write_log(t, "trace");
+
+    t->mail->has_trace |= n > 0;
+    return n;
 }
 
 /* One answer for the verify service.  It asks again when it hears nothing. */

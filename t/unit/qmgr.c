@@ -54,13 +54,16 @@ static int32_t fake_deliver(struct ph_transport *t PH_UNUSED, struct ph_delivery
         else if (ph_str_starts(d->nexthop, PH_STR("dead")))
             ph_delivered(d, i, &(struct ph_outcome){ .size = sizeof(struct ph_outcome), .status = PH_RCPT_DEFERRED,
                 .dsn = PH_STR("4.4.1"), .text = PH_STR("connect to mx: Connection refused"), .dead_site = 1 });
+        else if (ph_str_starts(d->rcpt[i].address, PH_STR("passed")))
+            ph_delivered(d, i, &(struct ph_outcome){ .size = sizeof(struct ph_outcome), .status = PH_RCPT_SENT,
+                .dsn = PH_STR("2.0.0"), .text = PH_STR("ok"), .next_reports = 1 });
         else
             ph_delivered_text(d, i, PH_RCPT_SENT, "2.0.0", "mx[192.0.2.1]:25", "ok");
     }
     return 0;
 }
 
-static const struct ph_transport_plugin fake_plugin = { .deliver = fake_deliver };
+static const struct ph_transport_plugin fake_plugin = { .deliver = fake_deliver, .probes = 1 };
 
 /* ---- listening, as the worker would ---- */
 
@@ -128,9 +131,9 @@ static int dial_qmgr(struct ph_scope *s, struct ph_stream **io)
 
 static struct {
     int rewrite_down, rewrites;
-    int bounce_down, bounces, defers, notices, notices_failed, removed;
+    int bounce_down, bounces, defers, traces, notices, reports, notices_failed, removed;
     char order[256];               /* a letter for each request to bounce */
-    char text[256];                /* of the last record */
+    char text[256], action[32];    /* of the last record */
 } stub;
 
 static void rewrite_stub(const struct ph_frame *in, struct ph_frame *out)
@@ -154,7 +157,7 @@ static int bounce_stub(const struct ph_frame *in)
 {
     ph_str op = ph_frame_value(in, "op"), log = ph_frame_value(in, "log");
     size_t n = strlen(stub.order), at = 0;
-    int count = 0;
+    int count = 0, is_report = ph_str_eq(ph_frame_value(in, "kind"), PH_STR("trace"));
 
     if (stub.bounce_down)
         return 0;
@@ -163,15 +166,21 @@ static int bounce_stub(const struct ph_frame *in)
             count++;
         if (ph_str_eq(name, PH_STR("text")))
             snprintf(stub.text, sizeof stub.text, "%.*s", PH_FMT(value));
+        if (ph_str_eq(name, PH_STR("action")))
+            snprintf(stub.action, sizeof stub.action, "%.*s", PH_FMT(value));
     }
     if (n + 1 < sizeof stub.order)
-        stub.order[n] = ph_str_eq(op, PH_STR("append")) ? log.p[0] : op.p[0];
+        stub.order[n] = ph_str_eq(op, PH_STR("append")) ? log.p[0] : is_report ? 'R' : op.p[0];
     if (ph_str_eq(op, PH_STR("append")) && ph_str_eq(log, PH_STR("bounce")))
         stub.bounces += count;
+    else if (ph_str_eq(op, PH_STR("append")) && ph_str_eq(log, PH_STR("trace")))
+        stub.traces += count;
     else if (ph_str_eq(op, PH_STR("append")))
         stub.defers += count;
     else if (ph_str_eq(op, PH_STR("notify")) && stub.notices_failed)
         return 0;
+    else if (is_report)
+        stub.reports++;
     else if (ph_str_eq(op, PH_STR("notify")))
         stub.notices++;
     else
@@ -203,6 +212,8 @@ static struct qmgr *qmgr(void)
     return service.self;
 }
 
+static const char *notify = "", *trace = "";       /* of what submit submits */
+
 static int submit(const char *sender, const char *rcpts, char id[64])
 {
     PH_SCOPED(s, NULL);
@@ -217,7 +228,9 @@ static int submit(const char *sender, const char *rcpts, char id[64])
     }
     ph_intake_sender(q, ph_cstr(sender));
     for (ph_str r; (r = ph_str_list(&list)).n; )
-        ph_intake_recipient(q, r, PH_STR(""), PH_STR(""), PH_STR(""));
+        ph_intake_recipient(q, r, PH_STR(""), PH_STR(""), ph_cstr(notify));
+    if (*trace)
+        ph_intake_attr(q, "trace_flags", ph_cstr(trace));
     snprintf(id, 64, "%.*s", PH_FMT(ph_intake_id(q)));
     if ((rc = ph_intake_commit(q)) < 0)
         printf("# commit: %s\n", ph_error());
@@ -288,6 +301,61 @@ static void test_bounce(void)
     ok(log_says(id, ": removed"), "a refused recipient does not keep the message");
     is_bytes(ph_cstr(stub.order), "bnrr", "log, notice, removal of the bounce log, of all logs: in this order");
     is_bytes(ph_cstr(stub.text), "no such user", "the log has the words");
+}
+
+/* What the sender asked to be told: NOTIFY, sendmail -v and -bv. */
+static void test_reports(void)
+{
+    static const struct { const char *name, *notify, *trace, *rcpts, *order, *action; int traces; } cases[] = {
+        { "nobody asked", "", "", "a@ok.example", "", "", 0 },
+        { "NOTIFY=SUCCESS: log, report, removal of the trace log, of all logs", "SUCCESS", "", "a@ok.example", "tRrr", "delivered", 1 },
+        { "NOTIFY=NEVER", "NEVER", "", "a@ok.example", "", "", 0 },
+        { "the next server reports", "SUCCESS", "", "passed@ok.example", "", "", 0 },
+        { "success and failure", "SUCCESS,FAILURE", "", "a@ok.example, bad@ok.example", "tbnrRrr", "delivered", 1 },
+        { "sendmail -v tells all", "", "record", "a@ok.example, bad@ok.example", "tbnrRrr", "failed", 2 },
+        { "sendmail -bv bounces nothing", "", "verify", "bad@ok.example", "tRrr", "undeliverable", 1 },
+        { "sendmail -bv defers nothing", "", "verify", "a@dead.example", "tRrr", "undeliverable", 1 },
+    };
+    char id[64];
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        forget_stubs();
+        notify = cases[i].notify;
+        trace = cases[i].trace;
+        submit("s@example.org", cases[i].rcpts, id);
+        ok(log_says(id, ": removed"), "%s", cases[i].name);
+        is_bytes(ph_cstr(stub.order), cases[i].order, "%s: what bounce was asked", cases[i].name);
+        is_int(stub.traces, cases[i].traces, "%s: records", cases[i].name);
+        is_bytes(ph_cstr(stub.action), cases[i].action, "%s: the last action", cases[i].name);
+    }
+    notify = trace = "";
+    ph_sched_forget(qmgr()->sched);
+    until(qmgr()->active == 0);
+}
+
+/* Bounce is away: what was delivered is not delivered again, and is told later. */
+static void test_report_fails(void)
+{
+    char id[64];
+    int sent = world.deliveries;
+
+    forget_stubs();
+    notify = "SUCCESS";
+    stub.notices_failed = 1;
+    submit("s@example.org", "a@ok.example", id);
+    ok(log_says(id, ": report to the sender: "), "a report that cannot be sent keeps the message");
+    stub.notices_failed = 0;
+    ph_retry_flush(qmgr()->retry, ph_wall_s());
+    qmgr()->scan_s = ph_wall_s();
+    ph_feed_wake(qmgr());
+    ok(log_says(id, ": removed"), "it is sent later");
+    is_int(stub.reports, 1, "once");
+    is_int(world.deliveries, sent + 1, "and the message was delivered once");
+    stub.bounce_down = 1;
+    submit("s@example.org", "a@ok.example", id);
+    ok(log_says(id, ": removed"), "a trace log that cannot be written delays nothing");
+    stub.bounce_down = 0;
+    notify = "";
 }
 
 static void test_notice_fails(void)
@@ -571,6 +639,8 @@ static int run(void *arg PH_UNUSED)
     listen_at(s, &qm, "qmgr");
     test_delivery();
     test_bounce();
+    test_reports();
+    test_report_fails();
     test_notice_fails();
     test_log_fails();
     test_rewrite_down();
