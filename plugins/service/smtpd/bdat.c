@@ -165,7 +165,7 @@ int do_bdat(struct session *s, ph_str args)
     if (s->chunks == CHUNKS_SKIP)
         return skip(s, &k, ph_str_printf(s->t.scope, "551 5.0.0 Discarded %llu bytes after earlier error", (unsigned long long)k.size).p);
     if (!s->t.intake || s->t.rcpt_count == 0)
-        return skip(s, &k, s->t.open && s->t.rcpt_refused ? "554 5.5.1 Error: no valid recipients" : "503 5.5.1 Error: need RCPT command");
+        return skip(s, &k, s->t.open ? "554 5.5.1 Error: no valid recipients" : "503 5.5.1 Error: need RCPT command");
     if (is_too_big(s, &k)) {
         ph_log_warn("%.*s: BDAT request from %.*s exceeds message size limit", PH_FMT(log_id(s)), PH_FMT(s->name_addr));
         return skip(s, &k, "552 5.3.4 Chunk exceeds message size limit");

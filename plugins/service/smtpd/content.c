@@ -12,7 +12,7 @@ ph_str only_rcpt(const struct session *s)
 
 int refuse_without_rcpt(struct session *s)
 {
-    return s->t.open && s->t.rcpt_refused ? reply(s, "554 5.5.1 Error: no valid recipients") : reply(s, "503 5.5.1 Error: need RCPT command");
+    return s->t.open ? reply(s, "554 5.5.1 Error: no valid recipients") : reply(s, "503 5.5.1 Error: need RCPT command");
 }
 
 static int to_cleanup(struct session *s, ph_str bytes)

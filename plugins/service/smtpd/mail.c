@@ -49,11 +49,9 @@ static int too_little_space(const struct session *s)
     return 1;
 }
 
-static int bad_address(struct session *s, const char *verb, ph_str text, const char *answer)
+int bad_address(struct session *s, const char *verb, ph_str text, const char *answer)
 {
-    PH_SCOPED(t, s->scope);
-
-    ph_log_warn("Illegal address syntax from %.*s in %s command: %.*s", PH_FMT(s->name_addr), verb, PH_FMT(escaped(t, text, 200)));
+    ph_log_warn("Illegal address syntax from %.*s in %s command: %.*s", PH_FMT(s->name_addr), verb, PH_FMT(ph_str_first(text, 200)));
     return reply(s, "%s", answer);
 }
 

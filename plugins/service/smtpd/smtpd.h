@@ -234,7 +234,9 @@ int do_bdat(struct session *s, ph_str args) PH_YIELDS;
 int do_etrn(struct session *s, ph_str args) PH_YIELDS;
 int do_xclient(struct session *s, ph_str args) PH_YIELDS;
 int do_xforward(struct session *s, ph_str args) PH_YIELDS;
-/* mail.c: every way out of a transaction goes through here. */
+/* mail.c: the log line of an address that is none, and the reply. */
+int bad_address(struct session *s, const char *verb, ph_str text, const char *answer) PH_YIELDS;
+/* Every way out of a transaction goes through here. */
 void transaction_reset(struct session *s);
 
 /* ehlo.c */

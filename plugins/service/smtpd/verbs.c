@@ -47,7 +47,7 @@ static int do_vrfy(struct session *s, ph_str args)
     if (args.n == 0)
         return reply(s, "501 5.5.4 Syntax: VRFY address%s", s->c->p.utf8 ? " [SMTPUTF8]" : "");
     if (!vrfy_address(s, t, args, &given, &address))
-        return reply(s, "501 5.1.3 Bad recipient address syntax");
+        return bad_address(s, "VRFY", args, "501 5.1.3 Bad recipient address syntax");
     int rc = restrict_stage(s, PH_STAGE_VRFY, "VRFY", address, &text);
     if (rc == PH_FOUND)
         return reject(s, "VRFY", text, address);
@@ -267,20 +267,17 @@ int verb_run(struct session *s, ph_str line)
     while (rest.n && ph_is_space(rest.p[rest.n - 1]))
         rest.n--;
     int index = find_verb(word);
-    if (word.n == 0 || (s->c->p.utf8 && !ph_str_is_utf8(all))) {
-        s->total[CMD_UNKNOWN]++;
+    if (word.n == 0 || (s->c->p.utf8 && !ph_str_is_utf8(all)))
         return malformed(s, word.n ? "UTF-8 " : "");
-    }
-    s->total[index]++;
     if ((rc = is_listed(s, s->c->noop_commands, word)) != 0) {
         if (rc < 0)
             return s->quit ? 0 : rc;
         count_junk(s);
-        rc = reply(s, "250 2.0.0 Ok");
-    } else {
-        rc = run(s, index, word, rest, all);
+        return reply(s, "250 2.0.0 Ok");
     }
-    if (rc >= 0 && !s->bad && index != CMD_XCLIENT)
+    s->total[index]++;
+    rc = run(s, index, word, rest, all);
+    if (rc >= 0 && (!s->bad || s->forgiven) && index != CMD_XCLIENT)
         s->ok[index]++;
     return rc;
 }
