@@ -45,7 +45,7 @@ my @groups = (
         ['non-SMTP', 'GET / HTTP/1.0', '-'], ['a header', 'Subject: foo', '-'], ['no letter', '!foo', '-'], ['lost', 'EHLO c.test', 'MAIL FROM:<a@b.test>', '-'], ['lost early', '-'],
     ]],
     ['other settings', { smtpd_helo_required => 'yes', disable_vrfy_command => 'yes', strict_rfc821_envelopes => 'yes', strict_smtputf8 => 'yes', smtpd_delay_reject => 'no',
-            smtpd_sender_restrictions => 'check_sender_access inline:{bad@b.test=REJECT, tmp@b.test=DEFER, own@b.test={550 5.1.1 mine}}', smtpd_discard_ehlo_keywords => 'dsn, size',
+            smtpd_sender_restrictions => 'check_sender_access inline:{bad@b.test=REJECT, tmp@b.test=DEFER, {own@b.test=550 5.1.1 mine}}', smtpd_discard_ehlo_keywords => 'dsn, size',
             smtpd_recipient_limit => 2, smtpd_helo_restrictions => 'check_helo_access inline:{bad.test=REJECT}', smtpd_noop_commands => 'FOO VRFY', smtpd_client_port_logging => 'no' }, [
         ['HELO required', 'MAIL FROM:<a@b.test>', 'ETRN x.test', 'VRFY x', 'EHLO bad.test', 'MAIL FROM:<a@b.test>', 'HELO c.test', 'MAIL FROM: <a@b.test>', 'MAIL FROM:a@b.test', 'MAIL FROM:<a@b.test> RET=FULL', 'MAIL FROM:<bad@b.test>', 'MAIL FROM:<tmp@b.test>',
             'MAIL FROM:<own@b.test>', "MAIL FROM:<\xc3\xa4\@b.test>", 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@example.test> NOTIFY=NEVER', "RCPT TO:<\xc3\xa4\@example.test>", 'RCPT TO:<u@example.test>', 'RCPT TO:<v@example.test>', 'RCPT TO:<w@example.test>',
