@@ -28,10 +28,16 @@ install-sendmail-names: install-sbinPROGRAMS
 	  rm -f $(DESTDIR)$(bindir)/$$name && $(LN_S) $(sbindir)/sendmail $(DESTDIR)$(bindir)/$$name || exit 1; done
 	$(MKDIR_P) $(DESTDIR)$(prefix)/lib
 	rm -f $(DESTDIR)$(prefix)/lib/sendmail && $(LN_S) $(sbindir)/sendmail $(DESTDIR)$(prefix)/lib/sendmail
+# Their manual page is that of sendmail; worker's is that of master.
+install-data-hook: install-manual-names
+install-manual-names:
+	for link in man1/mailq.1:sendmail.1 man1/newaliases.1:sendmail.1 man8/worker.8:master.8; do \
+	  page=$(DESTDIR)$(mandir)/$${link%%:*}; rm -f $$page && $(LN_S) $${link##*:} $$page || exit 1; done
 uninstall-hook: uninstall-sendmail-names
 uninstall-sendmail-names:
 	rm -f $(DESTDIR)$(bindir)/mailq $(DESTDIR)$(bindir)/newaliases $(DESTDIR)$(prefix)/lib/sendmail
-.PHONY: install-sendmail-names uninstall-sendmail-names
+	cd $(DESTDIR)$(mandir) && rm -f man1/mailq.1 man1/newaliases.1 man8/worker.8
+.PHONY: install-sendmail-names uninstall-sendmail-names install-manual-names
 
 sbin_PROGRAMS += core/cmd/postlog
 core_cmd_postlog_SOURCES = $(COMMON) core/cmd/postlog.c core/cmd/setgid.c core/cmd/setgid.h
@@ -64,7 +70,7 @@ core_cmd_postfix_SOURCES = $(COMMON) core/cmd/postfix.c core/cmd/postfix.h core/
 	core/cmd/postfix_permissions.c core/cmd/layout.c core/cmd/layout.h \
 	core/cmd/postfix_logrotate.c core/cmd/postfix_instances.c
 core_cmd_postfix_LDADD = core/libposthorn.la
-dist_man_MANS += man/postqueue.1 man/postcat.1 man/postsuper.1
+dist_man_MANS += man/postqueue.1 man/postcat.1 man/postsuper.1 man/postkick.1 man/postlock.1 man/postfix.1 man/master.8 man/posthorn.7
 
 # Two programs of the same sources: the name says which source format.
 POSTMAP_SOURCES = $(COMMON) core/cmd/postmap.c core/cmd/postmap.h core/cmd/postmap_build.c
