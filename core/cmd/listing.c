@@ -152,7 +152,9 @@ static void json_message(struct listing *l, struct ph_scope *s, const struct ph_
     ph_listing_json(&out, ph_frame_value(f, "queue_id"), l->ascii);
     ph_buf_printf(&out, ", \"arrival_time\": %lld, \"message_size\": %llu, \"forced_expire\": %s, \"sender\": ",
                   (long long)seconds, (unsigned long long)size, forced ? "true" : "false");
-    ph_listing_json(&out, ph_address_external(s, ph_frame_value(f, "sender")), l->ascii);
+    ph_str sender = ph_frame_value(f, "sender");
+
+    ph_listing_json(&out, sender.n ? ph_address_external(s, sender) : l->null_sender, l->ascii);
     ph_buf_puts(&out, ", \"recipients\": [");
     put_buf(l, &out);
 }

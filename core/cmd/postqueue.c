@@ -31,7 +31,7 @@ struct postqueue {
 static void usage(void) PH_NORETURN;
 static void usage(void)
 {
-    ph_cmd_fatal("usage: postqueue [-c config_dir] [-v] -f | -i queue_id | -j | -p | -s site");
+    ph_cmd_fatal("usage: postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p | postqueue -s site");
 }
 
 static void check_user(struct postqueue *p, const char *parameter, const char *what)
