@@ -46,6 +46,7 @@ dist_man_MANS += man/postconf.1 man/master.yaml.5 man/sendmail.1 man/postdrop.1 
 
 sbin_PROGRAMS += core/cmd/postqueue
 core_cmd_postqueue_SOURCES = $(COMMON) core/cmd/postqueue.c core/cmd/postqueue.h core/cmd/postqueue_direct.c \
+	core/cmd/postqueue_maildrop.c \
 	core/cmd/listing.c core/cmd/listing.h \
 	core/cmd/queue_client.c core/cmd/queue_client.h core/cmd/setgid.c core/cmd/setgid.h \
 	core/cmd/usermap.c core/cmd/usermap.h

@@ -9,5 +9,7 @@
  * 0, or negative with text.  Gives up the rights of root for those of the
  * directory's owner first. */
 int postqueue_direct(struct ph_scope *s, struct ph_conf *c, struct listing *l) PH_YIELDS;
+/* postqueue_maildrop.c: the part of it that was only submitted. */
+void postqueue_maildrop(struct ph_scope *s, struct ph_conf *c, struct listing *l) PH_YIELDS;
 
 #endif

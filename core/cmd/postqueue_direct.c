@@ -72,6 +72,8 @@ int postqueue_direct(struct ph_scope *s, struct ph_conf *c, struct listing *l)
 
     if (rc == 0)
         rc = ph_queue_open_read(s, c, &q);
+    if (rc == 0)
+        postqueue_maildrop(s, c, l);
     for (size_t i = 0; i < sizeof order / sizeof *order && rc == 0; i++)
         rc = list_place(q, order[i], l);
     if (rc == 0)

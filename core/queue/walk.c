@@ -58,7 +58,11 @@ static int open_next(struct ph_walk *w)
     else
         snprintf(path, sizeof path, "%s", ph_place_name(w->place));
     w->next_dir++;
-    if ((fd = openat(w->queue->dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+    fd = openat(w->queue->dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* The owner makes them; before his first start there is nothing to see. */
+    if (fd < 0 && errno == ENOENT && w->queue->read_only)
+        return open_next(w);
+    if (fd < 0)
         return ph_fail_errno(PH_TEMP, errno, "open directory %s", path);
     if ((w->dir = fdopendir(fd)) == NULL) {
         close(fd);

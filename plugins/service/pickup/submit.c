@@ -8,6 +8,8 @@
 #include <posthorn/message.h>
 #include "pickup.h"
 
+#define DAY_SECONDS 86400
+
 static void hang_up(struct feed *f)
 {
     f->io = NULL;
@@ -142,6 +144,8 @@ static int send_trace(struct pickup *k, struct feed *f, struct ph_scope *step, p
     int64_t now = ph_wall_us() / 1000000, when = m->time_s > 0 && m->time_s < now ? m->time_s : now;
     ph_str date = ph_date_format(step, when, 1);
 
+    if (now - when >= DAY_SECONDS)
+        ph_log("%.*s: message has been queued for %lld days", PH_FMT(id), (long long)((now - when) / DAY_SECONDS));
     return send_content(f, ph_str_printf(step, "Received: by %.*s (%.*s, from userid %ld)\r\n\tid %.*s; %.*s\r\n",
                                          PH_FMT(k->p.myhostname), PH_FMT(k->p.mail_name), (long)o->uid,
                                          PH_FMT(id), PH_FMT(date)));
