@@ -57,10 +57,11 @@ void ph_cmd_log_open(struct ph_conf *c)
 void ph_cmd_log_as(struct ph_conf *c, const char *as)
 {
     PH_SCOPED(step, NULL);
-    const char *file = ph_cstr_dup(step, ph_conf_value(c, step, "maillog_file"));
+    const char *file = "";
+    int mode = 0, rc = ph_conf_log_file(c, step, &file, &mode);
     const char *tag = ph_cstr_dup(step, ph_conf_value(c, step, "syslog_name"));
     struct ph_log_options o = {
-        .file = file, .syslog_name = tag, .service = as,
+        .file = file, .syslog_name = tag, .service = as, .mode = mode,
         .host = ph_cstr_dup(step, ph_conf_value(c, step, "myhostname")),
     };
 
@@ -68,7 +69,9 @@ void ph_cmd_log_as(struct ph_conf *c, const char *as)
     name = long_name;
     log_name = as;
     /* A log that is our own standard output would say everything twice. */
-    logs = strncmp(file, "/dev/", 5) != 0 && ph_log_open(&o) == 0;
+    logs = rc == 0 && strncmp(file, "/dev/", 5) != 0 && ph_log_open(&o) == 0;
+    if (rc < 0)
+        ph_cmd_fatal("%s", ph_error());
 }
 
 static void say(const char *severity, const char *fmt, va_list ap) PH_PRINTF(2, 0);

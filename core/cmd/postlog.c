@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sysexits.h>
 #include <unistd.h>
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
@@ -17,7 +16,7 @@
 #include "core/cmd/setgid.h"
 #include "core/run/log.h"
 
-#define LINE_BYTES 4096
+#define LINE_BYTES 2000                 /* a record of the log holds no more */
 
 enum priority { INFO, WARN, ERROR, FATAL, PANIC };
 
@@ -72,7 +71,6 @@ static void log_words(enum priority p, char **words)
 static void open_log(struct ph_conf *c, struct ph_scope *s, const char *tag)
 {
     const char *name = ph_cstr_dup(s, ph_conf_value(c, s, "syslog_name")), *service = ph_cmd_name();
-    const char *file = getauxval(AT_SECURE) ? "" : ph_cstr_dup(s, ph_conf_value(c, s, "maillog_file"));
     const char *slash = tag ? strrchr(tag, '/') : NULL;
 
     if (slash) {
@@ -83,10 +81,16 @@ static void open_log(struct ph_conf *c, struct ph_scope *s, const char *tag)
         service = "";
     }
     struct ph_log_options o = {
-        .file = file, .syslog_name = name, .service = service, .program = ph_cmd_name(),
+        .syslog_name = name, .service = service, .program = ph_cmd_name(),
         .host = ph_cstr_dup(s, ph_conf_value(c, s, "myhostname")),
     };
 
+    if (ph_conf_log_file(c, s, &o.file, &o.mode) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    /* With the rights of a group no file is written, nor made. */
+    if (!getauxval(AT_SECURE) && ph_log_open(&o) == 0)
+        return;
+    o.file = "";                           /* who may not write the file still has syslog */
     if (ph_log_open(&o) < 0)
         ph_cmd_fatal("%s", ph_error());
 }

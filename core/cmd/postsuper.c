@@ -307,14 +307,13 @@ static void open_log(struct postsuper *p)
 {
     PH_SCOPED(s, NULL);
     struct ph_log_options o = {
-        .file = ph_cstr_dup(s, ph_conf_value(p->conf, s, "maillog_file")),
         .syslog_name = ph_cstr_dup(s, ph_conf_value(p->conf, s, "syslog_name")),
         .service = ph_cmd_name(),
         .host = ph_cstr_dup(s, ph_conf_value(p->conf, s, "myhostname")),
         .program = ph_cmd_name(),
     };
 
-    if (ph_log_open(&o) < 0)
+    if (ph_conf_log_file(p->conf, s, &o.file, &o.mode) < 0 || ph_log_open(&o) < 0)
         ph_cmd_warn("%s", ph_error());
 }
 

@@ -98,6 +98,9 @@ int ph_value_bool(ph_str text, int32_t *value);
 int ph_value_int(ph_str text, int64_t *value);
 /* unit: the letter (s m h d w) a bare number has. */
 int ph_value_time(ph_str text, char unit, int64_t *seconds);
+/* Where the log goes: 0, *file on s ("" for syslog) and the mode of a file that is
+ * made; PH_CONF: maillog_file is outside maillog_file_prefixes, or a bad mode. */
+int ph_conf_log_file(struct ph_conf *c, struct ph_scope *s, const char **file, int *mode);
 /* Compare versions "3.10" numerically: 1 and *order (<0, 0, >0), or 0. */
 int ph_value_level(ph_str a, ph_str b, int *order);
 

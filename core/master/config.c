@@ -63,12 +63,14 @@ static void close_files(void *arg)
 
 static int read_all(struct config *c, const char *dir)
 {
-    int rc;
+    const char *log;
+    int rc, mode;
 
     if ((rc = ph_snapshot_take(dir, &c->files)) < 0)
         return rc;
     ph_defer(c->scope, close_files, &c->files);
     if ((rc = ph_snapshot_read(&c->files, c->scope, dir, &c->conf, &c->def)) < 0 || (rc = check_values(c)) < 0 || (rc = check_services(c)) < 0 ||
+        (rc = ph_conf_log_file(c->conf, c->scope, &log, &mode)) < 0 ||
         (rc = find_accounts(c)) < 0 || (rc = config_find_reachable(c)) < 0 ||
         (rc = get(c, "queue_directory", &c->queue_directory)) < 0 || (rc = get(c, "daemon_directory", &c->daemon_directory)) < 0 || (rc = get(c, "data_directory", &c->data_directory)) < 0 ||
         (rc = get(c, "inet_interfaces", &c->interfaces)) < 0 || (rc = get(c, "inet_protocols", &c->protocols)) < 0 ||

@@ -98,7 +98,10 @@ int master_open_log(struct master *m)
     PH_SCOPED(s, NULL);
     struct ph_log_options o = { .service = "master", .verbosity = m->verbose };
 
-    o.file = ph_cstr_dup(s, ph_conf_value(m->config->conf, s, "maillog_file"));
+    int rc = ph_conf_log_file(m->config->conf, s, &o.file, &o.mode);
+
+    if (rc < 0)
+        return rc;
     o.syslog_name = ph_cstr_dup(s, ph_conf_value(m->config->conf, s, "syslog_name"));
     o.host = ph_cstr_dup(s, ph_conf_value(m->config->conf, s, "myhostname"));
     return ph_log_open(&o);

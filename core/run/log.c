@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <syslog.h>
 #include <time.h>
@@ -80,7 +81,13 @@ static int open_file(const struct ph_log_options *o, int *own)
     if (strcmp(o->file, "/dev/stderr") == 0)
         return 2;
     *own = 1;
-    return open(o->file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, o->mode ? o->mode : 0600);
+    int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
+    int fd = open(o->file, flags | O_EXCL, 0600);
+
+    /* Ours is the first: the mode is what was asked for, whatever the umask. */
+    if (fd >= 0 && o->mode && fchmod(fd, (mode_t)o->mode) == 0)
+        return fd;
+    return fd >= 0 || errno != EEXIST ? fd : open(o->file, flags, 0600);
 }
 
 int ph_log_open(const struct ph_log_options *o)
@@ -344,7 +351,7 @@ static void vlog(int priority, const char *severity, const char *fmt, va_list ap
     char text[LINE_MAX_BYTES + 1];
     int n = vsnprintf(text, sizeof text, fmt, ap);
 
-    if (n > 0)
+    if (n >= 0)
         emit(service ? service : sink.service, priority, severity, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
 }
 

@@ -46,9 +46,10 @@ static int open_log(struct ph_worker *w)
 {
     PH_SCOPED(s, w->scope);
     struct ph_log_options o = { .verbosity = w->verbose };
-    ph_str file = ph_conf_value(w->conf, s, "maillog_file");
+    int rc = ph_conf_log_file(w->conf, s, &o.file, &o.mode);
 
-    o.file = ph_cstr_dup(s, file);
+    if (rc < 0)
+        return rc;
     o.syslog_name = ph_cstr_dup(s, ph_conf_value(w->conf, s, "syslog_name"));
     o.service = ph_cstr_dup(s, w->def->code);
     o.host = ph_cstr_dup(s, ph_conf_value(w->conf, s, "myhostname"));

@@ -175,7 +175,7 @@ static const char json_form[] =
     "[{\"orig_address\": \"bob@example.net\", \"address\": \"bob@example.net\"}, "
     "{\"orig_address\": \"c@example.net\", \"address\": \"\\\"car ol\\\"@example.net\"}]}\n"
     "{\"queue_name\": \"deferred\", \"queue_id\": \"8B11E1C0E2\", \"arrival_time\": 1700000001, \"message_size\": 20480, "
-    "\"forced_expire\": false, \"sender\": \"\", \"recipients\": "
+    "\"forced_expire\": false, \"sender\": \"MAILER-DAEMON\", \"recipients\": "
     "[{\"orig_address\": \"dave@example.org\", \"address\": \"dave@example.org\", "
     "\"delay_reason\": \"connect to mx.example.org[192.0.2.1]:25: Connection timed out\"}, "
     "{\"orig_address\": \"eve@example.org\", \"address\": \"eve@example.org\", "
