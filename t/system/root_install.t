@@ -21,7 +21,7 @@ for my $file (qw(sbin/postfix sbin/sendmail sbin/postdrop libexec/posthorn/maste
 }
 is(readlink "$dest$inst/bin/mailq", "$inst/sbin/sendmail", 'mailq is sendmail');
 is(readlink "$dest$inst/lib/sendmail", "$inst/sbin/sendmail", 'and so is lib/sendmail');
-Posthorn::spew("$dest$conf/main.cf", my $own = Posthorn::slurp("$dest$conf/main.cf") . "myhostname = mx.example.test\nmaillog_file = $PosthornRoot::tmp/log\n");
+Posthorn::spew("$dest$conf/main.cf", my $own = Posthorn::slurp("$dest$conf/main.cf") . "myhostname = mx.example.test\nmaillog_file = $PosthornRoot::tmp/log\nmaillog_file_prefixes = $PosthornRoot::tmp\n");
 is(install('install-configuration'), 0, 'a second time');
 is(Posthorn::slurp("$dest$conf/main.cf"), $own, 'keeps an edited main.cf');
 system('chown', '-Rh', '0:0', "$dest$inst");
