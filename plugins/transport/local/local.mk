@@ -15,3 +15,4 @@ check_PROGRAMS += t/plugin/local.t
 t_plugin_local_t_SOURCES = t/plugin/local.c $(LOCAL_PURE) $(EXIT_SOURCES)
 t_plugin_local_t_CFLAGS = $(AM_CFLAGS)
 t_plugin_local_t_LDADD = core/libposthorn.la
+dist_man_MANS += plugins/transport/local/local.8 plugins/transport/local/aliases.5
