@@ -80,7 +80,14 @@ sub lines_of {
 
 sub queue_one {
     my ($to, %o) = @_;
-    my ($code, $text) = $ph->smtp->send(from => $o{from} // 'from@example.test', to => "$to\@local.test", body => $o{body} // "Subject: x\r\n\r\nhi\r\n", mail_args => $o{args});
+    my $c = $ph->smtp;
+    my ($code, $text);
+    if ($o{notify}) {              # the client writes RCPT without parameters
+        $c->ask($_) for 'EHLO client.test', "MAIL FROM:<$o{from}>", "RCPT TO:<$to\@local.test> NOTIFY=$o{notify}", 'DATA';
+        ($code, $text) = $c->ask("Subject: x\r\n\r\nhi\r\n.");
+    } else {
+        ($code, $text) = $c->send(from => $o{from} // 'from@example.test', to => "$to\@local.test", body => $o{body} // "Subject: x\r\n\r\nhi\r\n");
+    }
     return $text =~ /queued as (\w+)/ ? $1 : die "not queued: $text";
 }
 
@@ -101,6 +108,7 @@ like_line((send_to('postmaster'))[0], qr/^to=<\Q$me\E\@local\.test>, orig_to=<po
 
 # ---- aliases ----
 
+my ($id, $new);
 my @l = send_to('chain');
 is(@l, 2, 'aliases of aliases');
 like_line((grep { /mailbox/ } @l)[0], qr/^to=<\Q$me\E\@local\.test>, orig_to=<chain\@local\.test>, .*\(delivered to mailbox\)/, 'the user at their end');
@@ -118,7 +126,7 @@ like_line((send_to('direct'))[0], qr/status=sent \(delivered to command: \/usr\/
 
 @l = send_to('list');
 is(@l, 1, 'all members of an :include: file go into a new message');
-my ($new) = $l[0] =~ /forwarded as (\w+)/;
+($new) = $l[0] =~ /forwarded as (\w+)/;
 like_line((lines_of($new, $me))[0], qr/^to=<\Q$me\E\@local\.test>, orig_to=<list\@local\.test>, relay=local, .*delivered to mailbox/, 'local ones too');
 like($ph->log, qr/qmgr\[\d+\]: $new: from=<from\@example\.test>, size=\d+, nrcpt=3 /, 'three of them, from the sender');
 @l = send_to('owned');
@@ -159,6 +167,26 @@ put("$tmp/forward/$me+more", 0644, ":include:$tmp/inner\n");
 like_line((send_to("$me+more"))[0], qr/forwarded as/, 'a file that includes another');
 unlink glob "$tmp/forward/*";
 
+# ---- what the sender is told ----
+
+$ph->sendmail('', '-bv', '-f', 'eve@example.test', 'chain@local.test', 'bar@local.test', 'no-such@local.test');
+my ($report) = $ph->wait_mail('eve', 1);
+for my $want (["\Q$me\E\@local\.test", 'deliverable', 'delivers to mailbox'], ['chain\@local\.test', 'deliverable', 'forwards to two\@example\.test'],
+              ['bar\@local\.test', 'deliverable', 'delivers to command: echo'], ['no-such\@local\.test', 'undeliverable', 'unknown user: "no-such"']) {
+    my ($addr, $action, $text) = @$want;
+    like($report, qr/^Final-Recipient: rfc822; $addr\n(?:.+\n)*?Action: $action\n(?:.+\n)*?Diagnostic-Code: .*(?:\n .*)*$text/m, "sendmail -bv: $text");
+}
+$id = queue_one('chain', from => 'fay@example.test', notify => 'SUCCESS,FAILURE ORCPT=rfc822;the+2Borig@x.test');
+($report) = $ph->wait_mail('fay', 1);
+like($report, qr/^Final-Recipient: rfc822; chain\@local\.test\nOriginal-Recipient: rfc822;the\+orig\@x\.test\nAction: expanded\nStatus: 2\.0\.0\n/m, 'NOTIFY=SUCCESS of an alias: expanded');
+unlike($report, qr/Action: delivered/, 'and nothing of its members');
+($new) = $ph->wait_log(qr/local\[\d+\]: $id: to=<chain\@.*forwarded as (\w+)/);
+ok($ph->wait_log(qr/$new: removed/), 'the copy for the other member');
+is(scalar($ph->mail('fay')), 1, 'asks for no report of success');
+queue_one($me, from => 'gus@example.test', notify => 'SUCCESS');
+($report) = $ph->wait_mail('gus', 1);
+like($report, qr/^Action: delivered\nStatus: 2\.0\.0\n/m, 'NOTIFY=SUCCESS of a user: delivered');
+
 # ---- a crash between the new message and the outcome duplicates, never loses ----
 
 my (%want, $kills);
@@ -194,7 +222,7 @@ ok($ph->wait_log(qr/qmgr\[\d+\]: $new: from=<boss\@example\.test>/), 'expand_own
 
 reload(luser_relay => 'unknown-too', mailbox_transport_maps => "inline:{$me=virtual:, ghost=discard:}", fallback_transport => 'nosuch:');
 like_line((send_to('one-more'))[0], qr/dsn=4\.3\.0, status=deferred \(mail transport unavailable\)/, 'fallback_transport that is not there defers');
-my $id = queue_one('ghost');
+$id = queue_one('ghost');
 ok($ph->wait_log(qr/local\[\d+\]: $id: passing <ghost\@local\.test> to transport=discard\n/), 'mailbox_transport_maps, for names without account too');
 ok($ph->wait_log(qr/discard\[\d+\]: $id: to=<ghost\@local\.test>, relay=none, .*dsn=2\.0\.0, status=sent \(/), 'that transport writes the line');
 ok($ph->wait_log(qr/qmgr\[\d+\]: $id: removed/), 'and its answer counts');

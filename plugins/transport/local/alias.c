@@ -157,6 +157,11 @@ int local_do_alias(struct local_job *j, struct local_step *s)
         local_bounced(j, s->parent, "5.4.6", "alias database loop for %.*s", PH_FMT(s->parent->alias.n ? s->parent->alias : s->alias));
         return PH_FOUND;
     }
+    /* The verify service asks whether there is one, not what is behind it. */
+    if (rc == PH_FOUND && (ph_trace_flags(j->d->message->trace_flags) & PH_TRACE_PROBE)) {
+        local_sent(j, s, "aliased to %.*s", PH_FMT(val));
+        return PH_FOUND;
+    }
     if (rc == PH_FOUND && (rc = expand(j, s, val, table)) == 0)
         return PH_FOUND;
     if (rc == PH_CANCEL)

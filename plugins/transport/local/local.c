@@ -277,4 +277,5 @@ PH_PLUGIN_TRANSPORT(local, PH_IS(.summary = "mail for the users of this machine:
     .needs = "queue private spawn",
     .open = local_open,
     .deliver = local_deliver,
-    .uses = "cleanup rewrite");
+    .uses = "cleanup rewrite",
+    .probes = 1);

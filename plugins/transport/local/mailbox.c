@@ -47,6 +47,10 @@ static int to_mailbox(struct local_job *j, const struct local_step *s, const str
 
     if (local_is_duplicate(j, "file %u %s", u->uid, path))
         return 0;
+    if (j->d->probe) {
+        local_sent(j, s, "delivers to %s", maildir ? "maildir" : "mailbox");
+        return 0;
+    }
     int rc = write_to(j, s, r, path, &job);
     if (rc == PH_PERM && u->uid == 0)
         rc = PH_TEMP;
@@ -184,6 +188,10 @@ int local_do_file(struct local_job *j, struct local_step *s)
     }
     if (local_is_duplicate(j, "file %u %.*s", s->rights->id.uid, PH_FMT(s->text)))
         return 0;
+    if (j->d->probe) {
+        local_sent(j, s, "delivers to file: %.*s", PH_FMT(s->text));
+        return 0;
+    }
     if ((rc = write_to(j, s, s->rights, s->text.p, &job)) == PH_CANCEL)
         return rc;
     int maildir = ph_str_ends(s->text, PH_STR("/"));

@@ -211,9 +211,20 @@ static int submit(struct local_job *j, struct local_forward *f)
     return finish(s, io);
 }
 
+/* A probe: what would be sent to whom. */
+static void tell(struct local_job *j, const struct local_forward *f)
+{
+    for (const struct target *t = f->first; t; t = t->next)
+        local_sent(j, NULL, "forwards to %.*s", PH_FMT(ph_address_external(j->scope, t->address)));
+}
+
 int local_forward_all(struct local_job *j)
 {
     for (struct local_forward *f = j->forwards; f; f = f->next) {
+        if (j->d->probe) {
+            tell(j, f);
+            continue;
+        }
         int rc = submit(j, f);
 
         if (rc == PH_CANCEL)
