@@ -171,6 +171,15 @@ static int interrupted(struct sending *x, uint64_t at, int *early)
     return ph_stream_peek(x->s->io, &view) == 1 && (view.p[0] == '4' || view.p[0] == '5');
 }
 
+/* A session that ends here ends with the same write, RFC 2920 3.1. */
+static int quit_too(struct smtp_session *s)
+{
+    if (!s->quit_early || !(s->features & SMTP_HAS_PIPELINING) || s->pix & SMTP_PIX_DELAY_DOT)
+        return 0;
+    s->quit_sent = 1;
+    return ph_stream_str(s->io, PH_STR("QUIT\r\n"));
+}
+
 static int final_dot(struct sending *x)
 {
     int rc = 0;
@@ -179,7 +188,9 @@ static int final_dot(struct sending *x)
         return rc;
     if (x->tail[0] != '\r' || x->tail[1] != '\n')
         rc = ph_stream_str(x->s->io, PH_STR("\r\n"));
-    return rc < 0 ? rc : ph_stream_str(x->s->io, PH_STR(".\r\n"));
+    if (rc < 0 || (rc = ph_stream_str(x->s->io, PH_STR(".\r\n"))) < 0)
+        return rc;
+    return quit_too(x->s);
 }
 
 int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int *early, int *local)

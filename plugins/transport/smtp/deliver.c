@@ -58,6 +58,7 @@ static int may_go_on(const struct smtp_job *j)
 static int use_session(struct smtp_job *j, struct smtp_session *s, ph_str dest)
 {
     j->connected_us = ph_wall_us();
+    s->quit_early = !wants_more(j, dest);
     int rc = smtp_transact(j, s);
 
     if (rc != 1) {

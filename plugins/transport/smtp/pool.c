@@ -76,7 +76,7 @@ static int may_keep(const struct smtp *self, const struct smtp_session *s)
 {
     const struct smtp_params *p = &self->p;
 
-    return !s->broken && !s->last_use && !ph_cancelled() && self->idle_count < MAX_IDLE &&
+    return !s->broken && !s->last_use && !s->quit_sent && !ph_cancelled() && self->idle_count < MAX_IDLE &&
            ph_now_ms() - s->born < p->reuse_time_limit * 1000 &&
            (p->reuse_count_limit == 0 || s->uses <= p->reuse_count_limit);
 }

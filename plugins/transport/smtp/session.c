@@ -7,7 +7,7 @@
 
 static struct smtp_session *session_new(struct smtp *agent, const struct smtp_host *h)
 {
-    struct ph_scope *scope = ph_scope_new(agent->scope);
+    struct ph_scope *scope = ph_scope_new(NULL);   /* its task outlives what the agent's scope frees first */
     struct smtp_session *s = ph_new(scope, struct smtp_session);
 
     s->scope = scope;
@@ -41,12 +41,14 @@ static void wait_for_bye(void *arg)
 /* RFC 5321 4.1.1.10.  Errors mean nothing: the mail's fate is known. */
 void smtp_session_end(struct smtp_session *s)
 {
-    int waits = 0;
+    int waits = s->io && !s->broken && !ph_cancelled();
 
-    if (s->io && !s->broken && !ph_cancelled() && ph_stream_str(s->io, PH_STR("QUIT\r\n")) == 0) {
+    if (waits && !s->quit_sent) {
+        ph_stream_str(s->io, PH_STR("QUIT\r\n"));
         ph_stream_deadline(s->io, ph_in_ms(s->agent->p.quit_timeout * 1000));
-        waits = ph_stream_flush(s->io) == 0 && !s->agent->p.skip_quit;
+        waits = ph_stream_flush(s->io) == 0;
     }
+    waits = waits && !s->agent->p.skip_quit;
     if (!waits || ph_spawn(s->agent->group, "last reply", wait_for_bye, s) < 0)
         smtp_session_drop(s);
 }

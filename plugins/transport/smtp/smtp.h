@@ -128,6 +128,8 @@ struct smtp_session {
     int needs_reset;               /* a transaction may be open at the peer */
     int broken;                    /* never use again, not even for QUIT */
     int last_use;                  /* QUIT after this delivery */
+    int quit_early;                /* nobody will use it again: QUIT may leave with the final dot */
+    int quit_sent;
     int64_t born, idle_until;
 };
 
