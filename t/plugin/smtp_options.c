@@ -102,7 +102,23 @@ static void flags(struct smtp *self, struct ph_delivery *d)
     aliased(self, d);
 }
 
+/* G-04 */
+static void status_filter(struct smtp *self, struct ph_delivery *d PH_UNUSED)
+{
+    self->status_filter = RIG_TABLE("2.0.0 250 2.0.0 Ok: queued as 1=2.7.7 fine\n"
+                                    "5.1.1 host 10.0.0.1[10.0.0.1] said: 550 5.1.1 b (in reply to RCPT TO command)=4.9.9 not yet\n"
+                                    "4.2.1 host 10.0.0.1[10.0.0.1] said: 450 4.2.1 c (in reply to RCPT TO command)=5.9.9 never\n"
+                                    "5.1.1 host 10.0.0.1[10.0.0.1] said: 550 5.1.1 d (in reply to RCPT TO command)=2.0.0 a lie\n"
+                                    "5.1.1 host 10.0.0.1[10.0.0.1] said: 550 5.1.1 e (in reply to RCPT TO command)=5.0.0\n");
+}
+
 static const struct test tests[] = {
+    { "the filter of outcomes", "[10.0.0.1]", 5, { { "10.0.0.1", OFFER(">250 X\n")
+        "<MAIL\n<RCPT\n<RCPT\n<RCPT\n<RCPT\n<RCPT\n<DATA\n>250 ok\n>250 a\n>550 5.1.1 b\n>450 4.2.1 c\n>550 5.1.1 d\n>550 5.1.1 e\n>354 go\n.\n>250 2.0.0 Ok: queued as 1\n" QUIT } },
+      "b deferred" R1 " dsn=4.9.9 (not yet)\n"
+      "d bounced" R1 " dsn=5.1.1 (host 10.0.0.1[10.0.0.1] said: 550 5.1.1 d (in reply to RCPT TO command))\n"
+      "e bounced" R1 " dsn=5.1.1 (host 10.0.0.1[10.0.0.1] said: 550 5.1.1 e (in reply to RCPT TO command))\n"
+      "a sent" R1 " dsn=2.7.7 (fine)\n" "c bounced" R1 " dsn=5.9.9 (never)\n", NULL, status_filter },
     /* S-17 */
     { "HELO only", "[10.0.0.1]", 1, { { "10.0.0.1", ">220 mx ESMTP\n<HELO me.test\n" OLD_SMTP } }, SENT1, "", never_ehlo },
     { "HELO to a server that does not say ESMTP", "[10.0.0.1]", 1, { { "10.0.0.1", ">220 mx SMTP\n<HELO me.test\n" OLD_SMTP } }, SENT1, "", not_always },

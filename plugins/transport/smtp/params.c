@@ -34,6 +34,8 @@
     STR(bind_address, "smtp_bind_address", "", "lmtp_bind_address", "", "Source address of IPv4 connections.") \
     STR(bind_address6, "smtp_bind_address6", "", "lmtp_bind_address6", "", "Source address of IPv6 connections.") \
     STR(reply_filter, "smtp_reply_filter", "", "lmtp_reply_filter", "", "Tables that change a line of a server's reply before it is read.") \
+    STR(status_filter, "smtp_delivery_status_filter", "$default_delivery_status_filter", "lmtp_delivery_status_filter", "$default_delivery_status_filter", \
+        "Tables from \"X.Y.Z text\" of an outcome to the same of another, in the class 2, or among 4 and 5.") \
     STR(pix_workarounds, "smtp_pix_workarounds", "disable_esmtp,delay_dotcrlf", "lmtp_pix_workarounds", "disable_esmtp,delay_dotcrlf", \
         "What to do differently with a server behind a firewall that blots out its greeting.") \
     STR(pix_maps, "smtp_pix_workaround_maps", "", "lmtp_pix_workaround_maps", "", \

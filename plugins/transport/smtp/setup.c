@@ -175,6 +175,7 @@ static int open_tables(struct smtp *self, struct ph_transport *t)
     int l = self->lmtp, rc;
 
     if ((rc = open_maps(t, l ? "lmtp_reply_filter" : "smtp_reply_filter", p->reply_filter, 0, &self->reply_filter)) < 0 ||
+        (rc = open_maps(t, l ? "lmtp_delivery_status_filter" : "smtp_delivery_status_filter", p->status_filter, 0, &self->status_filter)) < 0 ||
         (rc = open_maps(t, l ? "lmtp_discard_lhlo_keyword_address_maps" : "smtp_discard_ehlo_keyword_address_maps",
                         p->discard_keyword_maps, 0, &self->discard_maps)) < 0)
         return rc;

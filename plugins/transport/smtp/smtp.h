@@ -29,7 +29,8 @@
 
 struct smtp_params {
     ph_str helo_name, tcp_port, fallback_relay, discard_keywords, discard_keyword_maps, cache_destinations;
-    ph_str address_preference, host_lookup, dns_support, bind_address, bind_address6, reply_filter, pix_workarounds, pix_maps, verify_target;
+    ph_str address_preference, host_lookup, dns_support, bind_address, bind_address6, reply_filter, pix_workarounds, pix_maps, verify_target,
+           status_filter;
     int64_t connect_timeout, helo_timeout, xforward_timeout, mail_timeout, rcpt_timeout, data_init_timeout, data_xfer_timeout,
             data_done_timeout, rset_timeout, quit_timeout;
     int64_t cache_time_limit, reuse_time_limit, reuse_count_limit, address_limit, session_limit, line_length_limit;
@@ -38,8 +39,8 @@ struct smtp_params {
             ignore_mx_error, defer_no_address, quote_envelope, no_downgrade, per_request, send_xforward, dummy_auth,
             assume_final, soft_bounce;
 };
-#define SMTP_ROWS 53
-#define LMTP_ROWS 49
+#define SMTP_ROWS 54
+#define LMTP_ROWS 50
 extern const struct ph_param smtp_rows[SMTP_ROWS], lmtp_rows[LMTP_ROWS];   /* a count too small does not compile; one too large fails in mkmanifest */
 
 #define SMTP_OUR_ADDRESSES 64u     /* more interfaces are not looked at */
@@ -64,7 +65,7 @@ struct smtp {
     struct ph_ip ours[SMTP_OUR_ADDRESSES];
     size_t our_count;
     struct ph_ip bind4, bind6;     /* family 0: none */
-    struct ph_maps *reply_filter, *discard_maps, *pix_maps;   /* NULL: none */
+    struct ph_maps *reply_filter, *status_filter, *discard_maps, *pix_maps;   /* NULL: none */
     struct ph_group *group;
     struct smtp_session *idle;     /* the newest first */
     size_t idle_count;

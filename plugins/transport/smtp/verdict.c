@@ -1,5 +1,6 @@
 /* verdict: what a failure means, in words, and for whom. */
 #include <string.h>
+#include <posthorn/dsn.h>
 #include "smtp.h"
 
 static struct smtp_verdict *make(struct smtp_job *j, uint32_t status, const char *dsn, ph_str text)
@@ -72,6 +73,29 @@ struct smtp_verdict *smtp_lost(struct smtp_job *j, struct smtp_session *s, int r
     return at_session(j, s, v);
 }
 
+/* smtp_delivery_status_filter, once per outcome: what a table cannot say, or
+ * says wrong, stays as it was. */
+static void filter(struct smtp_job *j, struct ph_outcome *o)
+{
+    struct ph_maps *m = j->agent->status_filter;
+    ph_str key, found, code, text;
+
+    if (!m)
+        return;
+    key = ph_str_printf(j->scope, "%.*s %.*s", PH_FMT(o->dsn), PH_FMT(o->text));
+    int rc = ph_maps_find(m, key, j->scope, &found);
+    if (rc == PH_NONE)
+        return;
+    if (rc < 0 || !ph_dsn_parse(found, &code, &text) || !text.n || (ph_dsn_class(code) == '2') != (o->status == PH_RCPT_SENT)) {
+        ph_log_warn("delivery status filter: \"%.*s\" for \"%.*s\" cannot be used", PH_FMT(rc < 0 ? ph_cstr(ph_error()) : found), PH_FMT(key));
+        return;
+    }
+    o->dsn = code;
+    o->text = text;
+    if (o->status != PH_RCPT_SENT)
+        o->status = ph_dsn_class(code) == '5' ? PH_RCPT_BOUNCED : PH_RCPT_DEFERRED;
+}
+
 static void report(struct smtp_job *j, uint32_t i, const struct smtp_verdict *v)
 {
     struct ph_outcome o = { .size = sizeof o, .status = v->status, .dsn = v->dsn, .text = v->text, .relay = v->relay,
@@ -86,8 +110,9 @@ static void report(struct smtp_job *j, uint32_t i, const struct smtp_verdict *v)
         o.remote_mta_type = PH_STR("dns");
         o.remote_mta = v->remote_mta;
     }
+    filter(j, &o);
     ph_delivered(j->d, i, &o);
-    j->d->rcpt[i].state = v->status;
+    j->d->rcpt[i].state = o.status;
 }
 
 int smtp_is_open(const struct smtp_job *j, uint32_t i)
@@ -144,6 +169,7 @@ void smtp_sent(struct smtp_job *j, const struct smtp_session *s, uint32_t i)
     if (!(j->agent->lmtp && j->agent->flags & SMTP_FLAG_FINAL))
         o.action = PH_STR("relayed");
     o.next_reports = (s->features & SMTP_HAS_DSN) != 0;
+    filter(j, &o);
     ph_delivered(j->d, i, &o);
     j->d->rcpt[i].state = PH_RCPT_SENT;
 }
