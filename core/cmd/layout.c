@@ -179,7 +179,11 @@ static int make(const struct layout *l, const struct row *r)
     int rc = find(l, r, &it);
     if (rc != 0)
         return rc == PH_NONE ? ph_fail(PH_TEMP, "%s: gone", path) : rc;
-    rc = give(l, r, &it);
+    /* A group that nobody asks for is the owner's. */
+    if (l->as_root && r->owner == MAIL && fchown(it.fd, (uid_t)-1, l->accounts.mail_gid) < 0)
+        rc = ph_fail_errno(PH_TEMP, errno, "change owner of %s", path);
+    if (rc == 0)
+        rc = give(l, r, &it);
     close(it.fd);
     return rc;
 }

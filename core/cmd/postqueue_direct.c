@@ -2,23 +2,21 @@
  * are bounce's to read and are not shown. */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <posthorn/error.h>
 #include "core/cmd/postqueue.h"
+#include "core/cmd/queue_client.h"
 #include "core/queue/queue.h"
 
 static int become_owner(struct ph_scope *s, struct ph_conf *c)
 {
     ph_str dir = ph_conf_value(c, s, "queue_directory");
-    struct stat st;
+    int fd = open(ph_cstr_dup(s, dir), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    if (stat(ph_cstr_dup(s, dir), &st) < 0)
+    if (fd < 0)
         return ph_fail_errno(PH_TEMP, errno, "%.*s", PH_FMT(dir));
-    if (st.st_uid != 0 && (setgroups(0, NULL) < 0 || setgid(st.st_gid) < 0 || setuid(st.st_uid) < 0))
-        return ph_fail_errno(PH_TEMP, errno, "become uid %ld", (long)st.st_uid);
-    return 0;
+    ph_defer_close(s, fd);
+    return ph_queue_become_owner(fd);
 }
 
 static void put(struct listing *l, struct ph_qmsg *m)

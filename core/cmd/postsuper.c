@@ -10,7 +10,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -289,18 +288,16 @@ static void take_queues(struct job *j, int argc, char **argv)
 static void become_owner(struct postsuper *p)
 {
     ph_str dir = ph_conf_value(p->conf, p->scope, "queue_directory");
-    struct stat st;
 
     p->queue_dir = open(ph_cstr_dup(p->scope, dir), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (p->queue_dir < 0 || fstat(p->queue_dir, &st) < 0)
+    if (p->queue_dir < 0)
         ph_cmd_fatal("open queue_directory %.*s: %s", PH_FMT(dir), strerror(errno));
     if (getuid() != geteuid())
         ph_cmd_fatal("unauthorized privilege escalation");
-    if (geteuid() != 0 && geteuid() != st.st_uid)
+    if (geteuid() != 0 && geteuid() != ph_queue_owner(p->queue_dir))
         ph_cmd_fatal("use of this command is reserved for the superuser");
-    if (geteuid() == 0 && st.st_uid != 0 &&
-        (setgroups(0, NULL) < 0 || setgid(st.st_gid) < 0 || setuid(st.st_uid) < 0))
-        ph_cmd_fatal("become uid %ld: %s", (long)st.st_uid, strerror(errno));
+    if (ph_queue_become_owner(p->queue_dir) < 0)
+        ph_cmd_fatal("%s", ph_error());
 }
 
 static void open_log(struct postsuper *p)

@@ -1,8 +1,12 @@
 /* queue_client: see queue_client.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <posthorn/error.h>
@@ -72,4 +76,35 @@ int ph_queue_client_ask(struct ph_scope *s, struct ph_stream *io, const struct p
         return PH_NONE;
     return ph_fail(ph_str_eq(status, PH_STR("perm")) ? PH_PERM : PH_TEMP, "%.*s",
                    PH_FMT(ph_frame_value(*reply, "reason")));
+}
+
+static void pool_of(int queue_dir, struct stat *st)
+{
+    if (fstatat(queue_dir, "pool", st, AT_SYMLINK_NOFOLLOW) < 0 && fstat(queue_dir, st) < 0)
+        memset(st, 0, sizeof *st);
+}
+
+uid_t ph_queue_owner(int queue_dir)
+{
+    struct stat st;
+
+    pool_of(queue_dir, &st);
+    return st.st_uid;
+}
+
+int ph_queue_become_owner(int queue_dir)
+{
+    struct stat st;
+
+    if (geteuid() != 0)
+        return 0;
+    pool_of(queue_dir, &st);
+    if (st.st_uid == 0)
+        return ph_fail(PH_PERM, "the queue is root's: run \"postfix set-permissions\"");
+    const struct passwd *pw = getpwuid(st.st_uid);
+    gid_t gid = pw ? pw->pw_gid : st.st_gid;
+
+    if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(st.st_uid, st.st_uid, st.st_uid) < 0)
+        return ph_fail_errno(PH_PERM, errno, "become uid %ld", (long)st.st_uid);
+    return 0;
 }

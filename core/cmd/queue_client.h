@@ -3,6 +3,7 @@
 #ifndef CORE_CMD_QUEUE_CLIENT_H
 #define CORE_CMD_QUEUE_CLIENT_H
 
+#include <sys/types.h>
 #include <posthorn/frame.h>
 #include "core/cmd/cmd.h"
 
@@ -17,5 +18,12 @@ int ph_queue_client_control(struct ph_scope *s, struct ph_conf *c, struct ph_str
  * breaks or qmgr says temp; PH_PERM; PH_NONE. */
 int ph_queue_client_ask(struct ph_scope *s, struct ph_stream *io, const struct ph_frame *request,
                         struct ph_frame **reply) PH_YIELDS;
+
+/* Whose the queue is: the owner of its pool (queue_directory itself is root's
+ * where there are accounts).  queue_dir: a descriptor of queue_directory. */
+uid_t ph_queue_owner(int queue_dir);
+/* Root becomes him for good, so that nothing made in the queue is root's, and no
+ * link that he put there leads root anywhere.  0; PH_PERM.  Who is not root stays. */
+int ph_queue_become_owner(int queue_dir);
 
 #endif

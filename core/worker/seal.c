@@ -7,6 +7,7 @@
 #include <seccomp.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "config.h"
@@ -55,7 +56,7 @@ static const char *const calls[] = {
     "utime", "utimes", "futimesat", "getdents64", "getcwd", "statfs", "fstatfs", "mmap", "munmap", "mprotect", "mremap", "madvise", "brk", "futex",
     "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "rt_sigtimedwait", "sigaltstack", "set_robust_list", "set_tid_address", "rseq",
     "exit", "exit_group", "getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getgroups", "getrandom", "uname", "sysinfo",
-    "getrlimit", "prlimit64", "getrusage", "times", "sched_yield", "sched_getaffinity", "tgkill", "restart_syscall", "membarrier", "access",
+    "getrlimit", "prlimit64", "getrusage", "times", "sched_yield", "sched_getaffinity", "restart_syscall", "membarrier", "access",
     "faccessat", "faccessat2", "readlink", "readlinkat", "umask", "ioctl", "arch_prctl", "prctl",
 };
 
@@ -70,6 +71,9 @@ static int add_calls(scmp_filter_ctx c)
         if (rc < 0 && rc != -EDOM)
             return ph_fail_errno(PH_CONF, -rc, "seccomp: %s", calls[i]);
     }
+    /* Signals to ourselves (abort, raise), not to others of our uid. */
+    if (seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())) < 0)
+        return ph_fail(PH_CONF, "seccomp: tgkill");
     /* Threads, not processes. */
     int rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
     return rc < 0 ? ph_fail_errno(PH_CONF, -rc, "seccomp: clone") : 0;

@@ -151,6 +151,24 @@ like($said, qr/unauthorized configuration directory/i, 'for postlog too');
 ($said, $rc) = PosthornRoot::run_as('bob', '', "$Posthorn::inst/sbin/postlog", 'a line');
 ended_well($said, $rc, 'postlog of an ordinary user');
 
+# ---- the tools of root while it is down ----
+$ph->stop;
+like($ph->cmd('postqueue', '-p'), qr/accessing queue directly.*later\@y\.test/s, 'down: root sees the queue');
+like($ph->cmd('postsuper', '-h', $id), qr/Placed on hold: 1 message/, 'down: postsuper -h');
+my @held = stat "$q/hold/$id";
+is("@held[4, 5]", '731 731', 'what it moved is mail_owner\'s') or diag join ' ', glob "$q/hold/*";
+like($ph->cmd('postsuper', '-H', $id), qr/Released from hold: 1 message/, 'down: postsuper -H');
+symlink '/etc/shadow', "$q/deferred/evil";
+system('chown', '-h', 'postfix', "$q/deferred/evil");
+$ph->cmd('postsuper', '-s');
+is((stat '/etc/shadow')[4], 0, 'a link in the queue leads root nowhere');
+unlink "$q/deferred/evil";
+($file) = grep { m{/\Q$id\E$} } glob("$q/deferred/*/*"), glob("$q/deferred/*"), glob("$q/incoming/*");
+is((stat $file)[4], 731, 'released mail too');
+$ph->start;
+$master = $ph->master_pid;
+ok(Posthorn::wait_for(sub { grep { $_->{queue_id} eq $id } $ph->queued }), 'and it is there when the system is up again');
+
 # ---- killed and started again ----
 kill 'KILL', $master;
 ok(Posthorn::wait_for(sub { my %p = $ph->processes; !grep { kill 0, $_ } keys %p }, 30), 'all of it ends with the master');
