@@ -160,6 +160,12 @@ int ph_intake_recipient(struct ph_intake *q, ph_str address, ph_str original, ph
     return rc;
 }
 
+void ph_intake_forget_recipients(struct ph_intake *q)
+{
+    ph_buf_reset(&q->rcpts);
+    q->record.rcpt_count = 0;
+}
+
 uint32_t ph_intake_recipients(const struct ph_intake *q)
 {
     return q->record.rcpt_count;

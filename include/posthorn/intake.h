@@ -37,6 +37,8 @@ void ph_intake_sender(struct ph_intake *q, ph_str internal);
 /* PH_PERM when the address or the number of recipients breaks a limit. */
 int ph_intake_recipient(struct ph_intake *q, ph_str address, ph_str original,
                         ph_str dsn_orcpt, ph_str dsn_notify);
+/* Take back all recipients given so far. */
+void ph_intake_forget_recipients(struct ph_intake *q);
 uint32_t ph_intake_recipients(const struct ph_intake *q);
 /* A named attribute of the envelope ("client_name", "envelope_id", "dsn_ret", "full_name" ...: the
  * names of struct ph_message).  PH_PERM when there are too many or one is bad. */

@@ -46,6 +46,7 @@ int ph_intake_begin(struct ph_scope *s, uint32_t who PH_UNUSED, struct ph_intake
 ph_str ph_intake_id(const struct ph_intake *q PH_UNUSED) { return PH_STR(ID); }
 uint64_t ph_intake_bytes(const struct ph_intake *q PH_UNUSED) { return queue.n; }
 uint32_t ph_intake_recipients(const struct ph_intake *q) { return q->rcpts; }
+void ph_intake_forget_recipients(struct ph_intake *q) { q->rcpts = 0; queue.rcpts[0] = 0; }
 void ph_intake_facts(struct ph_intake *q PH_UNUSED, uint32_t facts) { queue.facts = facts; }
 
 int ph_intake_write(struct ph_intake *q PH_UNUSED, ph_str bytes)
@@ -307,6 +308,13 @@ static void test_envelope(void)
     is_bytes(ph_frame_value(end(x), "status"), "ok", "is queued");
     ok(ph_str_search(queued(), PH_STR("\r\nFrom: MAILER-DAEMON\r\n")) > 0, "with From: MAILER-DAEMON");
     ok(ph_str_search(ph_cstr(queue.rcpts), PH_STR("copy@")) < 0, "and without a copy, which its client did not allow");
+    begin(x, "remote", "s@a.test", "");
+    SEND(x, "op", "rcpt", "address", "r@there.test", "original", "r@there.test");
+    SEND(x, "op", "rcpt", "address", "q@there.test", "original", "q@there.test");
+    send_content(x, PH_STR(FULL "\r\n"), 1000);
+    SEND(x, "op", "end", "redirect", "q@there.test");
+    is_bytes(ph_frame_value(receive(x), "status"), "ok", "redirected:");
+    is_bytes(ph_cstr(queue.rcpts), "q@there.test() ", "to one recipient and nobody else");
     session_end(x);
     is_int(x->rc, 0, "the session ends with its client");
     is_int(queue.begun, queue.ended, "no slot is left taken");

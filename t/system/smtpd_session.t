@@ -321,4 +321,27 @@ is(($c->ask('RCPT TO:<w@example.test>'))[1], '550 5.1.3 <w@example.test>: Recipi
 $c->ask('RSET');
 $c->ask('MAIL FROM:<s@b.test>');
 like(($c->ask('RCPT TO:<v@example.test>'))[1], qr/^450 4\.1\.7 /, 'and the other way round');
+# ---- other recipients; what stands behind a refusal ----
+with(smtpd_recipient_restrictions => 'check_sender_access inline:{{redir@b.test=REDIRECT v@example.test}, {bcc@b.test=BCC v@example.test}, {bad@b.test=BCC nobody}}');
+for my $case (['redir', 'redirect', 0], ['bcc', 'bcc', 1]) {
+    my ($who, $keyword, $both) = @$case;
+    my $before = $ph->mail('v');
+    hello();
+    $c->ask("MAIL FROM:<$who\@b.test>");
+    $c->ask('RCPT TO:<u@example.test>');
+    is(scalar((data("Subject: $who\r\n\r\nx\r\n.\r\n"))[0]), 250, "$who: accepted");
+    like(join('', $ph->wait_mail('v', $before + 1)), qr/^Subject: $who/m, "$who: the other recipient has it");
+    $both ? like(mail(), qr/^Subject: $who/m, "$who: so has the first") : unlike(join('', map { Posthorn::slurp($_) } $ph->mail('u')), qr/^Subject: $who/m, "$who: the first has not");
+    my $word = uc $keyword;
+    ok($ph->wait_log(qr/NOQUEUE: $keyword: RCPT from localhost\[127\.0\.0\.1\]: <$who\@b\.test>: Sender address triggers $word v\@example\.test; from=<$who\@b\.test> to=<u\@example\.test> proto=ESMTP helo=<client\.test>/), "$who: log");
+}
+with(smtpd_reject_footer => '\c. For help say $localtime to $server_name\nfrom ($client_address):${client_port} <$sender> $$', smtpd_expansion_filter => '0123456789.abcdefghijklmnopqrstuvwxyz',
+    smtpd_reject_footer_maps => 'pcre:{{/^550 5\.1\.1/ second line}}');
+hello();
+like(($c->ask('FOO'))[1], qr/^500-5\.5\.2 Error: command not recognized\. For help say \S+ to mx\.posthorn\.test\n500 5\.5\.2 from \(127\.0\.0\.1\):\d+ <> \$$/, 'smtpd_reject_footer');
+is(($c->ask('NOOP'))[1], '250 2.0.0 Ok', 'not behind other replies');
+$c->ask('MAIL FROM:<a!b@b.test>');
+is(($c->ask('RCPT TO:<nobody@example.test>'))[1], "550-5.1.1 <nobody\@example.test>: Recipient address rejected: User unknown in virtual mailbox table\n550 5.1.1 second line", 'smtpd_reject_footer_maps');
+like(($c->ask('FOO'))[1], qr/<a_b_b\.test>/, 'what a client said is filtered');
+unlike($ph->log, qr/second line|For help/, 'and it is not in the log');
 done_testing();

@@ -28,6 +28,10 @@ static const struct ph_param rows[] = {
     PH_P_INT(ST, invalid_code, "invalid_hostname_reject_code", "501", 400, 599, "Code for a malformed HELO name."),
     PH_P_INT(ST, unknown_client_code, "unknown_client_reject_code", "450", 400, 599, "Code for a client without a name."),
     PH_P_INT(ST, unknown_address_code, "unknown_address_reject_code", "450", 400, 599, "Code for a domain that does not exist."),
+    PH_P_INT(ST, unknown_host_code, "unknown_hostname_reject_code", "450", 400, 599, "Code for a HELO name that does not exist."),
+    PH_P_INT(ST, multi_code, "multi_recipient_bounce_reject_code", "550", 400, 599, "Code for a bounce to several recipients."),
+    PH_P_STR1(ST, address_tempfail, "unknown_address_tempfail_action", "$reject_tempfail_action", "When a domain cannot be looked up now: defer_if_permit, or defer."),
+    PH_P_STR1(ST, helo_tempfail, "unknown_helo_hostname_tempfail_action", "$reject_tempfail_action", "When a HELO name cannot be looked up now: defer_if_permit, or defer."),
     PH_P_BOOL(ST, show_table, "show_user_unknown_table_name", "yes", "Name the table in \"User unknown\"."),
     PH_P_BOOL(ST, untrusted_routing, "allow_untrusted_routing", "no", "Accept addresses that route on through us."),
 };
@@ -52,6 +56,8 @@ static int32_t basic_open(struct ph_policy *p)
     if (rc < 0 || (rc = ph_match_open(p->conf, p->scope, "mynetworks", b->p.mynetworks, PH_MATCH_ADDRESS, &b->mynetworks)) < 0)
         return rc;
     b->parents = ph_str_search(b->p.parent_matches, PH_STR("smtpd_access_maps")) >= 0;
+    if ((rc = basic_own_addresses(b, p->scope)) < 0)
+        return rc;
     open_maps(p, "local_recipient_maps", b->p.local_rcpt, &b->local_rcpt);
     open_maps(p, "virtual_mailbox_maps", b->p.virtual_maps, &b->virtual_maps);
     open_maps(p, "relay_recipient_maps", b->p.relay_rcpt, &b->relay_rcpt);
@@ -107,39 +113,7 @@ static int unlisted_sender(struct ph_restriction *r, const struct ph_policy_fact
     return check_unlisted(r, f, out, action, 1);
 }
 
-static int unknown_client(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action)
-{
-    struct basic *b = r->policy->self;
-    int reverse = strcmp(r->name, "reject_unknown_reverse_client_hostname") == 0;
-    int known = !ph_str_eq(reverse ? f->reverse_name : f->client_name, PH_STR("unknown"));
-
-    if (known)
-        return PH_NONE;
-    int64_t code = ph_str_eq(reverse ? f->reverse_name_status : f->client_name_status, PH_STR("TEMP")) ? 450 : b->p.unknown_client_code;
-    return answer(action, ph_str_printf(out, "%lld %c.7.%s Client host rejected: cannot find your %shostname, [%.*s]", (long long)code,
-                                        code < 500 ? '4' : '5', reverse ? "1" : "25", reverse ? "reverse " : "", PH_FMT(f->client_address)));
-}
-
 static int is_literal(ph_str name) { return name.n && name.p[0] == '['; }
-
-static int invalid_helo(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action)
-{
-    struct basic *b = r->policy->self;
-    struct ph_ip ip;
-    int fqdn = strcmp(r->name, "reject_non_fqdn_helo_hostname") == 0, ok;
-
-    if (!f->has_helo)
-        return PH_NONE;
-    if (is_literal(f->helo))
-        ok = ph_domain_literal_valid(f->helo);
-    else
-        ok = ph_hostname_valid(f->helo) && (!fqdn || (ph_str_find(f->helo, '.') > 0 && !ph_ip_parse(f->helo, &ip)));
-    if (ok)
-        return PH_NONE;
-    int64_t code = fqdn && !is_literal(f->helo) ? b->p.non_fqdn_code : b->p.invalid_code;
-    return answer(action, ph_str_printf(out, "%lld %c.5.2 <%.*s>: Helo command rejected: %s", (long long)code, code < 500 ? '4' : '5', PH_FMT(f->helo),
-                                        is_literal(f->helo) ? "invalid ip address" : fqdn ? "need fully-qualified hostname" : "Invalid name"));
-}
 
 static int non_fqdn_address(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action)
 {
@@ -155,6 +129,11 @@ static int non_fqdn_address(struct ph_restriction *r, const struct ph_policy_fac
         return PH_NONE;
     return answer(action, ph_str_printf(out, "%lld %c.5.2 <%.*s>: %s address rejected: need fully-qualified address", (long long)b->p.non_fqdn_code,
                                         b->p.non_fqdn_code < 500 ? '4' : '5', PH_FMT(ph_str_first(address, 200)), sender ? "Sender" : "Recipient"));
+}
+
+const char *basic_tempfail(ph_str action)
+{
+    return ph_str_eq_nocase(action, PH_STR("defer_if_permit")) ? "DEFER_IF_PERMIT " : "";
 }
 
 /* Neither MX nor address: PH_FOUND with *code and words. */
@@ -194,21 +173,27 @@ static int unknown_domain(struct ph_restriction *r, const struct ph_policy_facts
     rc = domain_missing(out, domain, &why);
     if (rc == PH_CANCEL || rc == PH_NONE)
         return rc;
-    if (rc < 0)
-        return answer(action, ph_str_printf(out, "DEFER_IF_PERMIT 450 4.%s <%.*s>: %s address rejected: Domain not found", dsn, PH_FMT(ph_str_first(address, 200)), label));
+    if (rc < 0 && rc != PH_PERM)
+        return answer(action, ph_str_printf(out, "%s450 4.%s <%.*s>: %s address rejected: Domain not found", basic_tempfail(b->p.address_tempfail), dsn,
+                                            PH_FMT(ph_str_first(address, 200)), label));
+    if (rc == PH_PERM)
+        why = "Malformed DNS server reply";
     if (strcmp(why, "null") == 0)
         return answer(action, ph_str_printf(out, "%s <%.*s>: %s address rejected: Domain %.*s does not accept mail (nullMX)",
                                             sender ? "550 5.7.27" : "556 5.1.10", PH_FMT(ph_str_first(address, 200)), label, PH_FMT(domain)));
     int64_t code = b->p.unknown_address_code;
-    return answer(action, ph_str_printf(out, "%lld %c.%s <%.*s>: %s address rejected: Domain not found", (long long)code, code < 500 ? '4' : '5', dsn,
-                                        PH_FMT(ph_str_first(address, 200)), label));
+    return answer(action, ph_str_printf(out, "%lld %c.%s <%.*s>: %s address rejected: %s", (long long)code, code < 500 ? '4' : '5', dsn,
+                                        PH_FMT(ph_str_first(address, 200)), label, why));
 }
 
-static int multi_bounce(struct ph_restriction *r PH_UNUSED, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action)
+static int multi_bounce(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action)
 {
+    const struct basic *b = r->policy->self;
+
     if (!f->has_sender || f->sender.n || f->recipient_count < 2)
         return PH_NONE;
-    return answer(action, ph_str_printf(out, "550 5.5.3 <%.*s>: Multi-recipient bounce", PH_FMT(f->recipient)));
+    return answer(action, ph_str_printf(out, "%lld %c.5.3 <%.*s>: Multi-recipient bounce", (long long)b->p.multi_code, b->p.multi_code < 500 ? '4' : '5',
+                                        PH_FMT(ph_str_first(f->recipient, 200))));
 }
 
 #define TABLE "type:table"
@@ -224,13 +209,21 @@ static const struct ph_policy_name names[] = {
     { "reject_non_fqdn_sender", NULL, PH_STAGE_MAIL, 0 }, { "reject_non_fqdn_recipient", NULL, PH_STAGE_RCPT, 0 },
     { "reject_unknown_sender_domain", NULL, PH_STAGE_MAIL, 0 }, { "reject_unknown_recipient_domain", NULL, PH_STAGE_RCPT, 0 },
     { "reject_multi_recipient_bounce", NULL, PH_STAGE_DATA, 0 }, { "check_etrn_access", TABLE, PH_STAGE_ETRN, 0 },
+    { "permit_inet_interfaces", NULL, PH_STAGE_CONNECT, 0 }, { "reject_unknown_helo_hostname", NULL, PH_STAGE_HELO, 0 },
+    /* The names of before Postfix 2.3. */
+    { "reject_unknown_client", NULL, PH_STAGE_CONNECT, 0 }, { "reject_invalid_hostname", NULL, PH_STAGE_HELO, 0 },
+    { "reject_non_fqdn_hostname", NULL, PH_STAGE_HELO, 0 }, { "reject_unknown_hostname", NULL, PH_STAGE_HELO, 0 },
 };
 
 static const struct { const char *name; int (*run)(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action); } checks[] = {
     { "permit_mynetworks", networks }, { "permit_sasl_authenticated", sasl }, { "reject_unauth_destination", unauth }, { "defer_unauth_destination", unauth },
     { "permit_auth_destination", unauth }, { "reject_unlisted_recipient", unlisted_recipient }, { "reject_unlisted_sender", unlisted_sender },
-    { "reject_unknown_client_hostname", unknown_client }, { "reject_unknown_reverse_client_hostname", unknown_client },
-    { "reject_invalid_helo_hostname", invalid_helo }, { "reject_non_fqdn_helo_hostname", invalid_helo }, { "reject_non_fqdn_sender", non_fqdn_address },
+    { "permit_inet_interfaces", check_own_client },
+    { "reject_unknown_client_hostname", check_unknown_client }, { "reject_unknown_client", check_unknown_client },
+    { "reject_unknown_reverse_client_hostname", check_unknown_client }, { "reject_invalid_helo_hostname", check_helo_syntax },
+    { "reject_invalid_hostname", check_helo_syntax }, { "reject_non_fqdn_helo_hostname", check_helo_syntax },
+    { "reject_non_fqdn_hostname", check_helo_syntax }, { "reject_unknown_helo_hostname", check_helo_known },
+    { "reject_unknown_hostname", check_helo_known }, { "reject_non_fqdn_sender", non_fqdn_address },
     { "reject_non_fqdn_recipient", non_fqdn_address }, { "reject_unknown_sender_domain", unknown_domain }, { "reject_unknown_recipient_domain", unknown_domain },
     { "reject_multi_recipient_bounce", multi_bounce },
 };

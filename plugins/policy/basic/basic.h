@@ -3,12 +3,15 @@
 #define BASIC_H
 
 #include <posthorn/lookup.h>
+#include <posthorn/net.h>
 #include <posthorn/policy.h>
 
 struct basic_params {
     ph_str mynetworks, delimiter, null_key, parent_matches, double_bounce;
     ph_str local_rcpt, virtual_maps, relay_rcpt, alias_maps;
-    int64_t relay_code, local_code, alias_code, mailbox_code, relay_rcpt_code, non_fqdn_code, invalid_code, unknown_client_code, unknown_address_code;
+    ph_str address_tempfail, helo_tempfail;
+    int64_t relay_code, local_code, alias_code, mailbox_code, relay_rcpt_code, non_fqdn_code, invalid_code, unknown_client_code, unknown_address_code,
+        unknown_host_code, multi_code;
     int32_t show_table, untrusted_routing;
 };
 
@@ -16,6 +19,8 @@ struct basic {
     struct basic_params p;
     struct ph_match *mynetworks;
     struct ph_maps *local_rcpt, *virtual_maps, *relay_rcpt, *alias_maps;   /* NULL: could not be opened */
+    struct ph_ip *own;             /* addresses of our interfaces */
+    size_t own_count;
     int parents;                   /* access tables: example.com matches sub.example.com */
 };
 
@@ -30,5 +35,14 @@ int basic_resolve(struct ph_scope *s, ph_str sender, ph_str address, struct dest
 int check_access(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action) PH_YIELDS;
 int check_unauth(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action, const char *what) PH_YIELDS;
 int check_unlisted(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action, int sender) PH_YIELDS;
+
+/* client.c */
+int basic_own_addresses(struct basic *b, struct ph_scope *s);
+int check_own_client(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action);
+int check_unknown_client(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action);
+int check_helo_syntax(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action);
+int check_helo_known(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action) PH_YIELDS;
+/* What stands in front of an action that follows from a failed look-up. */
+const char *basic_tempfail(ph_str action);
 
 #endif

@@ -77,6 +77,8 @@ int cleanup_is_header(ph_str line, ph_str *name);
 /* envelope.c */
 int cleanup_sender(struct message *m, ph_str sender) PH_YIELDS;
 int cleanup_recipient(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify) PH_YIELDS;
+/* Not empty: this recipient in place of all that were given. */
+int cleanup_redirect(struct message *m, ph_str address) PH_YIELDS;
 int cleanup_envelope_end(struct message *m) PH_YIELDS;
 
 #endif

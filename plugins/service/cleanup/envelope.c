@@ -81,6 +81,15 @@ int cleanup_recipient(struct message *m, ph_str address, ph_str original, ph_str
     return ph_intake_recipient(m->intake, to, ph_str_eq(original, to) ? PH_STR("") : original, orcpt, notify);
 }
 
+int cleanup_redirect(struct message *m, ph_str address)
+{
+    if (address.n == 0 || ph_intake_recipients(m->intake) == 0)
+        return 0;
+    ph_intake_forget_recipients(m->intake);
+    m->seen = ph_map_new(m->scope);
+    return cleanup_recipient(m, address, address, PH_STR(""), PH_STR(""));
+}
+
 int cleanup_envelope_end(struct message *m)
 {
     if (m->auto_bcc && m->p->always_bcc.n && ph_intake_recipients(m->intake) > 0) {

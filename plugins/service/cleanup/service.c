@@ -232,6 +232,8 @@ static int do_end(struct message *m, struct ph_stream *io, const struct ph_frame
     int rc = cleanup_content_end(m);
 
     if (rc == 0)
+        rc = cleanup_redirect(m, ph_frame_value(in, "redirect"));
+    if (rc == 0)
         rc = cleanup_envelope_end(m);
     if (rc == PH_CANCEL)
         return rc;

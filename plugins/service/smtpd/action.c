@@ -1,5 +1,6 @@
 /* action: what the right-hand side of an access table means, access(5). */
 #include <string.h>
+#include <posthorn/address.h>
 #include <posthorn/dsn.h>
 #include <posthorn/error.h>
 #include "smtpd.h"
@@ -90,6 +91,34 @@ static void say(struct session *s, const char *keyword, const struct subject *su
     log_decision(s, keyword, where, text, rcpt);
 }
 
+#define BCC_MAX 100u
+
+/* REDIRECT: to this address and to nobody else; the last one counts.  BCC: to
+ * this address too. */
+static enum verdict send_to(struct session *s, ph_str word, const struct subject *sub, const char *where, ph_str rcpt, ph_str text)
+{
+    PH_SCOPED(t, s->scope);
+    int redirect = ph_str_eq_nocase(word, PH_STR("REDIRECT"));
+    ph_str address, rest;
+
+    if (ph_str_find(text, '@') < 0 || !ph_address_parse_path(s->t.scope, text, 0, &address, &rest) || rest.n) {
+        ph_log_warn("access action %.*s %.*s: no address; ignored", PH_FMT(word), PH_FMT(ph_str_first(text, 200)));
+        return V_DUNNO;
+    }
+    log_decision(s, redirect ? "redirect" : "bcc", where,
+                 sub ? ph_str_printf(t, "<%.*s>: %s triggers %s %.*s", PH_FMT(sub->name), sub->class_, redirect ? "REDIRECT" : "BCC", PH_FMT(text)) : text, rcpt);
+    if (redirect) {
+        s->t.redirect = address;
+    } else if (s->t.bcc_count++ < BCC_MAX) {
+        struct extra *e = ph_new(s->t.scope, struct extra);
+
+        e->address = address;
+        e->next = s->t.bcc;
+        s->t.bcc = e;
+    }
+    return V_DUNNO;
+}
+
 /* Actions on the whole message. */
 static int is_about_message(ph_str word)
 {
@@ -153,7 +182,9 @@ enum verdict action_parse(struct session *s, struct ph_scope *out, const struct 
         s->t.discard |= !hold;
         return hold ? V_DUNNO : V_OK;
     }
-    if (ph_str_eq_nocase(word, PH_STR("FILTER")) || ph_str_eq_nocase(word, PH_STR("REDIRECT")) || ph_str_eq_nocase(word, PH_STR("BCC"))) {
+    if (ph_str_eq_nocase(word, PH_STR("REDIRECT")) || ph_str_eq_nocase(word, PH_STR("BCC")))
+        return send_to(s, word, sub, where, rcpt, rest);
+    if (ph_str_eq_nocase(word, PH_STR("FILTER"))) {
         ph_log_warn("access action %.*s is not built yet", PH_FMT(word));
         return V_FAIL;
     }

@@ -150,15 +150,31 @@ int intake_content(struct session *s, ph_str bytes)
     return broken(s, rc < 0 ? rc : ph_stream_str(s->t.intake->io, bytes));
 }
 
+/* Copies that access tables asked for (BCC). */
+static int send_copies(struct session *s)
+{
+    static const struct rcpt_args silent = { .notify = "NEVER" };
+    int rc = 0;
+
+    for (const struct extra *e = s->t.bcc; rc == 0 && e; e = e->next)
+        rc = intake_rcpt(s, e->address, e->address, &silent);
+    return rc;
+}
+
 int intake_end(struct session *s, ph_str *answer)
 {
     PH_SCOPED(t, s->t.scope);
     struct ph_frame *f = ph_frame_new(t), *got;
-    int rc;
+    int rc = send_copies(s);
+
+    if (rc < 0)
+        return rc;
 
     ph_frame_cstr(f, "op", "end");
     if (s->t.hold)
         ph_frame_cstr(f, "hold", "1");
+    if (s->t.redirect.n)
+        ph_frame_str(f, "redirect", s->t.redirect);
     if ((rc = ph_frame_send(s->t.intake->io, f)) < 0 || (rc = ph_stream_flush(s->t.intake->io)) < 0 ||
         (rc = ph_frame_recv(s->t.intake->io, t, 0, &got)) < 0)
         return broken(s, rc);

@@ -13,6 +13,7 @@ void transaction_reset(struct session *s)
     intake_release(s, 0);
     ph_scope_reset(scope);
     s->t = (struct transaction){ .scope = scope };
+    s->facts.recipient = s->facts.sender = PH_STR("");
     s->chunks = CHUNKS_NONE;
 }
 

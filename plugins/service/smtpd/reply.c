@@ -72,6 +72,19 @@ static void soften(char *text, size_t n)
         text[4] = '4';
 }
 
+static int send_with_footer(struct session *s, ph_str text)
+{
+    PH_SCOPED(t, s->scope);
+    ph_str lines;
+    int rc = footer_add(s, t, text, &lines);
+
+    if (rc < 0)
+        return rc;
+    if (rc == PH_NONE)
+        lines = ph_str_printf(t, "%.*s\r\n", PH_FMT(text));
+    return ph_stream_str(s->io, lines);
+}
+
 static int send_text(struct session *s, ph_str text)
 {
     char line[TEXT_MAX + 2];
@@ -87,6 +100,8 @@ static int send_text(struct session *s, ph_str text)
     s->bad |= n && (line[0] == '4' || line[0] == '5');
     if ((rc = reply_begin(s)) < 0)
         return rc;
+    if (s->bad && (s->c->p.footer.n || s->c->footer_maps))
+        return send_with_footer(s, (ph_str){ line, n });
     line[n] = '\r';
     line[n + 1] = '\n';
     return ph_stream_write(s->io, line, n + 2);

@@ -9,7 +9,7 @@
  * client.c   who the client is               xclient.c  XCLIENT, XFORWARD
  * reply.c    replies and reject lines        etrn.c     ETRN
  * restrict.c restriction lists               action.c   what an access(5) action means
- * params.c   parameters */
+ * footer.c   text behind refusals            params.c   parameters */
 #ifndef SMTPD_H
 #define SMTPD_H
 
@@ -21,12 +21,13 @@
 #include <posthorn/service.h>
 #include <posthorn/wire.h>
 
-#define SMTPD_ROWS 62
+#define SMTPD_ROWS 65
 
 struct smtpd_params {
     ph_str banner, myhostname, mail_name, mynetworks, forbidden, noop_commands, discard_ehlo, discard_ehlo_maps, bare_newline, bare_exclusions;
     ph_str client_list, helo_list, sender_list, relay_list, recipient_list, data_list, eod_list, etrn_list, classes, null_key, rewrite_clients;
     ph_str xclient_hosts, xforward_hosts, command_filter, flush_domains, parent_matches, overrides, verify_sender, myorigin;
+    ph_str footer, footer_maps, expansion_filter;
     int64_t timeout, line_limit, rcpt_limit, overshoot, soft_limit, hard_limit, sleep_time, junk_limit, size_limit, minfree, bare_code, data_rate;
     int64_t reject_code, defer_code, map_reject_code, map_defer_code;
     int32_t helo_required, delay_reject, peername, port_logging, strict_envelopes, no_vrfy, unlisted_rcpt, unlisted_sender, relay_first, forbid_pipelining, soft_bounce,
@@ -70,7 +71,8 @@ struct smtpd_conf {
     int queue_dir_fd;
     /* Lists and tables; NULL when the parameter is empty, so that it costs nothing. */
     struct ph_match *mynetworks, *bare_exclusions, *xclient_hosts, *xforward_hosts, *forbidden, *noop_commands, *flush_domains;
-    struct ph_maps *discard_ehlo_maps, *command_filter;
+    struct ph_maps *discard_ehlo_maps, *command_filter, *footer_maps;
+    ph_str shown_bytes;            /* smtpd_expansion_filter */
     uint32_t bare_mode;            /* PH_BARE_* for clients that are not excluded */
     int note_bare;                 /* smtpd_forbid_bare_newline = note */
     uint32_t hidden;               /* KEY_*: never announced */
@@ -122,6 +124,11 @@ struct forward {
     int is_local;
 };
 
+struct extra {
+    struct extra *next;
+    ph_str address;
+};
+
 struct transaction {
     struct ph_scope *scope;
     ph_str sender, sender_shown;   /* internal; as logged */
@@ -136,6 +143,9 @@ struct transaction {
     ph_str prepend;                /* header lines from PREPEND */
     ph_str sticky;                 /* defer_if_permit of the sender list, kept for RCPT */
     int hold, discard;
+    ph_str redirect;               /* the one recipient instead of all, from REDIRECT */
+    struct extra *bcc;             /* more recipients, from BCC */
+    uint32_t bcc_count;
 };
 
 /* Who the client is: what the connection says, or XCLIENT in its place. */
@@ -200,6 +210,11 @@ ph_str clean_helo(struct ph_scope *s, ph_str text);
 ph_str escaped(struct ph_scope *s, ph_str text, size_t n);
 /* The queue id, or NOQUEUE. */
 ph_str log_id(const struct session *s);
+
+/* footer.c.  PH_FOUND and *lines on t: the reply with its footer, whole lines
+ * with CRLF; PH_NONE: there is none for it; PH_CANCEL. */
+int footer_open(struct smtpd_conf *c);
+int footer_add(struct session *s, struct ph_scope *t, ph_str reply, ph_str *lines) PH_YIELDS;
 
 /* client.c: who is it, from the connection.  Yields (DNS). */
 void client_identify(struct session *s) PH_YIELDS;

@@ -259,6 +259,8 @@ int verb_run(struct session *s, ph_str line)
     ph_str rest = ph_str_dup(t, line);
     int rc;
 
+    s->facts.recipient = PH_STR("");
+
     while (rest.n && ph_is_space(rest.p[0]))
         rest = ph_str_from(rest, 1);
     if ((rc = filter(s, t, &rest)) < 0)
