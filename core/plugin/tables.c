@@ -27,8 +27,18 @@ int ph_table_is_pattern(const struct ph_table *t)
     return t->ops && t->ops->is & PH_TABLE_PATTERN;
 }
 
+/* proxy:type:name is the table itself, read-only: every process opens what it
+ * uses before its seal. */
+static ph_str without_proxy(ph_str text)
+{
+    while (ph_str_starts(text, PH_STR("proxy:")))
+        text = ph_str_from(text, 6);
+    return text;
+}
+
 static int split(struct ph_conf *c, struct ph_scope *s, ph_str text, ph_str *type, ph_str *name)
 {
+    text = without_proxy(text);
     ptrdiff_t colon = ph_str_find(text, ':');
 
     if (colon > 0 && text.p[0] != '/' && text.p[0] != '{') {
@@ -90,7 +100,7 @@ static int open_handle(struct handle *h, uint32_t flags, struct ph_conf *c)
         return ph_fail(PH_CONF, "table type \"%.*s\" may block and needs proxymap, which is not built yet", PH_FMT(type));
     if (flags & PH_TABLE_SECURE && ops->is & PH_TABLE_INSECURE)
         return ph_fail(PH_CONF, "table type \"%.*s\" must not be used where an answer gives rights", PH_FMT(type));
-    if (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE) && !ops->update)
+    if (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE) && (!ops->update || ph_str_starts(h->text, PH_STR("proxy:"))))
         return ph_fail(PH_CONF, "table type \"%.*s\" cannot be written or built from a source file", PH_FMT(type));
     struct ph_scope *own = ph_scope_new(h->scope);
     struct ph_table t = { .scope = own, .ops = ops, .type = ph_str_dup(own, type), .name = ph_str_dup(own, name), .flags = flags, .conf = c };

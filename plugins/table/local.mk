@@ -6,3 +6,4 @@ include plugins/table/cidr/local.mk
 include plugins/table/fail/local.mk
 include plugins/table/pattern/local.mk
 include plugins/table/hash/local.mk
+include plugins/table/unix/local.mk

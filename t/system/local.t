@@ -235,9 +235,19 @@ like_line((send_to('unknown-at-all'))[0], qr/dsn=5\.1\.1, status=bounced \(unkno
 reload(alias_maps => 'fail:down', luser_relay => '');
 like_line((send_to('unknown'))[0], qr/dsn=4\.3\.0, status=deferred/, 'a table that cannot be asked is no unknown user');
 
+# ---- who exists: what smtpd asks ----
+
+reload(alias_maps => "hash:$tmp/aliases", local_recipient_maps => 'proxy:unix:passwd.byname $alias_maps');
+like($ph->cmd('postmap', '-q', $me, 'unix:passwd.byname'), qr/^\Q$me\E:[^:]*:$>:/, 'the table of accounts');
+my $c = $ph->smtp;
+$c->ask('EHLO client.test');
+$c->ask('MAIL FROM:<from@example.test>');
+like(join(' ', $c->ask("RCPT TO:<$_\@local.test>")), qr/^250 /, "RCPT of $_") for $me, "$me+ext", 'list', 'list+ext';
+like(join(' ', $c->ask('RCPT TO:<no-such-user@local.test>')), qr/^550 550 5\.1\.1 .*User unknown in local recipient table/, 'and of nobody');
+$c->quit;
+
 # ---- many ----
 
-reload(alias_maps => "hash:$tmp/aliases");
 put("$tmp/big", 0644, map { "member$_\@elsewhere.test\n" } 1 .. 100000);
 my $start = time;
 @l = send_to('big');
