@@ -1,8 +1,9 @@
 /* postmap, postalias: build and ask tables.
  *
- *     postmap [-Nfinoprsuvwj] [-c config_dir] [-d key] [-q key] [type:]file ...
+ *     postmap [-NUFbfhimnoprsuvwj] [-c config_dir] [-d key] [-q key] [type:]file ...
  *
- * postmap.c options, queries, deletions, lists; postmap_build.c building.  A
+ * postmap.c options, queries, deletions, lists; postmap_build.c building;
+ * postmap_message.c a message as keys; postmap_files.c values that are files.  A
  * table is built beside the old one and takes its place when it is whole, also
  * with -i and -d: readers never see half of it. */
 #include <errno.h>
@@ -17,7 +18,8 @@
 static void usage(const struct postmap *p) PH_NORETURN;
 static void usage(const struct postmap *p)
 {
-    ph_cmd_fatal("usage: %s [-Nfijnoprsuvw] [-c config_dir] [-d key] [-q key] [map_type:]file...", p->is_alias ? "postalias" : "postmap");
+    ph_cmd_fatal("usage: %s [-Nfijnoprsuvw%s] [-c config_dir] [-d key] [-q key] [map_type:]file...", p->is_alias ? "postalias" : "postmap",
+                 p->is_alias ? "" : "bFhmU");
 }
 
 const char *postmap_path(const char *table)
@@ -37,12 +39,22 @@ static struct ph_table *open_table(struct postmap *p, struct ph_scope *s, const 
     return t;
 }
 
+/* A value may hold any byte (-F). */
+static void put_value(ph_str val)
+{
+    if (val.n)
+        fwrite(val.p, 1, val.n, stdout);
+    putchar('\n');
+}
+
 static void put_entry(const struct postmap *p, ph_str key, ph_str val)
 {
-    if (p->json)
+    if (p->json) {
         ph_cmd_put_json(key, val);
-    else
-        printf("%.*s%s\t%.*s\n", PH_FMT(key), p->is_alias ? ":" : "", PH_FMT(val));
+        return;
+    }
+    printf("%.*s%s\t", PH_FMT(key), p->is_alias ? ":" : "");
+    put_value(val);
 }
 
 /* The first table that has it: PH_FOUND with *val, or PH_NONE. */
@@ -82,6 +94,14 @@ static int each_key(struct postmap *p, int (*fn)(struct postmap *, struct ph_tab
     return any;
 }
 
+/* -F: what is shown is the content of the files. */
+static ph_str shown(const struct postmap *p, struct ph_scope *s, ph_str key, ph_str val)
+{
+    if (p->files && !postmap_decode(s, val, &val))
+        ph_cmd_fatal("key %.*s: the value is not base64: the table was not made with -F", PH_FMT(key));
+    return val;
+}
+
 static int query_one(struct postmap *p, struct ph_table **tables, int count, ph_str key, int from_stdin)
 {
     PH_SCOPED(s, p->scope);
@@ -93,10 +113,11 @@ static int query_one(struct postmap *p, struct ph_table **tables, int count, ph_
     }
     if (ask(tables, count, key, s, &val) != PH_FOUND)
         return 0;
+    val = shown(p, s, key, val);
     if (from_stdin || p->json)
         put_entry(p, key, val);
     else
-        printf("%.*s\n", PH_FMT(val));
+        put_value(val);
     return 1;
 }
 
@@ -117,13 +138,20 @@ static int remove_one(struct postmap *p, struct ph_table **tables, int count, ph
     return any;
 }
 
+static int query_part(struct postmap *p, ph_str key)
+{
+    return query_one(p, p->tables, p->table_count, key, 1);
+}
+
 static int query(struct postmap *p, char **names, int count)
 {
-    struct ph_table **tables = ph_alloc_array(p->scope, (size_t)count, sizeof *tables);
-
+    p->tables = ph_alloc_array(p->scope, (size_t)count, sizeof *p->tables);
+    p->table_count = count;
     for (int i = 0; i < count; i++)
-        tables[i] = open_table(p, p->scope, names[i], 0);
-    return each_key(p, query_one, tables, count);
+        p->tables[i] = open_table(p, p->scope, names[i], 0);
+    if (p->headers || p->body)
+        return postmap_message(p, query_part);
+    return each_key(p, query_one, p->tables, count);
 }
 
 static int delete_keys(struct postmap *p, char **names, int count)
@@ -149,7 +177,7 @@ static void list(struct postmap *p, const char *name)
     int rc = ph_table_next(t, 1, s, &key, &val);
 
     for (; rc == PH_FOUND; rc = ph_table_next(t, 0, s, &key, &val)) {
-        put_entry(p, key, val);
+        put_entry(p, key, shown(p, s, key, val));
         ph_scope_reset(s);
     }
     if (rc < 0)
@@ -180,9 +208,26 @@ static void take_option(struct postmap *p, int c)
     case 'u': p->any_bytes = 1; break;
     case 'j': p->json = 1; break;
     case 'v': break;
-    case 'b': case 'h': case 'm': case 'F': case 'U': ph_cmd_fatal("option -%c is not built yet", c);
+    case 'b': p->body = 1; break;
+    case 'h': p->headers = 1; break;
+    case 'm': p->mime = 1; break;
+    case 'F': p->files = 1; break;
+    case 'U': p->check_bytes = 1; break;
     default: usage(p);
     }
+}
+
+/* -b -h -m are about a message on standard input. */
+static void check_parts(struct postmap *p)
+{
+    int message = p->body || p->headers;
+
+    if ((message || p->mime) && (p->mode != 'q' || strcmp(p->key, "-") != 0))
+        ph_cmd_fatal("specify -b -h or -m only with \"-q -\"");
+    if (p->mime && !message)
+        ph_cmd_warn("ignoring -m option without -b or -h");
+    if (message && !p->check_bytes)
+        p->any_bytes = 1;
 }
 
 /* The exit status. */
@@ -212,6 +257,7 @@ int main(int argc, char **argv)
         take_option(&p, c);
     if (optind >= argc)
         usage(&p);
+    check_parts(&p);
     if (p.json && p.mode != 'q' && p.mode != 's')
         ph_cmd_fatal("option -j goes with -q or -s");
     p.scope = ph_scope_new(NULL);

@@ -44,6 +44,8 @@ static void map_line(struct build *b, struct ph_scope *s, ph_str line, uint32_t 
     }
     if (key.p[key.n - 1] == ':')
         ph_cmd_warn("%s, line %u: record is in \"key: value\" format; is this an alias file?", b->src.path, number);
+    if (b->p->files && postmap_read_files(s, value, &value) < 0)
+        ph_cmd_fatal("%s, line %u: %s", b->src.path, number, ph_error());
     add_entry(b, s, key, value);
 }
 

@@ -1,0 +1,111 @@
+#!/usr/bin/perl
+# postmap with a message as its keys (-b -h -m), beside Debian's Postfix; values
+# that are files (-F).
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use MIME::Base64;
+use Posthorn;
+use Test::More;
+
+my $ph = Posthorn->new;
+my $dir = $ph->{tmp};
+my $tool = [Posthorn::postfix_tool('postmap')];
+Posthorn::spew("$dir/all", "/^(.*)/ <\$1>\n");
+mkdir "$dir/conf";
+Posthorn::spew("$dir/conf/main.cf", "compatibility_level = 3.7\nmail_owner = news\nsetgid_group = uucp\n");
+$tool = [] unless defined getpwnam('news') && defined getgrnam('uucp');
+
+my %message = (
+    'a multipart in a multipart' => <<'END',
+From: a@b
+Subject: one
+ two
+Content-Type: multipart/mixed; charset=x; boundary="x;x"
+
+preamble
+--x;x
+Content-Type: text/plain
+X-Part: 1
+
+body: one
+--x;x
+Content-Type: message/rfc822
+
+Subject: inner
+To: x
+
+inner body
+--x;x
+Content-Type: multipart/alternative; boundary=yy
+
+--yy
+
+part a
+--yyz
+Content-Type: text/html
+
+part b
+--yy--
+epi: inner
+--x;x--
+epi: logue
+END
+    'no MIME' => "Subject: x\n\nName: no header\n--x\nName: none\n",
+    'no empty line' => "Subject: x\nnot a header\nTo: y\n\nrest\n",
+    'headers only' => "Subject: x\nTo: y\n z\n",
+    'body only' => "\nbody\n",
+    'nothing' => '',
+    'a part that ends in its headers' => "Content-Type: multipart/mixed; boundary=q\n\n--q\nX: 1\n--q\nX: 2\n\nt\n--q--\n",
+    'a message within a message' => "Content-Type: message/rfc822\n\nContent-Type: message/rfc822\n\nSubject: deep\n\ntext\n",
+    'boundary without quotes and comment' => "Content-Type: multipart/mixed (c); boundary=b1 ; x=y\n\n--b1\nA: b\n\nc\n--b1--\n",
+    'a boundary that is a prefix' => "Content-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: multipart/mixed; boundary=ab\n\n--ab\nX: 1\n\n--ab--\n--a--\nend\n",
+    'a part without an empty line' => "Content-Type: multipart/mixed; boundary=q\n\n--q\nX: 1\nno header\nX: 2\n--q--\n",
+);
+for my $name (sort keys %message) {
+    Posthorn::spew("$dir/message", $message{$name});
+    for my $o (qw(-b -h -bh -bm -hm -bhm)) {
+        my $ours = $ph->run_in($message{$name}, $ph->sbin('postmap'), '-c', $ph->dir, $o, '-q', '-', "regexp:$dir/all") . $?;
+        SKIP: {
+            skip 'no Postfix to compare with', 1 unless @$tool;
+            my $theirs = $ph->run_in($message{$name}, @$tool, '-c', "$dir/conf", $o, '-q', '-', "regexp:$dir/all") . $?;
+            is($ours, $theirs, "$name: $o");
+        }
+    }
+}
+is($ph->run_in("Subject: x\r\n\r\nbody\r\n", $ph->sbin('postmap'), '-c', $ph->dir, '-bh', '-q', '-', "regexp:$dir/all"), "Subject: x\t<Subject: x>\n\t<>\nbody\t<body>\n",
+    'CR LF ends a line too');
+is($ph->run_in($message{'no MIME'}, $ph->sbin('postmap'), '-c', $ph->dir, '-hj', '-q', '-', "regexp:$dir/all"), qq({"Subject: x": "<Subject: x>"}\n), 'as JSON');
+is($ph->run_in("Subject: \xff\n\n", $ph->sbin('postmap'), '-c', $ph->dir, '-h', '-q', '-', "regexp:$dir/all"), "Subject: \xff\t<Subject: \xff>\n", 'any bytes');
+like($ph->run_in("Subject: \xff\n\n", $ph->sbin('postmap'), '-c', $ph->dir, '-hU', '-q', '-', "regexp:$dir/all"), qr/^postmap: warning: .*UTF-8/, '-U: only UTF-8');
+for my $bad (['-b', '-q', 'x'], ['-h', '-s'], ['-m', '-d', '-'], ['-b']) {
+    like($ph->cmd('postmap', @$bad, "regexp:$dir/all"), qr/fatal: specify -b -h or -m only with "-q -"/, "postmap @$bad");
+    is($? >> 8, 1, 'status 1');
+}
+like($ph->run_in("x\n", $ph->sbin('postmap'), '-c', $ph->dir, '-m', '-q', '-', "regexp:$dir/all"), qr/warning: ignoring -m option without -b or -h\nx\t<x>\n/, '-m alone');
+
+# -F
+my %file = (one => "first\n", two => "\0bin\xff", three => '');
+Posthorn::spew("$dir/$_", $file{$_}) for keys %file;
+Posthorn::spew("$dir/map", "a $dir/one\nb $dir/one, $dir/two\nc $dir/three $dir/two\n");
+is($ph->cmd('postmap', '-F', "hash:$dir/map"), '', '-F builds');
+for my $case (['a', 'first' . "\n"], ['b', "first\n\n\0bin\xff"], ['c', "\n\0bin\xff"]) {
+    my ($key, $want) = @$case;
+    is($ph->cmd('postmap', '-F', '-q', $key, "hash:$dir/map"), "$want\n", "-F -q $key: the content");
+    is($ph->cmd('postmap', '-q', $key, "hash:$dir/map"), encode_base64($want, '') . "\n", 'which is stored as base64');
+}
+like($ph->cmd('postmap', '-F', '-s', "hash:$dir/map"), qr/^a\tfirst\n$/m, '-F -s');
+SKIP: {
+    skip 'no Postfix to compare with', 1 unless @$tool;
+    is($ph->run(@$tool, '-c', "$dir/conf", '-F', '-q', 'a', "hash:$dir/map"), "first\n\n", 'Postfix reads it');
+}
+Posthorn::spew("$dir/bad", "a $dir/one\nb $dir/nosuch\n");
+like($ph->cmd('postmap', '-F', "hash:$dir/bad"), qr{fatal: \Q$dir\E/bad, line 2: open \Q$dir\E/nosuch: No such file}, 'a file that is missing');
+is($? >> 8, 1, 'is an error');
+ok(!-e "$dir/bad.db", 'and no table is made');
+Posthorn::spew("$dir/plain", "a not-base64\n");
+$ph->cmd('postmap', "hash:$dir/plain");
+like($ph->cmd('postmap', '-F', '-q', 'a', "hash:$dir/plain"), qr/fatal: key a: the value is not base64/, 'a table made without -F');
+like($ph->cmd('postalias', '-F', "hash:$dir/plain"), qr/fatal: usage: postalias/, 'not for postalias');
+done_testing();
