@@ -9,6 +9,8 @@
 #include "core/cmd/cmd.h"
 #include "core/run/log.h"
 
+#define PAUSE_S 1                      /* before the end: what fails in a loop shall not fill the log */
+
 static const char *name = "posthorn", *log_name = "posthorn";
 static char long_name[200];
 static const char *subject = "";
@@ -101,6 +103,8 @@ void ph_cmd_fatal(const char *fmt, ...)
     say(severity, fmt, ap);
     va_end(ap);
     fflush(NULL);
+    if (fatal_status == 1)
+        sleep(PAUSE_S);
     _exit(fatal_status);           /* from anywhere, a task too: nothing is taken down */
 }
 

@@ -21,7 +21,8 @@ void ph_cmd_log_as(struct ph_conf *c, const char *as);
 /* Stands before the text of ph_cmd_fatal from now on ("alice(1000): "), so that
  * the log tells for whom it failed.  Must live as long as the process. */
 void ph_cmd_subject(const char *text);
-/* "NAME: fatal: text" on stderr, then exit. */
+/* "NAME: fatal: text" on stderr, then exit: after a second when the status is 1;
+ * the other statuses are answers that somebody waits for. */
 void ph_cmd_fatal(const char *fmt, ...) PH_PRINTF(1, 2) PH_NORETURN;
 /* "NAME: text" on stderr; "NAME: warning: text". */
 void ph_cmd_info(const char *fmt, ...) PH_PRINTF(1, 2);

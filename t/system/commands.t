@@ -93,4 +93,14 @@ Posthorn::wait_for(sub { grep { $_->{queue_name} eq 'deferred' } $ph->queued });
 my $n = () = $ph->log =~ /status=deferred/g;
 $ph->cmd('postkick', 'public', 'qmgr', 'AD');
 ok(Posthorn::wait_for(sub { my $now = () = $ph->log =~ /status=deferred/g; $now > $n }), 'AD: tried again');
+
+# What fails in a loop shall not fill the log; an answer that somebody waits for is not held up.
+for my $case ([1, 'postkick'], [1, 'postmap', 'hash:/nosuch/file'], [1, 'postcat', '-q', 'a/b'], [69, 'postqueue', '-i', 'a/b'], [75, 'postlock']) {
+    my ($status, @cmd) = @$case;
+    my $begin = Time::HiRes::time;
+    $ph->cmd(@cmd);
+    my $took = Time::HiRes::time - $begin;
+    is($? >> 8, $status, "@cmd fails");
+    cmp_ok($took, $status == 1 ? '>' : '<', 0.9, $status == 1 ? 'after a pause' : 'at once');
+}
 done_testing();
