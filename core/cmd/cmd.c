@@ -42,13 +42,27 @@ void ph_cmd_fatal_status(int status)
     fatal_status = status;
 }
 
+const char *ph_cmd_log_tag(struct ph_conf *c, struct ph_scope *s)
+{
+    const char *tag = getauxval(AT_SECURE) ? NULL : getenv("MAIL_LOGTAG");
+    char *clean;
+
+    if (!tag || !tag[0])
+        return ph_cstr_dup(s, ph_conf_value(c, s, "syslog_name"));
+    clean = (char *)(uintptr_t)ph_cstr_dup(s, ph_cstr(tag));
+    for (char *p = clean; *p; p++)
+        if (*p <= ' ' || *p == 0x7f)
+            *p = '?';
+    return clean;
+}
+
 void ph_cmd_log_open(struct ph_conf *c)
 {
     PH_SCOPED(step, NULL);
     const char *file = ph_cstr_dup(step, ph_conf_value(c, step, "maillog_file"));
     struct ph_log_options o = {
         .file = getauxval(AT_SECURE) || access(file, W_OK) < 0 ? "" : file,
-        .syslog_name = ph_cstr_dup(step, ph_conf_value(c, step, "syslog_name")),
+        .syslog_name = ph_cmd_log_tag(c, step),
         .service = log_name,
         .host = ph_cstr_dup(step, ph_conf_value(c, step, "myhostname")),
     };
@@ -61,7 +75,7 @@ void ph_cmd_log_as(struct ph_conf *c, const char *as)
     PH_SCOPED(step, NULL);
     const char *file = "";
     int mode = 0, rc = ph_conf_log_file(c, step, &file, &mode);
-    const char *tag = ph_cstr_dup(step, ph_conf_value(c, step, "syslog_name"));
+    const char *tag = ph_cmd_log_tag(c, step);
     struct ph_log_options o = {
         .file = file, .syslog_name = tag, .service = as, .mode = mode,
         .host = ph_cstr_dup(step, ph_conf_value(c, step, "myhostname")),

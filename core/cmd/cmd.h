@@ -15,6 +15,9 @@ void ph_cmd_fatal_status(int status);
  * tag of main.cf and the program's name: in maillog_file when the caller may
  * write it, else by syslog.  A log that cannot be opened is no error. */
 void ph_cmd_log_open(struct ph_conf *c);
+/* What stands before "/NAME" in log lines, on s: $MAIL_LOGTAG (its control bytes
+ * as '?'; not of who runs us set-gid), else syslog_name. */
+const char *ph_cmd_log_tag(struct ph_conf *c, struct ph_scope *s);
 /* The same for a command that people know under another name: messages begin
  * with "TAG/AS: ", in the log too.  The file is created when it is missing. */
 void ph_cmd_log_as(struct ph_conf *c, const char *as);

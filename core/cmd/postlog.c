@@ -70,7 +70,7 @@ static void log_words(enum priority p, char **words)
 /* "postfix/script" is the name and the program; a tag without '/' stands alone. */
 static void open_log(struct ph_conf *c, struct ph_scope *s, const char *tag)
 {
-    const char *name = ph_cstr_dup(s, ph_conf_value(c, s, "syslog_name")), *service = ph_cmd_name();
+    const char *name = ph_cmd_log_tag(c, s), *service = ph_cmd_name();
     const char *slash = tag ? strrchr(tag, '/') : NULL;
 
     if (slash) {
@@ -104,26 +104,16 @@ static const char *clean_tag(char *tag)
     return tag;
 }
 
-/* With the rights of a group: nothing of the caller's counts but his tag. */
-static const char *tag_of_environment(struct ph_scope *s)
-{
-    const char *tag = getenv("MAIL_LOGTAG");
-
-    if (tag)
-        tag = clean_tag(ph_cstr_dup(s, ph_cstr(tag)));
-    if (getauxval(AT_SECURE))
-        ph_setgid_clean_environment();
-    return tag;
-}
-
 int main(int argc, char **argv)
 {
     struct ph_scope *scope = ph_scope_new(NULL);
-    const char *dir = NULL, *tag = tag_of_environment(scope);
+    const char *dir = NULL, *tag = NULL;
     enum priority priority = INFO;
     int option;
 
     ph_cmd_start(argv[0]);
+    if (getauxval(AT_SECURE))              /* with the rights of a group nothing of the caller's counts but -t */
+        ph_setgid_clean_environment();
     while ((option = getopt(argc, argv, "+c:ip:t:v")) > 0)
         switch (option) {
         case 'c': dir = optarg; break;

@@ -304,7 +304,7 @@ static void open_log(struct postsuper *p)
 {
     PH_SCOPED(s, NULL);
     struct ph_log_options o = {
-        .syslog_name = ph_cstr_dup(s, ph_conf_value(p->conf, s, "syslog_name")),
+        .syslog_name = ph_cmd_log_tag(p->conf, s),
         .service = ph_cmd_name(),
         .host = ph_cstr_dup(s, ph_conf_value(p->conf, s, "myhostname")),
         .program = ph_cmd_name(),

@@ -94,6 +94,30 @@ my $n = () = $ph->log =~ /status=deferred/g;
 $ph->cmd('postkick', 'public', 'qmgr', 'AD');
 ok(Posthorn::wait_for(sub { my $now = () = $ph->log =~ /status=deferred/g; $now > $n }), 'AD: tried again');
 
+# newaliases rebuilds what alias_database names, by postalias, whose status it has.
+my @alias = map { "$ph->{tmp}/aliases.$_" } qw(one two three);
+Posthorn::spew($_, "root: joe, jane\npostmaster: root\n") for @alias;
+$ph->set(alias_database => "hash:$alias[0], btree:$alias[1]", default_database_type => 'hash');
+{
+    local $ENV{MAIL_CONFIG} = $ph->dir;
+    is($ph->run("$Posthorn::inst/bin/newaliases"), '', 'newaliases says nothing');
+    is($?, 0, 'status 0');
+    is($ph->cmd('postalias', '-q', 'root', "hash:$alias[0]") . $ph->cmd('postalias', '-q', 'postmaster', "btree:$alias[1]"), "joe, jane\nroot\n", 'both tables are made');
+    for my $args (['-bi'], ['-I'], ['-oi', '-bi']) {
+        unlink "$alias[0].db";
+        is($ph->run($ph->sbin('sendmail'), @$args), '', "sendmail @$args");
+        ok(-e "$alias[0].db", 'does the same');
+    }
+    is($ph->run("$Posthorn::inst/bin/newaliases", "-oA$alias[2]"), '', '-oA: another table');
+    ok(-e "$alias[2].db", 'of the default type');
+    unlink $alias[0];
+    like($ph->run("$Posthorn::inst/bin/newaliases"), qr/^postalias: fatal: open \Q$alias[0]\E: No such file/m, 'a source that is missing');
+    is($? >> 8, 1, 'the status is that of postalias');
+    $ph->set(alias_database => '');
+    like($ph->run("$Posthorn::inst/bin/newaliases"), qr/^newaliases: fatal: alias_database names no table/m, 'no table');
+    is($? >> 8, 75, 'is an error');
+}
+
 # What fails in a loop shall not fill the log; an answer that somebody waits for is not held up.
 for my $case ([1, 'postkick'], [1, 'postmap', 'hash:/nosuch/file'], [1, 'postcat', '-q', 'a/b'], [69, 'postqueue', '-i', 'a/b'], [75, 'postlock']) {
     my ($status, @cmd) = @$case;

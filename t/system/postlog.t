@@ -42,7 +42,10 @@ my ($long) = logged('x' x 10000 . "\n");
 is($long =~ s/[^x]//gr =~ tr/x/x/ > 1900 && length(($long =~ /^(.*)$/m)[0]) < 2100, 1, 'a long line stays within the limit of a record');
 {
     local $ENV{MAIL_LOGTAG} = 'postfix/instance';
-    like((logged('', 'x'))[0], qr{^postfix/instance(?:/postlog)?: x$}, 'MAIL_LOGTAG');
+    like((logged('', 'x'))[0], qr{^postfix/instance/postlog: x$}, 'MAIL_LOGTAG');
+    like((logged('', '-t', 'mine', 'x'))[0], qr{^mine: x$}, 'and -t goes before it');
+    $ENV{MAIL_LOGTAG} = "a\nb";
+    is((logged('', 'x'))[0], "a?b/postlog: x\n", 'its control bytes do not reach the log');
 }
 for my $bad (['-p', 'nosuch', 'x'], ['-z']) {
     my ($line, $said) = logged('', @$bad);
