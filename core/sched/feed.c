@@ -54,6 +54,17 @@ static void log_active(const struct ph_qmsg *m)
            (unsigned long long)ph_message_bytes(&m->message), m->rcpt_count);
 }
 
+/* Probes may not crowd out mail: those beyond the limit get an answer at once. */
+static void count_probe(struct mail *mail)
+{
+    struct qmgr *q = mail->q;
+
+    if (!(ph_trace_flags(mail->m->message.trace_flags) & PH_TRACE_PROBE))
+        return;
+    mail->is_probe = 1;
+    mail->excess = ++q->probes > (size_t)q->p.probe_limit;
+}
+
 /* m is loaded and counted in q->active. */
 static void activate(struct qmgr *q, struct ph_qmsg *m, int flushed)
 {
@@ -67,6 +78,7 @@ static void activate(struct qmgr *q, struct ph_qmsg *m, int flushed)
     mail->flushed = flushed;
     mail->unread = m->pending;
     mail->has_log = mail->is_old = m->place != PH_PLACE_SLOT || m->recovered;
+    count_probe(mail);
     m->holder = mail;
     m->recovered = 0;
     log_active(m);
@@ -81,6 +93,7 @@ void ph_mail_free(struct mail *mail)
     struct qmgr *q = mail->q;
 
     ph_batch_reserve(mail, 0);
+    q->probes -= mail->is_probe ? 1u : 0u;
     free(mail);
     q->active--;
     ph_feed_wake(q);

@@ -1,6 +1,8 @@
-/* pace: what the scheduler wants done, and when: entries to the lanes, and the
- * warning of a destination that fills the active queue. */
+/* pace: what the scheduler wants done, and when: entries to the lanes, portions
+ * of recipients, the warning of a destination that fills the active queue; and
+ * the watchdog. */
 #include <limits.h>
+#include <unistd.h>
 #include "core/sched/qmgr_priv.h"
 
 static void warn_of_clog(struct qmgr *q, const struct ph_sched_clog *c)
@@ -33,14 +35,28 @@ void ph_pump(struct qmgr *q)
         ph_cond_signal(q->pace_wake);
 }
 
+/* SIGALRM ends a process whose loop does not turn any more; the master starts
+ * another, and nothing is lost by that.  When to wind it up next. */
+static int64_t wind_up(const struct qmgr *q)
+{
+    int64_t timeout_s = q->p.daemon_timeout < UINT_MAX ? q->p.daemon_timeout : UINT_MAX;
+
+    alarm((unsigned)timeout_s);
+    return ph_in_ms(timeout_s * 1000 / 3);
+}
+
 void ph_pace_task(void *arg)
 {
     struct qmgr *q = arg;
 
     for (;;) {
-        q->pace_ms = ph_sched_wake(q->sched);
-        if (ph_cond_wait(q->pace_wake, q->pace_ms == INT64_MAX ? PH_FOREVER : q->pace_ms) == PH_CANCEL)
+        int64_t wind = wind_up(q), wake = ph_sched_wake(q->sched);
+
+        q->pace_ms = wake < wind ? wake : wind;
+        if (ph_cond_wait(q->pace_wake, q->pace_ms) == PH_CANCEL) {
+            alarm(0);
             return;
+        }
         ph_pump(q);
     }
 }

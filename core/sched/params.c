@@ -36,6 +36,10 @@ const struct ph_param ph_qmgr_rows[] = {
               "How often to warn of a destination that fills the active queue; 0: never."),
     PH_P_BOOL(P, helpful_warnings, "helpful_warnings", "yes", "Warn of what works but is likely not meant."),
     PH_P_TIME(P, ipc_timeout, "qmgr_ipc_timeout", "60s", "s", 1, 0, "How long a transport may take to greet us."),
+    PH_P_TIME(P, daemon_timeout, "qmgr_daemon_timeout", "1000s", "s", 1, 0,
+              "A queue manager that does nothing for so long ends, and is started again."),
+    PH_P_INT(P, probe_limit, "address_verify_pending_request_limit", "5000", 1, 0,
+             "Address probes in the active queue; more are answered with a temporary failure."),
     PH_P_BOOL(P, feedback_debug, "destination_concurrency_feedback_debug", "no",
               "Log each change of the concurrency window of a destination."),
     /* What holds for a transport that has no value of its own. */

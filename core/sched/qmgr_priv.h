@@ -23,7 +23,7 @@ enum knob {
 
 struct qmgr_params {
     int64_t active_limit, recipient_limit, recipient_minimum;
-    int64_t queue_run_delay, transport_retry_time, clog_warn_time, ipc_timeout;
+    int64_t queue_run_delay, transport_retry_time, clog_warn_time, ipc_timeout, daemon_timeout, probe_limit;
     struct ph_retry_rules retry;
     int64_t delay_warning_time;
     int32_t confirm_delay_cleared, helpful_warnings, feedback_debug;
@@ -81,6 +81,8 @@ struct mail {
     uint32_t want;                 /* how many to read next */
     uint32_t reserved;             /* counted by the scheduler, not yet added to it */
     int damaged;                   /* 1: recipients cannot be read */
+    int is_probe;                  /* 1: of the verify service, counted in q->probes */
+    int excess;                    /* 1: a probe beyond the limit */
 };
 
 struct qmgr {
@@ -100,6 +102,7 @@ struct qmgr {
     int64_t scan_s;                /* deferred mail due at this time may enter */
     int turn;                      /* 1: deferred mail is next */
     size_t active;                 /* mail in memory, and what is being loaded */
+    size_t probes;                 /* address probes among it */
     struct crew resolvers, settlers, finishers;
     struct ph_map *lanes;          /* by transport */
     struct ph_cond *clock_wake;

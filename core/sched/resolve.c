@@ -164,11 +164,11 @@ static ph_str recipient_key(struct qmgr *q, struct ph_scope *s, ph_str address, 
     return ph_str_lower(s, ph_str_printf(s, "%.*s@%.*s %.*s", PH_FMT(user), PH_FMT(domain), PH_FMT(nexthop)));
 }
 
-enum hindrance { NONE, UNRESOLVED, HELD_BACK, REFUSED };
+enum hindrance { NONE, UNRESOLVED, HELD_BACK, REFUSED, EXCESS };
 
 static enum hindrance hindrance(const struct mail *mail, const struct route *r)
 {
-    return !r ? UNRESOLVED : r->error.n ? REFUSED :
+    return mail->excess ? EXCESS : !r ? UNRESOLVED : r->error.n ? REFUSED :
            !mail->flushed && is_deferred_transport(mail->q, r->transport) ? HELD_BACK : NONE;
 }
 
@@ -206,6 +206,7 @@ static void settle_routeless(struct mail *mail)
 {
     settle_all(mail, UNRESOLVED, "4.3.0", "address resolver failure");
     settle_all(mail, HELD_BACK, "4.3.2", "deferred transport");
+    settle_all(mail, EXCESS, "4.3.2", "too many address probes are under way");
     settle_refused(mail);
 }
 

@@ -49,7 +49,7 @@ static const char *const calls[] = {
     "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "recvfrom", "recvmsg", "recvmmsg",
     "sendto", "sendmsg", "sendmmsg", "socket", "connect", "accept", "accept4", "getsockname", "getpeername", "setsockopt", "getsockopt", "bind",
     "listen", "shutdown", "socketpair", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "signalfd4",
-    "timerfd_create", "timerfd_settime", "poll", "ppoll", "select", "pselect6", "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep",
+    "timerfd_create", "timerfd_settime", "alarm", "setitimer", "poll", "ppoll", "select", "pselect6", "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep",
     "gettimeofday", "time", "open", "openat", "openat2", "close", "close_range", "stat", "lstat", "fstat", "newfstatat", "statx", "lseek", "fcntl",
     "flock", "dup", "dup2", "dup3", "pipe2", "fsync", "fdatasync", "sync_file_range", "ftruncate", "truncate", "fallocate", "fadvise64", "rename",
     "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "chmod", "fchmod", "fchmodat", "fchown", "utimensat",

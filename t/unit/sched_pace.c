@@ -86,10 +86,19 @@ static void test_rate_and_failures(void)
 
 /* ---- the reuse hint ---- */
 
+static struct ph_sched_entry *start(struct ph_sched *s, int64_t now, uint32_t *reuse)
+{
+    struct ph_sched_entry *e = ph_sched_next(s, now);
+
+    *reuse = e ? e->reuse : 99;
+    return e;
+}
+
 static void test_reuse(void)
 {
     PH_SCOPED(scope, NULL);
     struct ph_sched_entry *e[8];
+    uint32_t hint[8];
 
     limits_default();
     limits_now.initial = limits_now.concurrency = 2;
@@ -97,24 +106,25 @@ static void test_reuse(void)
 
     for (int i = 0; i < 5; i++)
         put(s, "A", "a.example", 1, 0, 0);
-    e[0] = ph_sched_next(s, 0);
-    e[1] = ph_sched_next(s, 0);
-    ok(!e[0]->reuse && e[1]->reuse, "asked for once the window is full and more waits");
+    e[0] = start(s, 0, &hint[0]);
+    e[1] = start(s, 0, &hint[1]);
+    ok(hint[0] == 0 && hint[1] == 1, "asked for once the window is full and more waits");
     end(s, e[0], PH_SCHED_ALIVE, 1);
-    e[2] = ph_sched_next(s, 1);
+    e[2] = start(s, 1, &hint[2]);
     end(s, e[1], PH_SCHED_ALIVE, 2);
-    e[3] = ph_sched_next(s, 2);
+    e[3] = start(s, 2, &hint[3]);
     end(s, e[2], PH_SCHED_ALIVE, 3);
-    e[4] = ph_sched_next(s, 3);
-    ok(e[2]->reuse && e[3]->reuse && e[4]->reuse, "and until neither concurrent nor waiting ones are left");
+    e[4] = start(s, 3, &hint[4]);
+    ok(hint[2] == 1 && hint[3] == 1 && hint[4] == 1, "and until neither concurrent nor waiting ones are left");
     end(s, e[3], PH_SCHED_ALIVE, 4);
     put(s, "A", "a.example", 1, 0, 4);
-    e[5] = ph_sched_next(s, 4);
-    ok(e[5]->reuse, "another comes while one is under way: still");
+    e[5] = start(s, 4, &hint[5]);
+    is_int(hint[5], 1, "another comes while one is under way: still");
     end(s, e[5], PH_SCHED_ALIVE, 5);
     end(s, e[4], PH_SCHED_ALIVE, 5);
     put(s, "A", "a.example", 1, 0, 6);
-    ok(!ph_sched_next(s, 6)->reuse, "a single one later does not ask");
+    start(s, 6, &hint[6]);
+    is_int(hint[6], 0, "a single one later does not ask");
 }
 
 /* ---- clog, trace, reload ---- */
