@@ -168,6 +168,34 @@ for my $case (["$head\ndata 5\nhello", 0, qr/\A\z/, 'a message cut short is canc
     is($? >> 8, $status, 'its status');
     is_deeply([files()], [], 'nothing is stored');
 }
+# The caller's clock does not count; a signal leaves nothing behind.
+like($self->run_in("posthorn-maildrop 1\ntime 5\nsender a\nrcpt b\n\ndata 1\nx" . "end\n", Posthorn->sbin('postdrop'), '-r', '-c', "$dir"), qr/^ok \w+$/, 'a time of the caller');
+my ($stored) = Posthorn::slurp((files())[0]) =~ /^time (\d+)$/m;
+cmp_ok($stored, '>', time - 100, 'is replaced by ours');
+unlink files();
+for my $signal (qw(HUP INT QUIT TERM)) {
+    pipe my $read, my $write or die;
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        open STDIN, '<&', $read;
+        close $write;
+        $SIG{$_} = 'DEFAULT' for qw(HUP INT TERM);
+        exec Posthorn->sbin('postdrop'), '-r', '-c', "$dir";
+    }
+    close $read;
+    syswrite $write, "${head}\ndata 5\nhello";
+    ok(Posthorn::wait_for(sub { my @half = glob "$dir/queue/maildrop/.[0-9]*"; @half == 1 }), "$signal: half a file");
+    kill $signal, $pid;
+    waitpid $pid, 0;
+    isnt($?, 0, 'it ends');
+    is_deeply([glob "$dir/queue/maildrop/* $dir/queue/maildrop/.[0-9]*"], [], 'and the file is gone');
+}
+{
+    my $text = Posthorn::slurp("$dir/main.cf");
+    Posthorn::spew("$dir/main.cf", $text . "command_directory = /nosuch\n");
+    refused(qr/fatal: \Q$me\E\($<\): cannot run postdrop from command_directory/, "x\n", 'a@b');
+    Posthorn::spew("$dir/main.cf", $text);
+}
 my $cf = Posthorn::slurp("$dir/main.cf");
 
 # Who may submit: no table plugin is loaded for that.
