@@ -73,6 +73,7 @@ int main(int argc, char **argv)
     case 'i': new_aliases(&m);
     case 'd': become(&m, "postfix", (const char *const[]){ "start", NULL });
     case 's': rc = sendmail_smtp(&m); break;
+    case 'h': break;               /* host status, or an interval: we have neither */
     default: rc = sendmail_deliver(&m); break;
     }
     ph_scope_free(m.scope);

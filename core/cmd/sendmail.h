@@ -7,7 +7,7 @@
 struct sendmail {
     struct ph_scope *scope;
     struct ph_conf *conf;
-    int mode;                      /* m deliver, s SMTP, p list, i aliases, q flush, d daemon, v verify */
+    int mode;                      /* m deliver, s SMTP, p list, i aliases, q flush, d daemon, v verify, h nothing */
     int from_headers;              /* -t */
     int dots;                      /* a line with one dot ends the message (no -i) */
     const char *queue_site, *queue_id;  /* -qR, -qI */

@@ -13,7 +13,7 @@
 /* What the options said, before main.cf is read. */
 struct options {
     const char *dir, *sender, *full_name;
-    int flush;
+    int flush, interval;           /* -q, -q30m */
 };
 
 void sendmail_add_rcpt(struct sendmail *m, ph_str address)
@@ -116,9 +116,8 @@ static void set_sender(struct sendmail *m, const struct options *o)
 static void set_mode(struct sendmail *m, const char *text)
 {
     if (text[0] == 0 || strchr("mspidlvhH", text[0]) == NULL)
-        ph_cmd_fatal("unsupported: -b%s", text);
-    if (text[0] != 'h' && text[0] != 'H')       /* there is no host status */
-        m->mode = text[0] == 'l' ? 'd' : text[0];
+        ph_cmd_fatal("unsupported: -b%.1s", text);
+    m->mode = text[0] == 'l' ? 'd' : text[0] == 'H' ? 'h' : text[0];
 }
 
 /* RFC 3461 4.1, small letters allowed. */
@@ -180,8 +179,10 @@ static void set_queue(struct sendmail *m, struct options *o, const char *text)
             m->queue_id = text + 1;
     } else if (text && !ph_is_digit(text[0]))
         ph_cmd_fatal("-q%s is not implemented", text);
-    else if (text)
+    else if (text) {
+        o->interval = 1;
         return;
+    }
     o->flush = 1;
 }
 
@@ -210,7 +211,7 @@ static void set_old(struct sendmail *m, const char *text)
 static void set_verp(const char *text)
 {
     if (text[0] != 'V')
-        ph_cmd_fatal("unsupported: -X%s", text);
+        ph_cmd_fatal("unsupported: -X%.1s", text);
     if (text[1] && (strlen(text) != 3 || !strchr("-=+", text[1]) || !strchr("-=+", text[2])))
         ph_cmd_fatal("-V requires two characters from -=+");
     ph_cmd_fatal("-XV: variable envelope senders (VERP) are not built yet");
@@ -262,6 +263,8 @@ static void check_mode(struct sendmail *m, struct options *o, int has_rcpts)
         ph_cmd_warn("ignoring -q option in daemon mode");
     else if (o->flush && m->mode == 'm')
         m->mode = 'q';
+    else if (o->interval && m->mode == 'm' && !has_rcpts && !m->from_headers)
+        m->mode = 'h';
     if (m->mode == 'v')
         m->envelope.trace = PH_STR("verify");
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
