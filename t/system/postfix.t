@@ -115,6 +115,24 @@ mkdir "$ph->{tmp}/empty";
     control(1, 'the Postfix mail system is not running', 'status');
     Posthorn::spew($ph->dir . '/main.cf', $cf);
 }
+# Several instances: the command that the default main.cf names acts on each.
+SKIP: {
+    my $default = "$Posthorn::inst/etc/postfix";
+    system('mkdir', '-p', $default);
+    skip 'needs root, and mounts of its own', 5 if $< || system("unshare -m true 2>/dev/null");
+    mkdir "$ph->{tmp}/default";
+    my $in = sub {
+        my ($cf, @cmd) = @_;
+        Posthorn::spew("$ph->{tmp}/default/main.cf", Posthorn::slurp($ph->dir . '/main.cf') . $cf);
+        return $ph->run('unshare', '-m', 'sh', '-c', 'mount --bind "$1" "$2" && shift 2 && exec "$@"', 'sh', "$ph->{tmp}/default", $default, @cmd);
+    };
+    my $many = "multi_instance_directories = /nosuch\nmulti_instance_wrapper = /bin/echo -n wrapped\n";
+    is($in->($many, $ph->sbin('postfix'), 'status'), 'wrapped status', 'the wrapper gets the command');
+    is($in->($many, $ph->sbin('postfix'), 'set-permissions', 'a=b', 'c d'), 'wrapped set-permissions a=b c d', 'and its arguments');
+    like($in->($many, $ph->sbin('postfix'), '-c', $ph->dir, 'status'), qr/is not running/, '-c: that instance only');
+    like($in->($many, 'env', 'MAIL_CONFIG=' . $ph->dir, $ph->sbin('postfix'), 'status'), qr/is not running/, 'so with MAIL_CONFIG');
+    like($in->("multi_instance_directories = /nosuch\n", $ph->sbin('postfix'), 'status'), qr/fatal: multi-instance support is enabled, but multi_instance_wrapper is not set/, 'no wrapper');
+}
 SKIP: {
     skip 'only root can become somebody else', 3 if $<;
     chmod 0755, "$ph->{tmp}";

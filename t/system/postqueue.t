@@ -107,7 +107,7 @@ is($? >> 8, 69, 'status 69');
 
 # Who may.  mail_owner and root always.
 SKIP: {
-    skip 'only root can become somebody else', 12 if $<;
+    skip 'only root can become somebody else', 13 if $<;
     chmod 0755, "$ph->{tmp}";
     my @as = ('/usr/bin/setpriv', '--reuid', 'games', '--regid', 'games', '--clear-groups', $ph->sbin('postqueue'), '-c', $ph->dir);
     my $cf = Posthorn::slurp($ph->dir . '/main.cf');
@@ -122,6 +122,8 @@ SKIP: {
     Posthorn::spew($ph->dir . '/main.cf', "${cf}authorized_mailq_users = hash:/x\n");
     like($ph->run(@as, '-p'), qr/fatal: authorized_mailq_users: hash:.*loads no table plugins/, 'a table it cannot use');
     Posthorn::spew($ph->dir . '/main.cf', "${cf}authorized_mailq_users = games\n");
+    is($ph->run('/usr/bin/setpriv', '--reuid', 4242, '--regid', 4242, '--clear-groups', $ph->sbin('postqueue'), '-c', $ph->dir, '-p'),
+        "postqueue: fatal: User unknown(4242) is not allowed to view the mail queue\n", 'a user without a login name');
     unlike($ph->run(@as, '-p'), qr/not allowed/, 'listed: allowed');
     Posthorn::spew($ph->dir . '/main.cf', $cf);
 }
