@@ -1,22 +1,19 @@
-/* spawn: the worker's side of its spawner: sending requests, and who is who. */
+/* spawn: the worker's side of its spawner: sending requests, hearing answers. */
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <posthorn/disk.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "core/worker/spawner.h"
 
 #define SEND_MS 10000              /* a spawner that takes nothing for so long is lost */
-#define ACCOUNT_BUFFER 65536
 
 /* One per process. */
 static struct {
     int fd;
+    struct spawner_policy policy;
+    int limited;
     int sending;                   /* one task at a time waits for room */
     struct ph_scope *scope;
     struct ph_cond *turn;
@@ -24,11 +21,18 @@ static struct {
     void *arg;
 } client = { .fd = -1 };
 
-void ph_spawner_attach(int fd)
+void ph_spawner_attach(int fd, const struct spawner_policy *p)
 {
     client.fd = fd;
+    client.policy = *p;
+    client.limited = 0;
     client.scope = ph_scope_new(NULL);
     client.turn = ph_cond_new(client.scope);
+}
+
+const struct spawner_policy *ph_spawner_policy(void)
+{
+    return client.fd >= 0 ? &client.policy : NULL;
 }
 
 int ph_spawner_exists(void)
@@ -118,6 +122,28 @@ int ph_spawner_send(const struct spawner_request *r, const char *strings, size_t
     return rc;
 }
 
+int ph_spawn_limit(const struct ph_spawn_limits *l)
+{
+    const char *command = l->command ? l->command : "", *below = l->below ? l->below : "";
+    struct spawner_limits r = {
+        .op = SPAWNER_OP_LIMIT, .flags = (l->files ? SPAWNER_LIMIT_FILES : 0) | (l->commands ? SPAWNER_LIMIT_COMMANDS : 0),
+        .uid = l->uid, .gid = l->gid, .least_uid = l->least_uid,
+    };
+    struct iovec iov[3] = { { &r, sizeof r }, { (void *)(uintptr_t)command, strlen(command) + 1 }, { (void *)(uintptr_t)below, strlen(below) + 1 } };
+    struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 3 };
+
+    if (client.fd < 0)
+        return no_spawner();
+    if (client.limited)
+        return 0;
+    if (strlen(command) >= SPAWNER_PATH_MAX || strlen(below) >= SPAWNER_PATH_MAX)
+        return ph_fail(PH_CONF, "a path of %u bytes or more", SPAWNER_PATH_MAX);
+    if (sendmsg(client.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        return ph_fail_errno(PH_TEMP, errno, "limits of the spawner");
+    client.limited = 1;
+    return 0;
+}
+
 ssize_t ph_spawner_recv(int fd, void *p, size_t n, int *got, int flags)
 {
     union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(int))]; } control;
@@ -158,105 +184,7 @@ int ph_spawner_reply(int lifeline, struct spawner_reply *r, int64_t deadline)
     }
 }
 
-/* ---- accounts ---- */
-
-struct account {
-    const char *user, *group;      /* names; user NULL: by uid */
-    uid_t uid;
-    gid_t gid;
-    char *name;                    /* heap */
-    char *mem;                     /* ACCOUNT_BUFFER bytes */
-};
-
-static int failed_lookup(int err, const char *what)
+int ph_spawner_refused(const struct spawner_reply *r, const char *what)
 {
-    return err == 0 || err == ENOENT || err == ESRCH ? PH_NONE : ph_fail_errno(PH_TEMP, err, "account database: %s", what);
-}
-
-static int find_user(struct account *a)
-{
-    struct passwd pw, *found = NULL;
-    int err = a->user ? getpwnam_r(a->user, &pw, a->mem, ACCOUNT_BUFFER, &found) : getpwuid_r(a->uid, &pw, a->mem, ACCOUNT_BUFFER, &found);
-
-    if (!found)
-        return failed_lookup(err, "user");
-    a->uid = pw.pw_uid;
-    a->gid = pw.pw_gid;
-    free(a->name);
-    return (a->name = strdup(pw.pw_name)) ? PH_FOUND : ph_fail(PH_TEMP, "out of memory");
-}
-
-static int find_group(struct account *a)
-{
-    struct group gr, *found = NULL;
-    int err = getgrnam_r(a->group, &gr, a->mem, ACCOUNT_BUFFER, &found);
-
-    if (!found)
-        return failed_lookup(err, "group");
-    a->gid = gr.gr_gid;
-    return PH_FOUND;
-}
-
-static int number(const char *s, uint32_t *id)
-{
-    uint64_t n;
-
-    if (!ph_str_u64(ph_cstr(s), &n) || n >= UINT32_MAX)
-        return 0;
-    *id = (uint32_t)n;
-    return 1;
-}
-
-/* In the disk pool: the databases may be far away. */
-static int look_up(void *arg)
-{
-    struct account *a = arg;
-    int rc = find_user(a);
-
-    if (rc == PH_NONE && a->user && number(a->user, &a->uid)) {
-        const char *text = a->user;
-
-        a->user = NULL;
-        rc = find_user(a);
-        a->user = text;
-        /* A number needs no account when the group is said. */
-        if (rc == PH_NONE && a->group)
-            rc = PH_FOUND;
-    }
-    if (rc != PH_FOUND || !a->group)
-        return rc;
-    rc = find_group(a);
-    return rc == PH_NONE && number(a->group, &a->gid) ? PH_FOUND : rc;
-}
-
-static int identify(struct ph_scope *s, struct account *a, struct ph_identity *id)
-{
-    if (!(a->mem = malloc(ACCOUNT_BUFFER)))
-        return ph_fail(PH_TEMP, "out of memory");
-    int rc = ph_disk(look_up, a);
-    if (rc == PH_FOUND)
-        *id = (struct ph_identity){ .size = sizeof *id, .uid = a->uid, .gid = a->gid, .user = ph_str_dup(s, ph_cstr(a->name ? a->name : "")) };
-    free(a->mem);
-    free(a->name);
-    return rc;
-}
-
-int ph_identity_parse(struct ph_scope *s, ph_str text, struct ph_identity *id)
-{
-    ph_str user = ph_str_cut(&text, ':');
-    struct account a = { .user = ph_cstr_dup(s, user), .group = text.p && text.n ? ph_cstr_dup(s, text) : NULL };
-
-    return user.n == 0 ? PH_NONE : identify(s, &a, id);
-}
-
-int ph_identity_of_uid(struct ph_scope *s, uint32_t uid, struct ph_identity *id)
-{
-    struct account a = { .uid = uid };
-
-    return identify(s, &a, id);
-}
-
-int ph_identity_is_own(const struct ph_identity *id)
-{
-    return id->uid == geteuid() && id->gid == getegid();
+    return ph_fail(r->status ? PH_TEMP : PH_CONF, "%s: %s", what, r->text);
 }

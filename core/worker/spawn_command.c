@@ -15,7 +15,15 @@
 #define DRAIN_MAX   (1u << 20)     /* what an ended command may have left in its pipe, at most */
 #define START_MS    30000
 
+/* One per process: places of the spawner that are taken. */
+static struct {
+    uint32_t n;
+    struct ph_scope *scope;
+    struct ph_cond *room;
+} running;
+
 struct ph_command {
+    int has_place;
     struct ph_scope *scope;
     struct ph_cond *changed;
     int lifeline, in, out;         /* -1: closed, or not ours */
@@ -34,6 +42,32 @@ static void close_watched(int *fd, struct ph_watch *w)
     *fd = -1;
 }
 
+static int take_place(struct ph_command *c)
+{
+    int rc = 0;
+
+    if (!running.room) {
+        running.scope = ph_scope_new(NULL);
+        running.room = ph_cond_new(running.scope);
+    }
+    while (rc >= 0 && running.n >= SPAWNER_COMMANDS)
+        rc = ph_cond_wait(running.room, PH_FOREVER);
+    if (rc < 0)
+        return rc;
+    running.n++;
+    c->has_place = 1;
+    return 0;
+}
+
+static void leave_place(struct ph_command *c)
+{
+    if (!c->has_place)
+        return;
+    c->has_place = 0;
+    running.n--;
+    ph_cond_signal(running.room);
+}
+
 /* Also kills the command when it still runs: its lifeline closes. */
 static void let_go(void *arg)
 {
@@ -43,6 +77,7 @@ static void let_go(void *arg)
     close_watched(&c->in, &c->of_in);
     close_watched(&c->out, &c->of_out);
     ph_buf_fini(&c->output);
+    leave_place(c);
 }
 
 /* Keep what there is room for: bytes read, 0 at the end, -1 nothing there. */
@@ -93,6 +128,7 @@ static void on_lifeline(struct ph_watch *w, int ready PH_UNUSED)
     close_watched(&c->lifeline, &c->of_lifeline);
     close_watched(&c->in, &c->of_in);
     drain(c);
+    leave_place(c);
     ph_cond_broadcast(c->changed);
     if (c->lost)
         ph_spawner_lost();
@@ -220,7 +256,7 @@ static int ask(struct ph_command *c, const struct ph_command_spec *spec)
     ph_fd_forget(c->lifeline);
     if (rc < 0)
         return rc == PH_TIMEOUT ? ph_fail(PH_TEMP, "the spawner does not answer") : rc;
-    return reply.what == SPAWNER_STARTED ? 0 : ph_fail(PH_CONF, "command %s: %s", spec->argv[0], reply.text);
+    return reply.what == SPAWNER_STARTED ? 0 : ph_spawner_refused(&reply, ph_str_printf(s, "command %s", spec->argv[0]).p);
 }
 
 int ph_command_start(struct ph_scope *s, const struct ph_command_spec *spec, struct ph_command **out)
@@ -234,7 +270,7 @@ int ph_command_start(struct ph_scope *s, const struct ph_command_spec *spec, str
     c->lifeline = c->in = c->out = -1;
     ph_buf_init(&c->output, NULL, spec->output_max);
     ph_defer(own, let_go, c);
-    if ((rc = ask(c, spec)) < 0 || (rc = watch(c)) < 0) {
+    if ((rc = take_place(c)) < 0 || (rc = ask(c, spec)) < 0 || (rc = watch(c)) < 0) {
         ph_scope_free(own);
         return rc;
     }

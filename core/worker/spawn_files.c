@@ -33,6 +33,9 @@ struct ph_files {
     pthread_mutex_t lock;
 };
 
+/* Ours: has no child, and is never in a list. */
+static struct ph_files here = { .fd = -1 };
+
 /* One per process. */
 static struct {
     struct ph_list list;           /* least recently used first */
@@ -139,7 +142,7 @@ static int start(struct ph_files *f)
     ph_fd_forget(f->fd);
     if (rc < 0)
         return rc == PH_TIMEOUT ? ph_fail(PH_TEMP, "the spawner does not answer") : rc;
-    return reply.what == SPAWNER_STARTED ? 0 : ph_fail(PH_CONF, "%s", reply.text);
+    return reply.what == SPAWNER_STARTED ? 0 : ph_spawner_refused(&reply, "files of another user");
 }
 
 static int add(const struct ph_identity *id, struct ph_files **out)
@@ -190,6 +193,11 @@ int ph_files_open(struct ph_scope *s, const struct ph_identity *id, struct ph_fi
     return 0;
 }
 
+struct ph_files *ph_files_here(void)
+{
+    return &here;
+}
+
 /* ---- calls ---- */
 
 struct call {
@@ -200,19 +208,22 @@ struct call {
     int fd;
 };
 
-static int put_request(const struct call *c, char *mem, size_t *n)
+/* An errno for names that are not sent to anybody. */
+static int check_names(const struct call *c)
+{
+    if (strlen(c->a) >= SPAWNER_PATH_MAX || strlen(c->b) >= SPAWNER_PATH_MAX)
+        return ENAMETOOLONG;
+    return c->a[0] != '/' || (c->b[0] && c->b[0] != '/') ? EINVAL : 0;
+}
+
+static void put_request(const struct call *c, char *mem, size_t *n)
 {
     size_t la = strlen(c->a) + 1, lb = strlen(c->b) + 1;
 
-    if (la > SPAWNER_PATH_MAX || lb > SPAWNER_PATH_MAX)
-        return ENAMETOOLONG;
-    if (c->a[0] != '/' || (lb > 1 && c->b[0] != '/'))
-        return EINVAL;
     memcpy(mem, &c->r, sizeof c->r);
     memcpy(mem + sizeof c->r, c->a, la);
     memcpy(mem + sizeof c->r + la, c->b, lb);
     *n = sizeof c->r + la + lb;
-    return 0;
 }
 
 /* Question and answer, under the lock: 0, or -1 when the child is lost. */
@@ -228,26 +239,35 @@ static int exchange(struct call *c, const char *mem, size_t n)
     return got == (ssize_t)sizeof c->reply ? 0 : -1;
 }
 
-/* In the disk pool. */
-static int run_call(void *arg)
+/* The child does it: 0, or PH_TEMP when it is lost. */
+static int run_there(struct call *c)
 {
-    struct call *c = arg;
     char *mem = malloc(sizeof c->r + 2 * SPAWNER_PATH_MAX + 2);
     size_t n;
 
     if (!mem)
         return ph_fail(PH_TEMP, "out of memory");
-    int rc = 0, err = put_request(c, mem, &n);
-    if (err) {
-        c->reply.err = err;
-    } else {
-        pthread_mutex_lock(&c->files->lock);
-        if ((rc = exchange(c, mem, n)) < 0)
-            c->files->broken = 1;  /* a late answer must not be taken for another's */
-        pthread_mutex_unlock(&c->files->lock);
-    }
+    put_request(c, mem, &n);
+    pthread_mutex_lock(&c->files->lock);
+    int rc = exchange(c, mem, n);
+    if (rc < 0)
+        c->files->broken = 1;      /* a late answer must not be taken for another's */
+    pthread_mutex_unlock(&c->files->lock);
     free(mem);
     return rc < 0 ? ph_fail(PH_TEMP, "the helper that works with the rights of user %u ended", c->files->uid) : 0;
+}
+
+/* In the disk pool. */
+static int run_call(void *arg)
+{
+    struct call *c = arg;
+
+    if ((c->reply.err = check_names(c)))
+        return 0;
+    if (c->files != &here)
+        return run_there(c);
+    c->reply.err = ph_files_perform(&c->r, c->a, c->b, &c->reply.st, &c->fd) < 0 ? errno : 0;
+    return 0;
 }
 
 /* 0, or PH_TEMP with text and *err. */

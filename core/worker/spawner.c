@@ -29,11 +29,11 @@ struct child {
 struct spawner {
     struct spawner_policy policy;
     int sock, sigchld;
-    struct child child[SPAWNER_COMMANDS + SPAWNER_FILES];
+    struct child child[SPAWNER_PLACES + SPAWNER_FILES];
     char *request;                 /* SPAWNER_REQUEST_MAX bytes */
 };
 
-#define CHILDREN (SPAWNER_COMMANDS + SPAWNER_FILES)
+#define CHILDREN (SPAWNER_PLACES + SPAWNER_FILES)
 
 static int64_t now_ms(void)
 {
@@ -56,9 +56,9 @@ static void answer(int lifeline, const struct spawner_reply *r)
     (void)!send(lifeline, r, sizeof *r, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-static void refuse(int lifeline, const char *why)
+static void refuse(int lifeline, int temporary, const char *why)
 {
-    struct spawner_reply r = { .what = SPAWNER_REFUSED };
+    struct spawner_reply r = { .what = SPAWNER_REFUSED, .status = temporary };
 
     snprintf(r.text, sizeof r.text, "%s", why);
     answer(lifeline, &r);
@@ -86,7 +86,7 @@ static struct child *free_place(struct spawner *s, int is_files)
         else
             n += c->is_files == is_files;
     }
-    return n < (is_files ? SPAWNER_FILES : SPAWNER_COMMANDS) ? place : NULL;
+    return n < (is_files ? SPAWNER_FILES : SPAWNER_PLACES) ? place : NULL;
 }
 
 /* Its descriptors are ours to close after this, except those that c keeps. */
@@ -103,7 +103,7 @@ static void start(struct spawner *s, struct spawner_job *j, struct child *c)
         ph_spawner_exec(&s->policy, j);
     }
     if (pid < 0) {
-        refuse(j->fd[0], "fork: no more processes");
+        refuse(j->fd[0], 1, "fork: no more processes");
         return;
     }
     *c = (struct child){ .pid = pid, .is_files = is_files, .lifeline = -1, .input = -1 };
@@ -127,14 +127,15 @@ static void obey(struct spawner *s, struct spawner_job *j, size_t n)
     struct child *c = NULL;
 
     if (ph_spawner_decode(j, s->request, n, why, sizeof why) == 0 &&
-        ph_spawner_judge(&s->policy, j->r.uid, j->r.gid, why, sizeof why) == 0) {
+        ph_spawner_judge(&s->policy, j->r.uid, j->r.gid, why, sizeof why) == 0 &&
+        ph_spawner_judge_job(&s->policy, j, why, sizeof why) == 0) {
         c = free_place(s, j->r.op == SPAWNER_OP_FILES);
         temporary = !c;
     }
     if (c)
         start(s, j, c);
     else
-        refuse(j->fd[0], temporary ? "too many children at once" : why);
+        refuse(j->fd[0], temporary, temporary ? "too many children at once" : why);
     ph_spawner_job_free(j);
 }
 
@@ -157,6 +158,13 @@ static void take_fds(struct msghdr *msg, struct spawner_job *j)
     }
 }
 
+static int is_limit(const struct spawner *s, size_t n)
+{
+    uint32_t op;
+
+    return n >= sizeof op && (memcpy(&op, s->request, sizeof op), op == SPAWNER_OP_LIMIT);
+}
+
 /* One datagram: 0, or -1 when the worker is gone. */
 static int serve_worker(struct spawner *s)
 {
@@ -171,9 +179,11 @@ static int serve_worker(struct spawner *s)
     take_fds(&msg, &j);
     if (n == 0 && j.fds == 0)
         return -1;
-    if (j.fds && msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
-        refuse(j.fd[0], "the request is too large");
-    else if (j.fds)
+    if (j.fds == 0)
+        return is_limit(s, (size_t)n) ? ph_spawner_take_limits(&s->policy, s->request, (size_t)n) : 0;
+    if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+        refuse(j.fd[0], 0, "the request is too large");
+    else
         obey(s, &j, (size_t)n);
     for (uint32_t i = 0; i < j.fds; i++)
         close_fd(&j.fd[i]);
@@ -344,6 +354,6 @@ int ph_spawner_start(const struct spawner_options *o)
         close(pair[0]);
         return ph_fail_errno(PH_TEMP, errno, "spawner: fork");
     }
-    ph_spawner_attach(pair[0]);
+    ph_spawner_attach(pair[0], &o->policy);
     return 0;
 }

@@ -4,7 +4,7 @@
  * spawner_request.c  what a worker may ask: decoded and judged
  * spawner_child.c    from fork to the identity, and on to exec
  * spawner_files.c    the child that opens and names files
- * spawn.c            the worker's side: sending; accounts
+ * spawn.c, identity.c  the worker's side: sending; accounts
  * spawn_command.c, spawn_files.c  the worker's side of <posthorn/spawn.h>
  *
  * Every request is one datagram on the worker's socket and brings its
@@ -18,12 +18,19 @@
 #include <sys/types.h>
 #include <posthorn/spawn.h>
 
-/* What the spawner grants.  With own_only the rest is void. */
+#define SPAWNER_PATH_MAX    4096u
+
+/* What the spawner grants.  With own_only the lists are void. */
 struct spawner_policy {
     int own_only;                  /* an ordinary user's: uid and gid below, no other */
     uint32_t own_uid, own_gid;
     uint32_t bad_uid[4], bad_gid[4]; /* refused besides 0 and -1 */
     uint32_t bad_uids, bad_gids;
+    /* What the plugin said of itself (ph_spawn_limit). */
+    int limited;
+    int no_files, no_commands;
+    uint32_t only_uid, only_gid, least_uid; /* 0: any */
+    char command[SPAWNER_PATH_MAX], below[SPAWNER_PATH_MAX]; /* "": any */
 };
 
 struct spawner_options {
@@ -48,12 +55,13 @@ void ph_spawner_on_loss(void (*fn)(void *), void *arg);
 #define SPAWNER_REQUEST_MAX (100u << 10)
 #define SPAWNER_STRINGS_MAX (96u << 10)
 #define SPAWNER_WORDS_MAX   4096u  /* argv and env together */
-#define SPAWNER_COMMANDS    128u
+#define SPAWNER_COMMANDS    128u   /* that a worker has at once */
+#define SPAWNER_PLACES      192u   /* some that were given up may still be ending */
 #define SPAWNER_FILES       64u    /* twice what a worker keeps: old ones may still be ending */
-#define SPAWNER_PATH_MAX    4096u
 
 #define SPAWNER_OP_FILES    1u
 #define SPAWNER_OP_COMMAND  2u
+#define SPAWNER_OP_LIMIT    3u
 
 #define SPAWNER_HAS_DIRECTORY 1u
 #define SPAWNER_HAS_CHROOT    2u
@@ -68,13 +76,23 @@ struct spawner_request {
     int64_t time_limit_ms;
 };
 
+#define SPAWNER_LIMIT_FILES    1u
+#define SPAWNER_LIMIT_COMMANDS 2u
+
+/* Then command and directory, each NUL-terminated.  No descriptors, no answer, and
+ * only once: a spawner that does not understand it ends. */
+struct spawner_limits {
+    uint32_t op, flags;
+    uint32_t uid, gid, least_uid, reserved;
+};
+
 #define SPAWNER_STARTED 1u
 #define SPAWNER_REFUSED 2u
 #define SPAWNER_ENDED   3u
 
 struct spawner_reply {
     uint32_t what;
-    int32_t status, signal;
+    int32_t status, signal;        /* refused: status 1, it may work later */
     uint32_t timed_out;
     char text[160];                /* why refused */
 };
@@ -119,12 +137,21 @@ struct spawner_job {
  * descriptors stay the caller's. */
 int ph_spawner_decode(struct spawner_job *j, char *p, size_t n, char *text, size_t size);
 void ph_spawner_job_free(struct spawner_job *j);
+/* Take the plugin's limits into the policy: 0, or -1. */
+int ph_spawner_take_limits(struct spawner_policy *p, const char *mem, size_t n);
+/* Whether the limits grant this job: 0; -1 with why. */
+int ph_spawner_judge_job(const struct spawner_policy *p, const struct spawner_job *j, char *text, size_t size);
+/* 1 when the path is in the directory `below` ("": anything is), without "..". */
+int ph_spawner_is_below(const char *below, const char *path);
 /* 0; -1 with why. */
 int ph_spawner_judge(const struct spawner_policy *p, uint32_t uid, uint32_t gid, char *text, size_t size);
 
 /* In a fresh child. */
 void ph_spawner_exec(const struct spawner_policy *p, const struct spawner_job *j) PH_NORETURN;
 void ph_spawner_files(const struct spawner_policy *p, const struct spawner_job *j) PH_NORETURN;
+/* One file operation with the rights of this process: 0, or -1 with errno; *fd
+ * when a file was opened. */
+int ph_files_perform(const struct files_request *r, const char *a, const char *b, struct ph_file_stat *st, int *fd);
 /* Only descriptor `keep` and the three standard ones stay open. */
 void ph_spawner_close_all(int keep);
 /* 0; -1 with errno: the child must end. */
@@ -136,8 +163,12 @@ int ph_spawner_become(const struct spawner_policy *p, uint32_t uid, uint32_t gid
 int ph_spawner_send(const struct spawner_request *r, const char *strings, size_t n, const int *fd, uint32_t fds) PH_YIELDS;
 /* The next reply on a lifeline: 0; PH_TEMP when it closed; PH_CANCEL, PH_TIMEOUT. */
 int ph_spawner_reply(int lifeline, struct spawner_reply *r, int64_t deadline) PH_YIELDS;
-void ph_spawner_attach(int fd);
+void ph_spawner_attach(int fd, const struct spawner_policy *p);
+/* What it was started with; NULL: there is none. */
+const struct spawner_policy *ph_spawner_policy(void);
 void ph_spawner_lost(void);
+/* The negative code for a refusal, with its text behind `what`. */
+int ph_spawner_refused(const struct spawner_reply *r, const char *what);
 /* One datagram with at most one descriptor behind it (-1: none): bytes, 0 at
  * the end, -1 with errno. */
 ssize_t ph_spawner_recv(int fd, void *p, size_t n, int *got, int flags);

@@ -25,8 +25,7 @@ static int do_stat(const char *path, int32_t flags, struct ph_file_stat *out)
     return 0;
 }
 
-/* 0 or -1 with errno; *fd when a file was opened. */
-static int perform(const struct files_request *r, const char *a, const char *b, struct ph_file_stat *st, int *fd)
+int ph_files_perform(const struct files_request *r, const char *a, const char *b, struct ph_file_stat *st, int *fd)
 {
     switch (r->op) {
     case FILES_OP_OPEN:
@@ -85,7 +84,13 @@ static int parse(char *p, size_t n, struct files_request *r, const char **a, con
     return **a == '/' && (**b == '/' || **b == 0) ? 0 : -1;
 }
 
-static int serve_one(int sock)
+/* Names outside of the directory that the plugin named are nobody's. */
+static int is_allowed(const char *below, const char *a, const char *b)
+{
+    return ph_spawner_is_below(below, a) && (!*b || ph_spawner_is_below(below, b));
+}
+
+static int serve_one(int sock, const char *below)
 {
     char mem[sizeof(struct files_request) + 2 * SPAWNER_PATH_MAX + 2];
     struct files_request r;
@@ -101,7 +106,9 @@ static int serve_one(int sock)
     memset(&reply, 0, sizeof reply);
     if ((size_t)n > sizeof mem || parse(mem, (size_t)n, &r, &a, &b) < 0)
         reply.err = EINVAL;
-    else if (perform(&r, a, b, &reply.st, &fd) < 0)
+    else if (!is_allowed(below, a, b))
+        reply.err = EACCES;
+    else if (ph_files_perform(&r, a, b, &reply.st, &fd) < 0)
         reply.err = errno;
     int rc = send_reply(sock, &reply, fd);
     if (fd >= 0)
@@ -130,7 +137,7 @@ void ph_spawner_files(const struct spawner_policy *p, const struct spawner_job *
     prctl(PR_SET_DUMPABLE, 0);     /* the user must not look into it */
     if (send(sock, &reply, sizeof reply, MSG_NOSIGNAL) != (ssize_t)sizeof reply || reply.what != SPAWNER_STARTED)
         _exit(1);
-    while (serve_one(sock) == 0)
+    while (serve_one(sock, p->below) == 0)
         ;
     _exit(0);
 }

@@ -88,8 +88,66 @@ static int is_in(const uint32_t *list, uint32_t count, uint32_t id)
     return 0;
 }
 
+static int judge_limits(const struct spawner_policy *p, uint32_t uid, uint32_t gid, char *text, size_t size)
+{
+    if ((p->only_uid && uid != p->only_uid) || (p->only_gid && gid != p->only_gid) || uid < p->least_uid) {
+        snprintf(text, size, "user %u, group %u is none that this service works for", uid, gid);
+        return -1;
+    }
+    return 0;
+}
+
+int ph_spawner_judge_job(const struct spawner_policy *p, const struct spawner_job *j, char *text, size_t size)
+{
+    if (j->r.op == SPAWNER_OP_FILES)
+        return p->no_files ? refuse(text, size, "this service does not work with files") : 0;
+    if (p->no_commands)
+        return refuse(text, size, "this service runs no commands");
+    return p->command[0] && strcmp(p->command, j->argv[0]) != 0 ? refuse(text, size, "this service runs another command") : 0;
+}
+
+int ph_spawner_take_limits(struct spawner_policy *p, const char *mem, size_t n)
+{
+    struct spawner_limits l;
+
+    if (p->limited || n < sizeof l + 2)
+        return -1;
+    memcpy(&l, mem, sizeof l);
+    char *at = (char *)(uintptr_t)mem + sizeof l;
+    const char *command = next_string(&at, mem + n), *below = command ? next_string(&at, mem + n) : NULL;
+    if (l.op != SPAWNER_OP_LIMIT || !below || at != mem + n || strlen(command) >= sizeof p->command || strlen(below) >= sizeof p->below)
+        return -1;
+    p->limited = 1;
+    p->no_files = !(l.flags & SPAWNER_LIMIT_FILES);
+    p->no_commands = !(l.flags & SPAWNER_LIMIT_COMMANDS);
+    p->only_uid = l.uid;
+    p->only_gid = l.gid;
+    p->least_uid = l.least_uid;
+    strcpy(p->command, command);
+    strcpy(p->below, below);
+    return 0;
+}
+
+int ph_spawner_is_below(const char *below, const char *path)
+{
+    size_t n = strlen(below);
+
+    if (n == 0)
+        return 1;
+    while (n > 1 && below[n - 1] == '/')
+        n--;
+    if (strncmp(path, below, n) != 0 || (n > 1 && path[n] != '/' && path[n] != 0))
+        return 0;
+    for (const char *p = path; (p = strstr(p, "..")); p += 2)
+        if ((p == path || p[-1] == '/') && (p[2] == '/' || p[2] == 0))
+            return 0;
+    return 1;
+}
+
 int ph_spawner_judge(const struct spawner_policy *p, uint32_t uid, uint32_t gid, char *text, size_t size)
 {
+    if (judge_limits(p, uid, gid, text, size) < 0)
+        return -1;
     if (p->own_only) {
         if (uid == p->own_uid && gid == p->own_gid)
             return 0;

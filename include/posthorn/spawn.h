@@ -14,6 +14,7 @@
 #ifndef POSTHORN_SPAWN_H
 #define POSTHORN_SPAWN_H
 
+#include <posthorn/param.h>
 #include <posthorn/task.h>
 
 PH_BEGIN
@@ -33,8 +34,25 @@ struct ph_identity {
 int ph_identity_parse(struct ph_scope *s, ph_str text, struct ph_identity *id);
 /* The account with this uid: as above. */
 int ph_identity_of_uid(struct ph_scope *s, uint32_t uid, struct ph_identity *id);
+/* 0 when this worker's spawner would take this identity on; PH_CONF with the reason
+ * why not; PH_TEMP: there is none.  For a clear word at start. */
+int ph_identity_check(const struct ph_identity *id);
 /* 1: this process has that identity (its own files need no helper). */
 int ph_identity_is_own(const struct ph_identity *id);
+
+/* What this worker will ever ask for.  A plugin says it once, in open; from then on
+ * the spawner refuses everything else, also when the worker was broken into. */
+struct ph_spawn_limits {
+    uint32_t size;
+    uint32_t files, commands;      /* 1: it works with files, starts commands */
+    uint32_t uid, gid;             /* not 0: this one only */
+    uint32_t least_uid;            /* no uid below */
+    const char *command;           /* argv[0] of every command; NULL: any */
+    const char *below;             /* all names of files are below this directory; NULL: any */
+};
+/* 0 (what is said later counts for nothing); PH_CONF: a text is too long; PH_TEMP: no
+ * spawner. */
+int ph_spawn_limit(const struct ph_spawn_limits *l);
 
 /* ---- files ----
  *
@@ -54,6 +72,11 @@ struct ph_files;
 /* 0 and *f, valid until the scope ends; PH_CONF: this identity is refused (text
  * says why); PH_TEMP: no spawner, or too many identities at once.  Tasks only. */
 int ph_files_open(struct ph_scope *s, const struct ph_identity *id, struct ph_files **f) PH_YIELDS;
+
+/* The same calls made by this very process, with its rights and within its seal
+ * (virtual_mailbox_base when `needs` has "mailbox"): no helper, nothing to wait
+ * for but the disk.  Valid for ever. */
+struct ph_files *ph_files_here(void);
 
 /* open(2); O_CLOEXEC, O_NOCTTY and O_NONBLOCK are added (a FIFO cannot stop us).
  * The caller closes *fd. */
@@ -113,9 +136,13 @@ struct ph_command_result {
     ph_str output;                 /* on the scope of the command */
 };
 
-/* Start it: 0 and *c; PH_CONF: identity or arguments refused; PH_TEMP: no
- * spawner, too many commands (128 at once), or the arguments together are larger
- * than 96 KiB.  When the scope ends before the command did, it is killed. */
+/* What commands of this system get: a fixed PATH and what export_environment names.
+ * NULL-terminated, on s. */
+const char *const *ph_command_environment(struct ph_conf *c, struct ph_scope *s);
+
+/* Start it (of more than 128 at once the next waits): 0 and *c; PH_CONF: identity
+ * or arguments refused; PH_TEMP: no spawner, or the arguments together are larger
+ * than 96 KiB; PH_CANCEL, PH_TIMEOUT.  When the scope ends before the command did, it is killed. */
 int ph_command_start(struct ph_scope *s, const struct ph_command_spec *spec, struct ph_command **c) PH_YIELDS;
 /* To its stdin: 0; PH_EOF: it does not read (any more), which is no failure by
  * itself; PH_CANCEL, PH_TEMP. */

@@ -2,7 +2,7 @@
  * that do (virtual, local), whose objects each hold a copy.
  *
  * prefix.c   what stands before the message; parameters of locks; the tries
- * copy.c     the content      maildir.c, mbox.c   where it goes      hands.c  with whose rights */
+ * copy.c     the content      maildir.c, mbox.c   where it goes */
 #ifndef TRANSPORT_MAILBOX_H
 #define TRANSPORT_MAILBOX_H
 
@@ -22,7 +22,7 @@ ph_str mailbox_prefix(struct ph_scope *s, ph_str sender, ph_str original, ph_str
 
 struct mailbox_job {
     const struct ph_message *message;
-    struct ph_files *files;        /* the owner's hands (NULL: our own), and his uid: mailbox_open */
+    struct ph_files *files;        /* the owner's hands and his uid: mailbox_open */
     uint32_t uid;
     uint32_t may_be_own;           /* 1: no helper when the owner is this process's user */
     uint32_t is_file;              /* 1: no mailbox but a file that somebody named: may be a
@@ -60,15 +60,6 @@ int mbox_deliver(void *job);
 int mailbox_copy(struct mailbox_job *job, int fd, int quote_from);
 /* The negative code and job->dsn for an errno of a write. */
 int mailbox_write_failed(struct mailbox_job *job, int err);
-/* The calls on names (hands.c): 0, or negative and *err: an errno, or 0 when the
- * helper was lost. */
-int mailbox_fd(struct mailbox_job *job, const char *path, int flags, unsigned mode, int32_t *fd, int32_t *err);
-int mailbox_stat(struct mailbox_job *job, const char *path, struct ph_file_stat *st);
-int mailbox_access(struct mailbox_job *job, const char *path, int mode, int32_t *err);
-int mailbox_mkdir(struct mailbox_job *job, const char *path, unsigned mode, int32_t *err);
-int mailbox_rename(struct mailbox_job *job, const char *from, const char *to, int32_t *err);
-void mailbox_unlink(struct mailbox_job *job, const char *path);
-int mailbox_sync_dir(struct mailbox_job *job, const char *path, int32_t *err);
 /* 1 when the errno says that what the owner did to his files is his to mend. */
 int mailbox_is_his(int err);
 /* Code and job->dsn for a failed call on a name (rc, err of it): "what: why". */

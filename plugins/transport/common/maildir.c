@@ -31,13 +31,13 @@ static void host_name(struct ph_buf *out)
  * not make (or not look at) above the base is there already. */
 static int make_dir(struct mailbox_job *job, char *path, int32_t *err)
 {
-    int rc = mailbox_mkdir(job, path, 0700, err);
+    int rc = ph_files_mkdir(job->files, path, 0700, err);
 
     if (rc < 0)
         return *err == EEXIST || *err == EACCES || *err == EROFS ? 0 : rc;
     char *slash = strrchr(path, '/');
     *slash = 0;
-    rc = mailbox_sync_dir(job, path[0] ? path : "/", err);
+    rc = ph_files_sync_dir(job->files, path[0] ? path : "/", err);
     *slash = '/';
     return rc;
 }
@@ -54,7 +54,7 @@ static int make_dirs(struct mailbox_job *job, char *path, int32_t *err)
     }
     if (rc == 0)
         rc = make_dir(job, path, err);
-    return rc < 0 ? rc : mailbox_access(job, path, X_OK, err);
+    return rc < 0 ? rc : ph_files_access(job->files, path, X_OK, err);
 }
 
 /* The three directories, made when missing; tmp last: who finds it (another
@@ -82,7 +82,7 @@ static int sync_new(struct mailbox_job *job)
     int32_t err = 0;
 
     snprintf(path, sizeof path, "%snew", job->path);
-    int rc = mailbox_sync_dir(job, path, &err);
+    int rc = ph_files_sync_dir(job->files, path, &err);
     return rc < 0 ? mailbox_files_failed(job, rc, err, "sync %s", path) : 0;
 }
 
@@ -98,7 +98,7 @@ static int tmp_open(struct mailbox_job *job, const char *host, char *tmp, size_t
     snprintf(tmp, size, "%stmp/%lld.P%dJ%lxM%ld.%s", job->path, (long long)now.tv_sec, (int)getpid(),
              (unsigned long)(uintptr_t)job, (long)now.tv_usec, host);
     for (int made = 0; ; made = 1) {
-        rc = mailbox_fd(job, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, fd, &err);
+        rc = ph_files_fd(job->files, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, fd, &err);
         if (rc == 0 || err != ENOENT || made)
             break;
         if ((rc = make_maildir(job)) < 0)
@@ -123,12 +123,12 @@ static int publish(struct mailbox_job *job, int fd, const char *host, const char
         return ph_fail(PH_TEMP, "maildir name is too long");
     }
     int32_t err = 0;
-    int rc = mailbox_rename(job, tmp, final, &err);
+    int rc = ph_files_rename(job->files, tmp, final, PH_FILES_NOREPLACE, &err);
     /* A maildir of somebody else's making may have tmp alone, for a moment or for good. */
     if (rc < 0 && err == ENOENT) {
         if ((rc = make_maildir(job)) < 0)
             return rc;
-        rc = mailbox_rename(job, tmp, final, &err);
+        rc = ph_files_rename(job->files, tmp, final, PH_FILES_NOREPLACE, &err);
     }
     if (rc < 0)
         return mailbox_files_failed(job, rc, err, "rename %s to %s", tmp, final);
@@ -158,6 +158,6 @@ int maildir_deliver(void *arg)
     if (close(fd) < 0 && rc == 0)
         rc = mailbox_write_failed(job, errno);
     if (rc != 0)
-        mailbox_unlink(job, tmp);
+        ph_files_unlink(job->files, tmp, NULL);
     return rc;
 }

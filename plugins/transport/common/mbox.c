@@ -22,9 +22,9 @@ static int busy(struct mailbox_job *job, int rc)
  * *held tells whether there is one to remove. */
 static int dotlock(struct mailbox_job *job, const char *lock, int *held)
 {
-    struct ph_file_stat st;
+    struct ph_file_stat st = { .size = sizeof st };
     int32_t err = 0, fd;
-    int rc = mailbox_fd(job, lock, O_WRONLY | O_CREAT | O_EXCL, 0600, &fd, &err);
+    int rc = ph_files_fd(job->files, lock, O_WRONLY | O_CREAT | O_EXCL, 0600, &fd, &err);
 
     if (rc == 0) {
         close(fd);
@@ -32,8 +32,8 @@ static int dotlock(struct mailbox_job *job, const char *lock, int *held)
         return 0;
     }
     if (err == EEXIST) {
-        if (mailbox_stat(job, lock, &st) == 0 && time(NULL) - st.mtime_s > job->locks->stale_s)
-            mailbox_unlink(job, lock);
+        if (ph_files_stat(job->files, lock, 0, &st, NULL) == 0 && time(NULL) - st.mtime_s > job->locks->stale_s)
+            ph_files_unlink(job->files, lock, NULL);
         return busy(job, ph_fail(PH_TEMP, "unable to create lock file %s: File exists", lock));
     }
     if (job->is_file && err) {     /* somebody's file, perhaps in a directory that is not his */
@@ -63,9 +63,9 @@ static int kernel_lock(struct mailbox_job *job, int fd)
 /* Is the file at the path still the one that was opened and locked? */
 static int is_replaced(struct mailbox_job *job, const struct stat *st)
 {
-    struct ph_file_stat now;
+    struct ph_file_stat now = { .size = sizeof now };
 
-    return st->st_nlink == 0 || mailbox_stat(job, job->path, &now) < 0 ||
+    return st->st_nlink == 0 || ph_files_stat(job->files, job->path, 0, &now, NULL) < 0 ||
            now.inode != st->st_ino || now.device != st->st_dev;
 }
 
@@ -140,15 +140,15 @@ static int sync_parent(struct mailbox_job *job)
 
     snprintf(dir, sizeof dir, "%s", job->path);
     *strrchr(dir, '/') = 0;
-    int rc = mailbox_sync_dir(job, dir[0] ? dir : "/", &err);
+    int rc = ph_files_sync_dir(job->files, dir[0] ? dir : "/", &err);
     return rc < 0 ? mailbox_files_failed(job, rc, err, "sync %s", dir) : 0;
 }
 
 static int deliver_locked(struct mailbox_job *job)
 {
     int32_t err = 0, fd;
-    int fresh = mailbox_access(job, job->path, F_OK, NULL) < 0;
-    int rc = mailbox_fd(job, job->path, O_WRONLY | O_CREAT | O_APPEND | (job->is_file ? 0 : O_NOFOLLOW), 0600, &fd, &err);
+    int fresh = ph_files_access(job->files, job->path, F_OK, NULL) < 0;
+    int rc = ph_files_fd(job->files, job->path, O_WRONLY | O_CREAT | O_APPEND | (job->is_file ? 0 : O_NOFOLLOW), 0600, &fd, &err);
 
     if (rc < 0) {
         rc = mailbox_files_failed(job, rc, err, fresh ? "cannot create file exclusively" : "cannot open file");
@@ -166,9 +166,9 @@ static int deliver_locked(struct mailbox_job *job)
 /* A device has no lock file beside it. */
 static int is_device(struct mailbox_job *job)
 {
-    struct ph_file_stat st;
+    struct ph_file_stat st = { .size = sizeof st };
 
-    return job->is_file && mailbox_stat(job, job->path, &st) == 0 && !S_ISREG(st.mode) && !S_ISDIR(st.mode);
+    return job->is_file && ph_files_stat(job->files, job->path, 0, &st, NULL) == 0 && !S_ISREG(st.mode) && !S_ISDIR(st.mode);
 }
 
 int mbox_deliver(void *arg)
@@ -187,6 +187,6 @@ int mbox_deliver(void *arg)
     if (rc == 0)
         rc = deliver_locked(job);
     if (held)
-        mailbox_unlink(job, lock);
+        ph_files_unlink(job->files, lock, NULL);
     return rc;
 }

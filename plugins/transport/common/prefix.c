@@ -52,8 +52,10 @@ ph_str mailbox_prefix(struct ph_scope *s, ph_str sender, ph_str original, ph_str
 int mailbox_open(struct ph_scope *s, struct mailbox_job *job, const struct ph_identity *id)
 {
     job->uid = id->uid;
-    if (job->may_be_own && ph_identity_is_own(id))
+    if (job->may_be_own && ph_identity_is_own(id)) {
+        job->files = ph_files_here();
         return 0;
+    }
     return ph_files_open(s, id, &job->files);
 }
 

@@ -1,6 +1,6 @@
 # Shared by the agents that write mailboxes; each object holds its own copy.
 MAILBOX_SOURCES = plugins/transport/common/prefix.c plugins/transport/common/copy.c plugins/transport/common/maildir.c \
-	plugins/transport/common/mbox.c plugins/transport/common/hands.c plugins/transport/common/mailbox.h
+	plugins/transport/common/mbox.c plugins/transport/common/mailbox.h
 EXIT_SOURCES = plugins/transport/common/exit.h plugins/transport/common/exit.c
 
 plugin_LTLIBRARIES += plugins/transport/virtual/transport_virtual.la

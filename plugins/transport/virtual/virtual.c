@@ -36,6 +36,16 @@ struct virtual_agent {
     struct mailbox_locks locks;
 };
 
+/* The spawner need not believe us more than that.  Without one (all mailboxes are
+ * our own) there is nothing to limit. */
+static int limit_spawner(const struct virtual_params *p)
+{
+    struct ph_spawn_limits l = { .size = sizeof l, .files = 1, .least_uid = (uint32_t)p->minimum_uid, .below = p->base.p };
+    int rc = ph_spawn_limit(&l);
+
+    return rc == PH_CONF ? rc : 0;
+}
+
 static int virtual_open(struct ph_transport *t)
 {
     struct virtual_agent *self = ph_new(t->scope, struct virtual_agent);
@@ -52,6 +62,8 @@ static int virtual_open(struct ph_transport *t)
         return ph_fail(PH_CONF, "virtual_mailbox_base is empty: set the directory below which mailboxes are");
     if (p->limit && p->message_limit > p->limit)
         return ph_fail(PH_CONF, "virtual_mailbox_limit is smaller than message_size_limit");
+    if ((rc = limit_spawner(p)) < 0)
+        return ph_wrap(rc, "virtual_mailbox_base");
     /* A pattern may put parts of the address into the path: check_path keeps it
      * below the base.  The ids, which give rights, may not. */
     if ((rc = ph_maps_open(t->conf, t->scope, "virtual_mailbox_maps", p->maps, PH_MAPS_FOLD, &self->mailbox)) < 0 ||
