@@ -15,7 +15,7 @@ my $ph = Posthorn->new(virtual_mailbox_domains => 'v.test', minimal_backoff_time
     virtual_mailbox_maps => 'inline:{ {one@v.test=one/} {two@v.test=two/deep/} {box@v.test=boxes/box} {root@v.test=root/} {low@v.test=low/}'
         . ' {none@v.test=none/} {wrong@v.test=boxes/wrong} {hidden@v.test=hidden/x/} {link@v.test=boxes/link} {locked@v.test=boxes/locked} }',
     virtual_uid_maps => "inline:{ {one\@v.test=$one} {two\@v.test=$two} {box\@v.test=$one} {root\@v.test=0} {low\@v.test=1} {wrong\@v.test=$two} {hidden\@v.test=$two} {link\@v.test=$two} {locked\@v.test=$one} }",
-    virtual_gid_maps => "static:$group", virtual_mailbox_base => '/nowhere');
+    virtual_gid_maps => "static:$group", virtual_delivery_status_filter => 'inline:{ {2.0.0 delivered to maildir=5.0.0 never} {4.3.5 mail system configuration error=4.3.5 ask the postmaster} }', virtual_mailbox_base => '/nowhere');
 my $base = "$ph->{dir}/mail";
 $ph->set(virtual_mailbox_base => $base);
 mkdir "$base/$_" for qw(one two boxes hidden root low none);
@@ -42,6 +42,7 @@ sub owner { my @st = lstat $_[0]; return sprintf '%d:%d %04o', @st[4, 5], $st[2]
 
 my ($id) = mail('one', 'two');
 ok($ph->wait_log(qr/\Q$id\E: to=<$_\@v\.test>, relay=virtual, .*dsn=2\.0\.0, status=sent \(delivered to maildir\)/), "$_ has mail") or diag $ph->log for qw(one two);
+like($ph->log, qr/warning: virtual_delivery_status_filter: "5\.0\.0 never" for "2\.0\.0 delivered to maildir" cannot be used/, 'a filter cannot make a failure of success');
 my ($file) = glob "$base/one/new/*";
 is(owner($file // ''), "$one:$group 0600", 'owner, group and mode of the message');
 is(owner("$base/one/$_"), "$one:$group 0700", "and of $_") for qw(new cur tmp);
@@ -65,7 +66,7 @@ ok(!-e "$base/boxes/locked", 'it waits');
 unlink "$base/boxes/locked.lock";
 ok($ph->wait_log(qr/\Q$id\E: .*status=sent \(delivered to mailbox\)/), 'until it is free');
 
-my %refused = (root => 'mail system configuration error', low => 'mail system configuration error', none => 'mail system configuration error');
+my %refused = (root => 'ask the postmaster', low => 'ask the postmaster', none => 'ask the postmaster');
 for my $who (sort keys %refused) {
     ($id) = mail($who);
     ok($ph->wait_log(qr/\Q$id\E: to=<$who\@v\.test>.*dsn=4\.3\.5, status=deferred \($refused{$who}\)/), "$who is deferred");

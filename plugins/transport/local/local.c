@@ -2,11 +2,11 @@
  * This file: one recipient, from its first step to its outcome. */
 #include <stdarg.h>
 #include <posthorn/address.h>
-#include <posthorn/dsn.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "local.h"
 #include "loop.h"
+#include "plugins/transport/common/status.h"
 
 #define STEPS_DEPTH 50u            /* expansions of expansions; then it is a loop */
 
@@ -103,23 +103,6 @@ int local_is_duplicate(struct local_job *j, const char *fmt, ...)
 
 /* ---- outcomes ---- */
 
-/* local_delivery_status_filter: "X.Y.Z text" for "X.Y.Z text", of the same class
- * but that 4 and 5 may change places. */
-static void filter(struct local_job *j, struct ph_outcome *o)
-{
-    ph_str key = ph_str_printf(j->scope, "%.*s %.*s", PH_FMT(o->dsn), PH_FMT(o->text)), val, code, text;
-
-    if (ph_maps_is_empty(j->agent->status_filter) || ph_maps_find(j->agent->status_filter, key, j->scope, &val) != PH_FOUND)
-        return;
-    if (!ph_dsn_parse(val, &code, &text) || text.n == 0 || (ph_dsn_class(code) == '2') != (o->status == PH_RCPT_SENT)) {
-        ph_log_warn("local_delivery_status_filter: \"%.*s\" for \"%.*s\" cannot be used", PH_FMT(val), PH_FMT(key));
-        return;
-    }
-    o->dsn = code;
-    o->text = text;
-    o->status = ph_dsn_class(code) == '2' ? PH_RCPT_SENT : ph_dsn_class(code) == '4' ? PH_RCPT_DEFERRED : PH_RCPT_BOUNCED;
-}
-
 /* Who is named: the recipient itself, or a member of an alias with the alias as
  * its original. */
 static struct ph_recipient member_of(const struct local_job *j, const struct local_step *s)
@@ -140,7 +123,7 @@ void local_report(struct local_job *j, const struct local_step *s, const struct 
 
     o.size = sizeof o;
     o.relay = ph_cstr(j->d->transport->service);
-    filter(j, &o);
+    transport_filter(j->agent->status_filter, "local_delivery_status_filter", j->scope, &o);
     ph_delivered_member(j->d, j->i, &member, &o);
 }
 

@@ -7,7 +7,7 @@ LOCAL_SOURCES = plugins/transport/local/local.h plugins/transport/local/local.c 
 	plugins/transport/local/submit.c plugins/transport/local/user.c plugins/transport/local/rights.c $(LOCAL_PURE)
 
 plugin_LTLIBRARIES += plugins/transport/local/transport_local.la
-plugins_transport_local_transport_local_la_SOURCES = $(LOCAL_SOURCES) $(MAILBOX_SOURCES) $(EXIT_SOURCES)
+plugins_transport_local_transport_local_la_SOURCES = $(LOCAL_SOURCES) $(MAILBOX_SOURCES) $(EXIT_SOURCES) $(STATUS_SOURCES)
 plugins_transport_local_transport_local_la_LDFLAGS = $(PLUGIN_LDFLAGS)
 plugins_transport_local_transport_local_la_LIBADD = $(PLUGIN_LIBADD)
 

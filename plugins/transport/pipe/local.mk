@@ -1,6 +1,6 @@
 # Make fragment of plugins/transport/pipe (included by Makefile.am; paths are from the top).
 PIPE_SOURCES = plugins/transport/pipe/pipe.h plugins/transport/pipe/pipe.c plugins/transport/pipe/attr.c \
-	plugins/transport/pipe/argv.c plugins/transport/pipe/content.c $(EXIT_SOURCES)
+	plugins/transport/pipe/argv.c plugins/transport/pipe/content.c $(EXIT_SOURCES) $(STATUS_SOURCES)
 
 plugin_LTLIBRARIES += plugins/transport/pipe/transport_pipe.la
 plugins_transport_pipe_transport_pipe_la_SOURCES = $(PIPE_SOURCES)

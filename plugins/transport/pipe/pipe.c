@@ -1,12 +1,12 @@
 /* transport/pipe: delivery to a command.  Reference: pipe(8). */
 #include <string.h>
 #include <posthorn/address.h>
-#include <posthorn/dsn.h>
 #include <posthorn/error.h>
 #include <posthorn/header.h>
 #include <posthorn/log.h>
 #include "pipe.h"
 #include "plugins/transport/common/exit.h"
+#include "plugins/transport/common/status.h"
 
 #define PIECE       16384u
 #define OUTPUT_MAX  4096u
@@ -15,28 +15,11 @@
 
 /* ---- outcomes ---- */
 
-/* pipe_delivery_status_filter: "X.Y.Z text" for "X.Y.Z text".  Success stays
- * success; 4 and 5 may change places. */
-static void filter(const struct pipe_agent *self, struct ph_scope *s, struct ph_outcome *o)
-{
-    ph_str key = ph_str_printf(s, "%.*s %.*s", PH_FMT(o->dsn), PH_FMT(o->text)), val, code, text;
-
-    if (ph_maps_is_empty(self->filter) || ph_maps_find(self->filter, key, s, &val) != PH_FOUND)
-        return;
-    if (!ph_dsn_parse(val, &code, &text) || text.n == 0 || (ph_dsn_class(code) == '2') != (o->status == PH_RCPT_SENT)) {
-        ph_log_warn("pipe_delivery_status_filter: \"%.*s\" for \"%.*s\" cannot be used", PH_FMT(val), PH_FMT(key));
-        return;
-    }
-    o->dsn = code;
-    o->text = text;
-    o->status = ph_dsn_class(code) == '2' ? PH_RCPT_SENT : ph_dsn_class(code) == '4' ? PH_RCPT_DEFERRED : PH_RCPT_BOUNCED;
-}
-
 static void report(const struct pipe_agent *self, struct ph_scope *s, struct ph_delivery *d, uint32_t first, uint32_t count, struct ph_outcome *o)
 {
     o->size = sizeof *o;
     o->relay = ph_cstr(d->transport->service);
-    filter(self, s, o);
+    transport_filter(self->filter, "pipe_delivery_status_filter", s, o);
     for (uint32_t i = first; i < first + count; i++)
         ph_delivered(d, i, o);
 }

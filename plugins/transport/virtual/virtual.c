@@ -6,9 +6,10 @@
 #include <posthorn/lookup.h>
 #include <posthorn/transport.h>
 #include "plugins/transport/common/mailbox.h"
+#include "plugins/transport/common/status.h"
 
 struct virtual_params {
-    ph_str maps, base, uid_maps, gid_maps, lock, delimiter;
+    ph_str maps, base, uid_maps, gid_maps, lock, delimiter, status_filter;
     int64_t minimum_uid, limit, message_limit, attempts, delay, stale;
     int32_t original, strict_owner;
 };
@@ -26,13 +27,15 @@ static const struct ph_param rows[] = {
     PH_P_TIME(struct virtual_params, delay, "deliver_lock_delay", "1s", "s", 1, 0, "Time between two tries to lock a mailbox."),
     PH_P_TIME(struct virtual_params, stale, "stale_lock_time", "500s", "s", 1, 0, "Age at which a lock file is taken for forgotten and removed."),
     PH_P_STR(struct virtual_params, delimiter, "recipient_delimiter", "", "Characters that separate user and extension."),
+    PH_P_STR(struct virtual_params, status_filter, "virtual_delivery_status_filter", "$default_delivery_status_filter",
+             "Tables that replace \"X.Y.Z text\" of an outcome."),
     PH_P_BOOL(struct virtual_params, original, "enable_original_recipient", "yes", "Keep the recipient address as it was before aliasing."),
     PH_P_BOOL(struct virtual_params, strict_owner, "strict_mailbox_ownership", "yes", "Defer mail for mailboxes that somebody else owns."),
 };
 
 struct virtual_agent {
     struct virtual_params p;
-    struct ph_maps *mailbox, *uid, *gid;
+    struct ph_maps *mailbox, *uid, *gid, *filter;
     struct mailbox_locks locks;
 };
 
@@ -68,7 +71,8 @@ static int virtual_open(struct ph_transport *t)
      * below the base.  The ids, which give rights, may not. */
     if ((rc = ph_maps_open(t->conf, t->scope, "virtual_mailbox_maps", p->maps, PH_MAPS_FOLD, &self->mailbox)) < 0 ||
         (rc = ph_maps_open(t->conf, t->scope, "virtual_uid_maps", p->uid_maps, PH_MAPS_FOLD | PH_MAPS_SECURE, &self->uid)) < 0 ||
-        (rc = ph_maps_open(t->conf, t->scope, "virtual_gid_maps", p->gid_maps, PH_MAPS_FOLD | PH_MAPS_SECURE, &self->gid)) < 0)
+        (rc = ph_maps_open(t->conf, t->scope, "virtual_gid_maps", p->gid_maps, PH_MAPS_FOLD | PH_MAPS_SECURE, &self->gid)) < 0 ||
+        (rc = ph_maps_open(t->conf, t->scope, "virtual_delivery_status_filter", p->status_filter, 0, &self->filter)) < 0)
         return rc;
     t->self = self;
     return 0;
@@ -155,18 +159,26 @@ static int write_mailbox(struct virtual_agent *self, struct ph_scope *s, struct 
     return 0;
 }
 
+static void report(struct virtual_agent *self, struct ph_scope *s, struct ph_delivery *d, uint32_t i, uint32_t status, const char *dsn, ph_str text)
+{
+    struct ph_outcome o = { .size = sizeof o, .status = status, .dsn = ph_cstr(dsn), .text = text, .relay = ph_cstr(d->transport->service) };
+
+    transport_filter(self->filter, "virtual_delivery_status_filter", s, &o);
+    ph_delivered(d, i, &o);
+}
+
 static void deliver_one(struct virtual_agent *self, struct ph_delivery *d, uint32_t i)
 {
     PH_SCOPED(s, d->scope);
     const struct ph_recipient *r = &d->rcpt[i];
-    const char *relay = d->transport->service, *dsn = "4.3.5";
+    const char *dsn = "4.3.5";
     struct ph_identity id;
     int maildir = 0;
     ph_str path;
     int rc = look_up(self, self->mailbox, r->address, s, &path);
 
     if (rc == PH_NONE) {
-        ph_delivered_text(d, i, PH_RCPT_BOUNCED, "5.1.1", relay, "unknown user: \"%.*s\"", PH_FMT(ph_str_lower(s, r->address)));
+        report(self, s, d, i, PH_RCPT_BOUNCED, "5.1.1", ph_str_printf(s, "unknown user: \"%.*s\"", PH_FMT(ph_str_lower(s, r->address))));
         return;
     }
     if (rc < 0)
@@ -177,9 +189,9 @@ static void deliver_one(struct virtual_agent *self, struct ph_delivery *d, uint3
     if (rc == PH_CANCEL)
         return;                    /* left open: core defers it */
     if (rc < 0)
-        ph_delivered_text(d, i, rc == PH_PERM && dsn[0] == '5' ? PH_RCPT_BOUNCED : PH_RCPT_DEFERRED, dsn, relay, "%s", ph_error());
+        report(self, s, d, i, rc == PH_PERM && dsn[0] == '5' ? PH_RCPT_BOUNCED : PH_RCPT_DEFERRED, dsn, ph_str_dup(s, ph_cstr(ph_error())));
     else
-        ph_delivered_text(d, i, PH_RCPT_SENT, "2.0.0", relay, "%s to %s", d->probe ? "delivers" : "delivered", maildir ? "maildir" : "mailbox");
+        report(self, s, d, i, PH_RCPT_SENT, "2.0.0", ph_str_printf(s, "%s to %s", d->probe ? "delivers" : "delivered", maildir ? "maildir" : "mailbox"));
 }
 
 static int virtual_deliver(struct ph_transport *t, struct ph_delivery *d)
