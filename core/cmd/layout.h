@@ -31,5 +31,8 @@ unsigned layout_check(struct layout *l);
 /* Make what is missing, and give everything the owner, group and mode of the
  * table; says what it changed.  0; PH_TEMP: something could not be done (said). */
 int layout_repair(struct layout *l);
+/* layout_files.c: the same for what packages of others list in
+ * $meta_directory/postfix-files and postfix-files.d. */
+int layout_repair_files(struct layout *l);
 
 #endif

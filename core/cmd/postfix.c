@@ -311,12 +311,12 @@ static int do_stop_msg(struct postfix *p PH_UNUSED)
 static const struct { const char *name; int (*run)(struct postfix *p); } actions[] = {
     { "start", do_start }, { "start-fg", do_start_fg }, { "stop", do_stop }, { "abort", do_abort }, { "reload", do_reload },
     { "status", do_status }, { "check", do_check }, { "flush", do_flush },
-    { "set-permissions", postfix_set_permissions },
+    { "set-permissions", postfix_set_permissions }, { "upgrade-configuration", postfix_upgrade_configuration },
     { "drain", do_drain }, { "quick-stop", do_quick_stop }, { "logrotate", postfix_logrotate },
     { "start_msg", do_start_msg }, { "stop_msg", do_stop_msg },
 };
 
-static const char *const planned[] = { "upgrade-configuration", "tls", "non-bdb", "post-install" };
+static const char *const planned[] = { "tls", "non-bdb", "post-install" };
 
 /* These take arguments; the others do not. */
 static int takes_arguments(const char *name)

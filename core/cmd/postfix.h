@@ -19,8 +19,12 @@ int postfix_init(struct ph_scope *s, int argc, char **argv);
 /* postfix_check.c: queue directories, their modes and filesystem; warnings are
  * said.  0, or 1 when something is wrong. */
 int postfix_check(struct postfix *p);
-/* postfix_permissions.c: set-permissions: exit status. */
+/* postfix_permissions.c: set-permissions: exit status.  And what it does first:
+ * put the name=value arguments into main.cf (postconf -e), or fatal. */
 int postfix_set_permissions(struct postfix *p);
+void postfix_edit_configuration(struct postfix *p);
+/* postfix_upgrade.c: upgrade-configuration: exit status. */
+int postfix_upgrade_configuration(struct postfix *p);
 /* Only what is wrong is said from now on. */
 void postfix_check_quietly(void);
 /* postfix_logrotate.c: exit status, or fatal. */

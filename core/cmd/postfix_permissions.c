@@ -13,9 +13,10 @@
 #include "core/cmd/layout.h"
 #include "core/cmd/postfix.h"
 
-/* postconf -c DIR -e name=value ... */
-static void edit_configuration(struct postfix *p)
+void postfix_edit_configuration(struct postfix *p)
 {
+    if (!p->argc)
+        return;
     const char *path = ph_str_printf(p->scope, "%.*s/postconf", PH_FMT(ph_conf_value(p->conf, p->scope, "command_directory"))).p;
     char **argv = ph_alloc_array(p->scope, (size_t)p->argc + 5, sizeof *argv);
     char *head[] = { "postconf", "-c", ph_cstr_dup(p->scope, ph_cstr(p->dir)), "-e" };
@@ -29,7 +30,7 @@ static void edit_configuration(struct postfix *p)
         ph_cmd_fatal("%s: %s", path, strerror(errno));
     }
     if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
-        ph_cmd_fatal("set-permissions: main.cf was not changed");
+        ph_cmd_fatal("main.cf was not changed");
     p->conf = ph_cmd_conf(p->scope, p->dir);
 }
 
@@ -40,11 +41,12 @@ int postfix_set_permissions(struct postfix *p)
 
     if (geteuid() != 0)
         ph_cmd_fatal("set-permissions: only root can give files to other accounts");
-    if (p->argc)
-        edit_configuration(p);
+    postfix_edit_configuration(p);
     if (layout_open(&l, p->scope, p->conf, destdir ? destdir : "") < 0)
         ph_cmd_fatal("%s", ph_error());
     for (uint32_t i = 0; i < l.accounts.note_count; i++)
         ph_cmd_warn("%s", l.accounts.note[i]);
-    return layout_repair(&l) < 0 ? 1 : 0;
+    int rc = layout_repair(&l);
+
+    return layout_repair_files(&l) < 0 || rc < 0 ? 1 : 0;
 }

@@ -68,6 +68,52 @@ for my $name (sort keys %damage) {
 }
 is(PosthornRoot::as('alice', sub { system("$inst/sbin/postfix", '-c', $conf, 'set-permissions') >> 8 }), 1, 'nobody but root repairs');
 
+# ---- what packages of others list ----
+mkdir "$conf/postfix-files.d", 0755;
+Posthorn::spew("$conf/extra.cf", 'x');
+Posthorn::spew('/var/spool/postfix/deferred/theirs', 'x');
+Posthorn::spew("$conf/postfix-files.d/extra", <<'EOT');
+# path:type:owner:group:mode:flags
+$queue_directory/extra:d:$mail_owner:$setgid_group:0750:uc
+$config_directory/extra.cf:f:root:$setgid_group:640:p
+$config_directory/old.cf:f:root:-:644:o
+/usr/bin/nothing:l:root:-:777:u
+EOT
+$out = $ph->postfix('set-permissions');
+is($?, 0, 'postfix-files.d') or diag $out;
+is(sprintf('%04o %d:%d', (stat '/var/spool/postfix/extra')[2] & 07777, (stat _)[4, 5]), '0750 731:733', 'its directory is made');
+is(sprintf('%04o %d:%d', (stat "$conf/extra.cf")[2] & 07777, (stat _)[4, 5]), '0640 0:733', 'its file is given to the group');
+Posthorn::spew("$conf/postfix-files.d/bad", "\$queue_directory/deferred/theirs:f:root:-:644:u\nnonsense\n/x:f:nosuch:-:644:u\n");
+$out = $ph->postfix('set-permissions');
+isnt($?, 0, 'what cannot be carried out fails');
+like($out, qr{postfix-files\.d/bad:1: .*/deferred is not root's alone: left as it is}, 'nothing is given away in a directory of others');
+like($out, qr{bad:2: not path:type:owner:group:mode:flags.*bad:3: no account "nosuch"}s, 'each line with its reason');
+chmod 0666, "$conf/postfix-files.d/bad";
+like($ph->postfix('set-permissions'), qr{bad: passed over: not root's, or others may write it}, 'a list that others may write is none');
+unlink "$conf/postfix-files.d/bad", '/var/spool/postfix/deferred/theirs';
+
+# ---- upgrade-configuration ----
+my $yaml = Posthorn::slurp("$conf/master.yaml");
+(my $old = $yaml) =~ s/^  - \{name: (?:relay|retry|discard),.*\n//mg;
+$old =~ s/^  - \{name: error, /  - {name: error, enabled: false, /m;
+Posthorn::spew("$conf/master.yaml", $old);
+chmod 0640, "$conf/master.yaml";
+rmdir '/var/spool/postfix/flush';
+$out = $ph->postfix('upgrade-configuration');
+is($?, 0, 'upgrade-configuration') or diag $out;
+is(join(' ', $out =~ m{^Editing \Q$conf\E/master\.yaml, adding missing service (\w+)$}mg), 'relay retry discard', 'announces what it adds');
+is(sprintf('%04o', (stat "$conf/master.yaml")[2] & 07777), '0640', 'the mode of the file stays');
+ok(-d '/var/spool/postfix/flush', 'missing directories are made');
+is($ph->postfix('upgrade-configuration'), '', 'the second time there is nothing to add');
+like(Posthorn::slurp("$conf/master.yaml"), qr/name: error, enabled: false/, 'what is disabled stays so');
+Posthorn::spew("$conf/master.yaml", $old . "plugins:\n  directory: /nowhere\n");
+$out = $ph->postfix('upgrade-configuration');
+isnt($?, 0, 'where it cannot be added');
+like($out, qr/add them to the list by hand/, 'that is said');
+is(Posthorn::slurp("$conf/master.yaml"), $old . "plugins:\n  directory: /nowhere\n", 'and the file is as it was');
+Posthorn::spew("$conf/master.yaml", $yaml);
+chmod 0644, "$conf/master.yaml";
+
 # ---- what a less privileged account planted ----
 my $victim = "$PosthornRoot::tmp/victim";
 Posthorn::spew($victim, 'root only');
