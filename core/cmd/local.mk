@@ -3,7 +3,7 @@ COMMON = core/cmd/cmd.c core/cmd/cmd.h
 
 sbin_PROGRAMS += core/cmd/postconf
 core_cmd_postconf_SOURCES = $(COMMON) core/cmd/postconf.c core/cmd/postconf.h core/cmd/postconf_main.c \
-	core/cmd/postconf_master.c
+	core/cmd/postconf_bounce.c core/cmd/postconf_master.c
 core_cmd_postconf_LDADD = core/libposthorn.la
 
 # Set-gid, or run by every user for every message: static, without plugins, YAML

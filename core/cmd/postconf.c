@@ -2,7 +2,7 @@
  * each form is part of the interface.  Needs no running system and no root.
  *
  * postconf.c options and output, postconf_main.c parameters,
- * postconf_master.c services. */
+ * postconf_master.c services, postconf_bounce.c words of notices. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,10 +130,10 @@ static void take_option(struct options *o, struct postconf *p, int option, const
     case 'q': p->quiet = 1; break;
     case 'v': break;
     case 'x': p->expand = 1; break;
-    case 'M': case 'F': case 'P': case 'p': set_mode(o, p, option); break;
+    case 'M': case 'F': case 'P': case 'p': case 'b': case 't': set_mode(o, p, option); break;
     case 'e': case 'X': case '#': not_built(option, "editing");
         break;
-    case 'a': case 'A': case 'b': case 'l': case 'm': case 't': case 'T': not_built(option, "this list");
+    case 'a': case 'A': case 'l': case 'm': case 'T': not_built(option, "this list");
         break;
     default: usage();
     }
@@ -185,12 +185,14 @@ int main(int argc, char **argv)
 
     ph_cmd_start(argv[0]);
     opterr = 0;
-    while ((option = getopt(argc, argv, "+aAb:c:C:deEfFhHjlmMno:pPqt:T:vxX#")) > 0)
+    while ((option = getopt(argc, argv, "+aAbc:C:deEfFhHjlmMno:pPqtT:vxX#")) > 0)
         take_option(&o, &p, option, optarg);
     check_options(&o, &p, argv + optind);
     open_files(&o, &p);
     if (o.mode == 0 || o.mode == 'p')
         postconf_main(&p, argv + optind);
+    else if (o.mode == 'b' || o.mode == 't')
+        postconf_bounce(&p, o.mode == 'b', argv[optind]);
     else
         postconf_master(&p, o.mode, argv + optind);
     if (fflush(stdout) != 0 || ferror(stdout))

@@ -37,6 +37,9 @@ void postconf_put_folded(const struct postconf *p, struct ph_buf *line, ph_str t
 
 /* postconf_main.c: the parameters, or those named. */
 void postconf_main(struct postconf *p, char **names);
+/* postconf_bounce.c: -b and -t: the templates of notices, those of `file`, or (NULL)
+ * of bounce_template_file; "" means the built-in ones. */
+void postconf_bounce(struct postconf *p, int expanded, const char *file);
 /* postconf_master.c: -M, -F, -P with patterns service/type/part. */
 void postconf_master(struct postconf *p, int mode, char **patterns);
 

@@ -28,3 +28,6 @@ t_unit_conf_t_LDADD = core/libposthorn.la
 check_PROGRAMS += t/unit/master_yaml.t
 t_unit_master_yaml_t_SOURCES = t/unit/master_yaml.c
 t_unit_master_yaml_t_LDADD = core/libposthorn.la
+check_PROGRAMS += t/unit/bounce_template.t
+t_unit_bounce_template_t_SOURCES = t/unit/bounce_template.c
+t_unit_bounce_template_t_LDADD = core/libposthorn.la

@@ -49,7 +49,7 @@ uint64_t ph_message_bytes(const struct ph_message *m)
 /* ---- cleanup ---- */
 
 static struct ph_group *group;
-static struct { int mails; char sender[64], to[64], notify[16], text[65536]; int refuse; } got;
+static struct { int mails; char sender[64], to[64], notify[16], text[4 << 20]; int refuse; } got;
 
 static int cleanup_step(struct ph_stream *io, struct ph_scope *s, struct ph_frame *f)
 {
@@ -70,7 +70,7 @@ static int cleanup_step(struct ph_stream *io, struct ph_scope *s, struct ph_fram
     }
     if (ph_str_eq(op, PH_STR("begin"))) {
         snprintf(got.sender, sizeof got.sender, "<%.*s>", PH_FMT(ph_frame_value(f, "sender")));
-        memset(got.text, 0, sizeof got.text);
+        memset(got.text, 0, strlen(got.text));
         ph_frame_cstr(reply, "queue_id", "4NEWID");
     } else {
         got.mails += got.refuse ? 0 : 1;
@@ -334,6 +334,121 @@ static void test_others(struct ph_scope *s, struct ph_stream *io)
     is_bytes(status(ask(s, io, request(s, "explode", NULL))), "perm", "an unknown request is refused");
 }
 
+/* Members of an alias: several records of one recipient, of the attempt that came last. */
+static void test_members(struct ph_scope *s, struct ph_stream *io)
+{
+    struct ph_frame *f = request(s, "append", "defer");
+
+    ask(s, io, request(s, "remove", NULL));
+    put(f, 1, "gone@x", "4.2.1", "an older attempt");
+    put(f, 1, "m1@x", "4.2.1", "an older word");
+    ask(s, io, f);
+    f = request(s, "append", "defer");
+    put(f, 1, "m1@x", "4.4.1", "words of one");
+    put(f, 1, "m2@x", "4.4.2", "words of two");
+    ph_frame_cstr(f, "original", "old@x");
+    ask(s, io, f);
+    set_states("DFDD");
+    rcpts[1].dsn_orcpt = PH_STR("rfc822;first@else");
+    message.sender = PH_STR("alice@example.org");
+    notify(s, io, "bounce");
+    has("<m1@x>: words of one\r\n\r\n<m2@x> (expanded from <old@x>): words of two\r\n", "an alias: each member that failed");
+    has("Final-Recipient: rfc822; m2@x\r\nOriginal-Recipient: rfc822;first@else\r\nAction: failed\r\nStatus: 4.4.2\r\n", "with its fields");
+    ok(!strstr(got.text, "gone@x") && !strstr(got.text, "older"), "those of an older attempt are not listed");
+    f = request(s, "append", "bounce");
+    put(f, 1, "m3@x", "5.1.1", "the end");
+    ask(s, io, f);
+    notify(s, io, "bounce");
+    has("<m3@x>: the end\r\n", "a failure");
+    ok(!strstr(got.text, "m1@x"), "comes before deferrals");
+}
+
+static void put_trace(struct ph_frame *f, unsigned index, const char *rcpt, const char *action, const char *relay)
+{
+    put(f, index, rcpt, "2.0.0", "words");
+    ph_frame_cstr(f, "action", action);
+    ph_frame_cstr(f, "relay", relay);
+}
+
+static void test_trace(struct ph_scope *s, struct ph_stream *io)
+{
+    struct ph_frame *f = request(s, "append", "trace");
+    int mails = got.mails;
+
+    ask(s, io, request(s, "remove", NULL));
+    is_bytes(status(notify(s, io, "trace")), "ok", "no trace log: done");
+    is_int(got.mails, mails, "without a report");
+    put_trace(f, 0, "bad@x", "delivered", "virtual");
+    put_trace(f, 1, "old@x", "relayed", "none");
+    put_trace(f, 3, "fine@x", "delivered", "mx[192.0.2.7]:25");
+    put_trace(f, LOG_NO_INDEX, "list@x", "expanded", "none");
+    put_trace(f, 77, "stray@x", "delivered", "none");
+    ask(s, io, f);
+    set_states("PDDD");
+    is_bytes(status(notify(s, io, "trace")), "ok", "a report of success");
+    has("Subject: Successful Mail Delivery Report\r\n", "its subject");
+    has("<old@x>: words\r\n\r\n<fine@x>: delivery via mx[192.0.2.7]:25: words\r\n", "where it went");
+    has("Action: relayed\r\n", "the action of the record");
+    has("Final-Recipient: rfc822; list@x\r\nOriginal-Recipient: rfc822;list@x\r\nAction: expanded\r\n", "an alias that is no recipient any more");
+    has("Content-Description: Message Headers\r\nContent-Type: text/rfc822-headers\r\n", "the header only");
+    ok(!strstr(got.text, "bad@x"), "a record of a recipient that is not marked delivered does not count");
+    ok(!strstr(got.text, "stray@x"), "nor one of a recipient that the message does not have");
+    message.trace_flags = PH_STR("record");
+    notify(s, io, "trace");
+    has("Subject: Mail Delivery Status Report\r\n", "sendmail -v: its subject");
+    message.trace_flags = PH_STR("");
+    message.sender = PH_STR("");
+    mails = got.mails;
+    notify(s, io, "trace");
+    is_int(got.mails, mails, "the null sender gets no report");
+    message.sender = PH_STR("alice@example.org");
+}
+
+/* What would break the notice. */
+static void test_hostile(struct ph_scope *s, struct ph_stream *io)
+{
+    struct ph_frame *f = request(s, "append", "bounce");
+    char text[3001], *part;
+    size_t longest = 0;
+
+    ask(s, io, request(s, "remove", NULL));
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    put(f, 0, "", "5.1.3", text);
+    put(f, 1, "a\r\nX: y@x", "5.1.3", "line\r\nSubject: injected");
+    put(f, 3, "fine@x", "5.1.1", "two  blanks \xff");
+    ask(s, io, f);
+    set_states("FFDF");
+    message.envelope_id = PH_STR("id\r\nX-Evil: 1");
+    is_bytes(status(notify(s, io, "bounce")), "ok", "odd recipients, replies and ids");
+    has("\r\n<>: ", "a null recipient is reported");
+    ok(!strstr(got.text, "\nX: y") && !strstr(got.text, "\nSubject: injected") && !strstr(got.text, "\nX-Evil"), "a line end in a value makes no line");
+    has("two  blanks ?\r\n", "blanks stay, a byte that is not ASCII does not");
+    for (const char *at = got.text; (part = strstr(at, "\r\n")); at = part + 2)
+        if ((size_t)(part - at) > longest)
+            longest = (size_t)(part - at);
+    ok(longest <= 998, "no line is longer than 998 bytes");
+    message.envelope_id = PH_STR("");
+    message.fd = -1;
+}
+
+/* More recipients than one notice holds. */
+static void test_many(struct ph_scope *s, struct ph_stream *io)
+{
+    enum { MANY = 2500 };
+    struct ph_message_rcpt *list = ph_alloc_array(s, MANY, sizeof *list);
+    int mails = got.mails;
+
+    ask(s, io, request(s, "remove", NULL));
+    for (uint32_t i = 0; i < MANY; i++)
+        list[i] = (struct ph_message_rcpt){ .address = ph_str_printf(s, "u%u@x", i), .state = PH_STATE_FAILED };
+    message.rcpt = list;
+    message.rcpt_count = MANY;
+    is_bytes(status(notify(s, io, "bounce")), "ok", "%d recipients fail", MANY);
+    is_int(got.mails - mails, 3, "three notices, none without bounds");
+    has("Final-Recipient: rfc822; u2499@x\r\n", "the last one has the last recipient");
+}
+
 static void serve_task(void *arg)
 {
     service.ops->serve(&service, stage, arg, NULL);
@@ -363,6 +478,10 @@ static int run(void *arg)
     test_logs(s, near);
     test_failure(s, near);
     test_others(s, near);
+    test_members(s, near);
+    test_trace(s, near);
+    test_hostile(s, near);
+    test_many(s, near);
     ph_stream_close(near);
     ph_group_cancel(group);
     return ph_group_wait(group, PH_FOREVER);

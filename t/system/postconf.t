@@ -92,6 +92,14 @@ is(postconf('-Mj', 'smtp'), qq({"smtp/inet": "smtp inet - - - - - smtpd"}\n), '-
 postconf('-M', 'nosuch');
 like($said, qr/unmatched request: "nosuch"/, 'an unmatched service');
 
+Posthorn::spew("$dir/templates", "delay_template = <<EOF\nSubject: slow\n\nfor \$maximal_queue_lifetime_days days\nEOF\n");
+like(postconf('-t'), qr/\Afailure_template = <<EOF\nCharset: us-ascii\nFrom: Mail Delivery System <MAILER-DAEMON>\nSubject: Undelivered Mail Returned to Sender\nPostmaster-Subject: Postmaster Copy: Undelivered Mail\n\n.*\nEOF\n\ndelay_template = /s, '-t: templates of notices');
+like(postconf('-b'), qr/\Aexpanded_failure_text = <<EOF\nThe mail system at host (?!\$)\S+ reports:\n.*^expanded_delay_text = <<EOF\n.*^expanded_success_text.*^expanded_verify_text.*^EOF\n\z/ms, '-b: with their values');
+like(postconf('-b', "$dir/templates"), qr/^expanded_delay_text = <<EOF\nfor 5 days\nEOF$/m, '-b FILE');
+is(postconf('-t', ''), postconf('-t'), '-t "": the built-in ones');
+postconf('-b', "$dir/nosuch");
+like($said, qr/^postconf: fatal: open \S+nosuch: No such file or directory$/m, '-b with a file that is not there');
+
 postconf('-hH', 'foo');
 isnt($?, 0, '-h with -H fails');
 like($said, qr/^postconf: fatal: with option -h, do not specify -H$/m, 'and says why');

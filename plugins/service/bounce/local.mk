@@ -13,4 +13,4 @@ plugin_LTLIBRARIES += plugins/service/bounce/service_bounce.la
 plugins_service_bounce_service_bounce_la_SOURCES = $(BOUNCE_SOURCES)
 plugins_service_bounce_service_bounce_la_LDFLAGS = $(PLUGIN_LDFLAGS)
 plugins_service_bounce_service_bounce_la_LIBADD = $(PLUGIN_LIBADD)
-dist_man_MANS += plugins/service/bounce/bounce.8
+dist_man_MANS += plugins/service/bounce/bounce.8 plugins/service/bounce/bounce.5
