@@ -49,7 +49,7 @@ uint64_t ph_message_bytes(const struct ph_message *m)
 /* ---- cleanup ---- */
 
 static struct ph_group *group;
-static struct { int mails; char sender[64], to[64], notify[16], text[4 << 20]; int refuse; } got;
+static struct { int mails; char sender[64], to[64], notify[16], flags[32], text[4 << 20]; int refuse, no_body; } got;
 
 static int cleanup_step(struct ph_stream *io, struct ph_scope *s, struct ph_frame *f)
 {
@@ -70,10 +70,17 @@ static int cleanup_step(struct ph_stream *io, struct ph_scope *s, struct ph_fram
     }
     if (ph_str_eq(op, PH_STR("begin"))) {
         snprintf(got.sender, sizeof got.sender, "<%.*s>", PH_FMT(ph_frame_value(f, "sender")));
+        snprintf(got.flags, sizeof got.flags, "%.*s", PH_FMT(ph_frame_value(f, "flags")));
         memset(got.text, 0, strlen(got.text));
         ph_frame_cstr(reply, "queue_id", "4NEWID");
     } else {
         got.mails += got.refuse ? 0 : 1;
+        if (got.no_body && strstr(got.text, "the body")) {
+            got.mails--;
+            ph_frame_cstr(reply, "status", "perm");
+            ph_frame_send(io, reply);
+            return ph_stream_flush(io);
+        }
     }
     ph_frame_cstr(reply, "status", got.refuse ? "temp" : "ok");
     ph_frame_cstr(reply, "reason", "451 4.3.0 no");
@@ -432,6 +439,20 @@ static void test_hostile(struct ph_scope *s, struct ph_stream *io)
     message.fd = -1;
 }
 
+static void test_size(struct ph_scope *s, struct ph_stream *io)
+{
+    int mails = got.mails;
+
+    message.fd = 0;
+    set_states("FDDD");
+    got.no_body = 1;
+    is_bytes(status(notify(s, io, "bounce")), "ok", "cleanup finds the notice too large");
+    is_int(got.mails, mails + 1, "it is sent");
+    has("Content-Type: text/rfc822-headers\r\n", "with the header only");
+    got.no_body = 0;
+    is_bytes(ph_cstr(got.flags), "bounce map filter", "through filters when internal_mail_filter_classes has bounce");
+}
+
 /* More recipients than one notice holds. */
 static void test_many(struct ph_scope *s, struct ph_stream *io)
 {
@@ -465,7 +486,7 @@ static int run(void *arg)
     group = ph_group_new(s);
     service = (struct ph_service){ .scope = s, .ops = &service_bounce_LTX_ph_plugin, .name = "bounce",
                                    .queue_dir_fd = *(int *)arg };
-    if ((rc = ph_conf_parse(s, "/", "main.cf", PH_STR("myhostname = mx.example\nsmtputf8_enable = yes\n"), &conf)) < 0)
+    if ((rc = ph_conf_parse(s, "/", "main.cf", PH_STR("myhostname = mx.example\nsmtputf8_enable = yes\ninternal_mail_filter_classes = bounce\n"), &conf)) < 0)
         return rc;
     service.conf = conf;
     if ((rc = service.ops->open(&service)) < 0)
@@ -481,6 +502,7 @@ static int run(void *arg)
     test_members(s, near);
     test_trace(s, near);
     test_hostile(s, near);
+    test_size(s, near);
     test_many(s, near);
     ph_stream_close(near);
     ph_group_cancel(group);

@@ -129,7 +129,7 @@ Posthorn::spew("$ph->{tmp}/templates", <<'T');
 # ours
 failure_template = <<EOF
 Charset: us-ascii
-From: Our Mailer <mailer@mx.posthorn.test>
+From: Our Mailer <mailer>
 Subject: No luck
 Postmaster-Subject: Look at this
 

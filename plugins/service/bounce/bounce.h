@@ -4,7 +4,6 @@
  * log.c     the logs bounce/, defer/, trace/: one file per message
  * notice.c  who is told what; the text of a notice
  * report.c  the parts of a multipart/report (RFC 3462, RFC 3464)
- * submit.c  handing a notice to cleanup
  * sweep.c   removing logs whose message is gone */
 #ifndef BOUNCE_H
 #define BOUNCE_H
@@ -13,6 +12,7 @@
 #include <posthorn/service.h>
 #include <posthorn/frame.h>
 #include <posthorn/message.h>
+#include <posthorn/submission.h>
 
 struct bounce_params {
     ph_str myhostname, myorigin, mail_name;
@@ -104,20 +104,10 @@ struct report {
  * must; 0, or PH_PERM when the limit of out was too small. */
 int report_format(struct report *r, struct ph_buf *out);
 
-/* ---- notice.c, submit.c, sweep.c ---- */
+/* ---- notice.c, sweep.c ---- */
 
 /* All notices one request asks for, committed: 0; else nothing is certain. */
 int notice_send(struct bounce *b, struct ph_scope *s, int kind, const struct ph_message *m) PH_YIELDS;
-
-struct submission {
-    struct ph_stream *io;
-    ph_str id;                     /* of the new message */
-};
-/* begin: a queue id for the notice (filter: 1 when it goes through content
- * filters; utf8: 1 when it is an SMTPUTF8 message); finish: content and commit.
- * 0, PH_TEMP. */
-int submit_begin(struct ph_scope *s, ph_str sender, int filter, int utf8, struct submission *out) PH_YIELDS;
-int submit_finish(struct submission *n, struct ph_scope *s, ph_str to, ph_str content) PH_YIELDS;
 
 /* Remove logs whose message qmgr does not know. */
 int sweep(struct bounce *b) PH_YIELDS;

@@ -219,7 +219,7 @@ static const char *const words[] = {
 };
 
 /* The text of the notice, and its commit. */
-static int finish_one(struct notice *n, struct submission *sub, struct report *r)
+static int finish_one(struct notice *n, struct ph_submission *sub, struct report *r)
 {
     struct ph_buf out;
     int rc;
@@ -229,7 +229,7 @@ static int finish_one(struct notice *n, struct submission *sub, struct report *r
     attach_original(n, r);
     ph_buf_init(&out, n->s, r->original.n + NOTICE_EXTRA);
     if ((rc = report_format(r, &out)) >= 0)
-        rc = submit_finish(sub, n->s, r->to, ph_buf_view(&out));
+        rc = ph_submission_finish(sub, n->s, r->to, ph_buf_view(&out));
     ph_stream_close(sub->io);
     return rc;
 }
@@ -244,8 +244,8 @@ static const char *audience(const struct report *r)
 static int send_report(struct notice *n, ph_str sender, struct report *r)
 {
     ph_str class = r->postmaster ? PH_STR("notify") : PH_STR("bounce"), to = ph_address_external(n->s, r->to);
-    struct submission sub;
-    int rc = submit_begin(n->s, sender, is_listed(n->b->p.filter_classes, class), r->utf8, &sub);
+    struct ph_submission sub;
+    int rc = ph_submission_begin(n->s, sender, is_listed(n->b->p.filter_classes, class) ? "bounce map filter" : "bounce map", r->utf8, &sub);
 
     if (rc >= 0) {
         ph_log("%.*s: %s %s: %.*s", PH_FMT(n->m->queue_id), audience(r), words[n->kind], PH_FMT(sub.id));
@@ -268,6 +268,10 @@ static int send_one(struct notice *n, ph_str to, ph_str sender, int postmaster, 
                             .utf8 = n->b->p.smtputf8 && (n->m->facts & PH_FACT_SMTPUTF8), .full = full, .to = to };
 
         rc = send_report(n, sender, &r);
+        if (rc == PH_PERM && r.full) {         /* too large for cleanup: better a small notice than none */
+            r.full = 0;
+            rc = send_report(n, sender, &r);
+        }
     }
     return rc;
 }

@@ -102,12 +102,24 @@ static void put_folded(struct ph_buf *out, ph_str text, const char *indent)
 
 /* ---- header ---- */
 
+/* "Name <local>", or "local", gets our domain. */
+static ph_str with_domain(struct report *r, ph_str from)
+{
+    ptrdiff_t end = ph_str_rfind(from, '>');
+
+    if (ph_str_find(from, '@') >= 0 || (end < 0 && ph_str_find(from, ' ') >= 0))
+        return from;
+    size_t at = end < 0 ? from.n : (size_t)end;
+
+    return ph_str_printf(r->s, "%.*s@%.*s%.*s", PH_FMT(ph_str_first(from, at)), PH_FMT(r->b->p.myorigin), PH_FMT(ph_str_from(from, at)));
+}
+
 static void put_from(struct report *r, struct ph_buf *out)
 {
     ph_str origin = r->b->p.myorigin;
 
     if (template_of(r)->is_custom)
-        ph_buf_printf(out, "From: %.*s\r\n", PH_FMT(template_of(r)->from));
+        ph_buf_printf(out, "From: %.*s\r\n", PH_FMT(with_domain(r, template_of(r)->from)));
     else if (ph_str_eq(r->b->p.from_format, PH_STR("obsolete")))
         ph_buf_printf(out, "From: MAILER-DAEMON@%.*s (Mail Delivery System)\r\n", PH_FMT(origin));
     else

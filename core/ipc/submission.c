@@ -1,6 +1,7 @@
-/* submit: a notice enters the queue through cleanup, like any other mail. */
+/* submission: see posthorn/submission.h. */
 #include <posthorn/client.h>
-#include "bounce.h"
+#include <posthorn/error.h>
+#include <posthorn/submission.h>
 
 #define PIECE 16384u
 
@@ -16,22 +17,23 @@ static int answer(struct ph_stream *io, struct ph_scope *s, struct ph_frame **f)
 
         if (!why.n)
             why = ph_frame_value(*f, "reply");
-        return ph_fail(PH_TEMP, "cleanup: %.*s", PH_FMT(why));
+        return ph_fail(ph_str_eq(ph_frame_value(*f, "status"), PH_STR("perm")) ? PH_PERM : PH_TEMP, "cleanup: %.*s", PH_FMT(why));
     }
     return 0;
 }
 
-int submit_begin(struct ph_scope *s, ph_str sender, int filter, int utf8, struct submission *n)
+int ph_submission_begin(struct ph_scope *s, ph_str sender, const char *flags, int utf8, struct ph_submission *n)
 {
     struct ph_frame *f = ph_frame_new(s), *reply;
-    int rc = ph_service_dial(s, "cleanup", &n->io);
+    int rc;
 
-    if (rc < 0)
+    n->io = NULL;
+    if ((rc = ph_service_dial(s, "cleanup", &n->io)) < 0)
         return rc;
     ph_frame_cstr(f, "op", "begin");
     ph_frame_cstr(f, "who", "notice");
     ph_frame_cstr(f, "context", "local");
-    ph_frame_cstr(f, "flags", filter ? "bounce map filter" : "bounce map");
+    ph_frame_cstr(f, "flags", flags);
     ph_frame_str(f, "sender", sender);
     ph_frame_u64(f, "smtputf8", utf8 != 0);
     if ((rc = ph_frame_send(n->io, f)) < 0 || (rc = ph_stream_flush(n->io)) < 0 ||
@@ -41,7 +43,7 @@ int submit_begin(struct ph_scope *s, ph_str sender, int filter, int utf8, struct
     return n->id.n ? 0 : ph_fail(PH_TEMP, "cleanup gave no queue id");
 }
 
-static int send_content(struct submission *n, struct ph_scope *s, ph_str content)
+static int send_content(struct ph_submission *n, struct ph_scope *s, ph_str content)
 {
     int rc = 0;
 
@@ -58,7 +60,7 @@ static int send_content(struct submission *n, struct ph_scope *s, ph_str content
     return rc;
 }
 
-int submit_finish(struct submission *n, struct ph_scope *s, ph_str to, ph_str content)
+int ph_submission_finish(struct ph_submission *n, struct ph_scope *s, ph_str to, ph_str content)
 {
     struct ph_frame *rcpt = ph_frame_new(s), *end = ph_frame_new(s), *reply;
     int rc;
