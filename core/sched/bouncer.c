@@ -63,6 +63,84 @@ int ph_bouncer_append(struct mail *mail, const char *log, const struct ph_outcom
     return rc;
 }
 
+/* ---- records that could not be written ---- */
+
+struct unsaid {
+    struct unsaid *next;
+    struct ph_scope *scope;        /* with everything the request refers to */
+    struct ph_frame *f;
+};
+
+static ph_str copy(struct ph_scope *s, ph_str v)
+{
+    return v.n ? ph_str_dup(s, v) : v;
+}
+
+static struct ph_outcome copy_outcome(struct ph_scope *s, const struct ph_outcome *o)
+{
+    struct ph_outcome c = *o;
+    ph_str *views[] = { &c.dsn, &c.text, &c.relay, &c.action, &c.diagnostic_type, &c.diagnostic,
+                        &c.remote_mta_type, &c.remote_mta, &c.recipient, &c.original };
+
+    for (size_t i = 0; i < sizeof views / sizeof *views; i++)
+        *views[i] = copy(s, *views[i]);
+    return c;
+}
+
+static void keep_records(struct mail *mail, const char *log, const struct ph_outcome *const *o, const uint32_t *rcpt, uint32_t n)
+{
+    struct ph_scope *s = ph_scope_new(NULL);
+    struct unsaid *u = ph_new(s, struct unsaid);
+
+    u->scope = s;
+    u->f = request(s, "append", ph_str_dup(s, ph_cstr(mail->m->id)));
+    ph_frame_cstr(u->f, "log", log);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct ph_message_rcpt *r = ph_qmsg_rcpt(mail->m, rcpt[i]);
+        struct ph_message_rcpt mine = { .address = copy(s, r->address), .original = copy(s, r->original),
+                                        .dsn_orcpt = copy(s, r->dsn_orcpt), .dsn_notify = copy(s, r->dsn_notify) };
+        struct ph_outcome *its = ph_new(s, struct ph_outcome);
+
+        *its = copy_outcome(s, o[i]);
+        put_record(u->f, &mine, rcpt[i], its);
+    }
+    u->next = mail->unsaid;
+    mail->unsaid = u;
+}
+
+void ph_bouncer_keep(struct mail *mail, const char *log, const struct ph_outcome *const *o, const uint32_t *rcpt, uint32_t n)
+{
+    for (uint32_t at = 0; at < n; at += RECORDS_MAX)
+        keep_records(mail, log, o + at, rcpt + at, n - at < RECORDS_MAX ? n - at : RECORDS_MAX);
+}
+
+static void forget_first(struct mail *mail)
+{
+    struct unsaid *u = mail->unsaid;
+
+    mail->unsaid = u->next;
+    ph_scope_free(u->scope);
+}
+
+int ph_bouncer_say_kept(struct mail *mail)
+{
+    int rc = 0;
+
+    while (mail->unsaid && rc >= 0) {
+        PH_SCOPED(s, NULL);
+
+        if ((rc = call(mail->q, s, mail->unsaid->f)) >= 0)
+            forget_first(mail);
+    }
+    return rc;
+}
+
+void ph_bouncer_forget(struct mail *mail)
+{
+    while (mail->unsaid)
+        forget_first(mail);
+}
+
 int ph_bouncer_words(struct mail *mail, unsigned char *has)
 {
     PH_SCOPED(s, NULL);

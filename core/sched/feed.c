@@ -94,6 +94,7 @@ void ph_mail_free(struct mail *mail)
 
     ph_batch_reserve(mail, 0);
     q->probes -= mail->is_probe ? 1u : 0u;
+    ph_bouncer_forget(mail);
     free(mail);
     q->active--;
     ph_feed_wake(q);

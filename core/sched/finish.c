@@ -129,7 +129,7 @@ static int report(struct mail *mail)
 
     if (!has_report(mail))
         return 0;
-    if ((rc = ph_bouncer_notify(mail, "trace")) < 0 ||
+    if ((rc = ph_bouncer_say_kept(mail)) < 0 || (rc = ph_bouncer_notify(mail, "trace")) < 0 ||
         (rc = ph_bouncer_remove(mail->q, ph_cstr(mail->m->id), "trace")) < 0)
         return rc;
     mail->has_trace = 0;
@@ -237,6 +237,8 @@ static void finish_job(struct job *j)
         ph_log_warn("%s: notice to the sender: %s", m->id, ph_error());
     int reported = mail->wish == WISH_DELETE ? 0 : report(mail);
 
+    if (reported < 0 && m->pending)
+        ph_log_warn("%s: report to the sender: %s", m->id, ph_error());
     if (reported < 0 && !m->pending && !m->failed)
         stuck(mail, "report to the sender");       /* the file has no mark that would remember it */
     else if (mail->wish == WISH_DELETE || (!m->pending && !m->failed))

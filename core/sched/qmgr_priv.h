@@ -73,6 +73,7 @@ struct mail {
     int finish_after;              /* 1: the end of the round waits for pins */
     int has_log;                   /* 1: there may be logs to remove */
     int has_trace;                 /* 1: the trace log has something that is not told yet */
+    struct unsaid *unsaid;         /* bouncer.c: records that wait for the bounce service */
     int is_old;                    /* 1: earlier attempts, or lives, may have left logs */
     int flushed;                   /* 1: somebody asked for this attempt */
     struct batch *batch;           /* recipients that are being resolved, or NULL */
@@ -199,6 +200,11 @@ void ph_mail_unpin(struct mail *mail);
 /* bouncer.c: requests to bounce: 0, or negative with text. */
 int ph_bouncer_append(struct mail *mail, const char *log, const struct ph_outcome *const *o,
                    const uint32_t *rcpt, uint32_t n) PH_YIELDS;
+/* Records that could not be written now and must not be lost while we live: kept in
+ * memory; say_kept writes them: 0, or negative (the rest is kept). */
+void ph_bouncer_keep(struct mail *mail, const char *log, const struct ph_outcome *const *o, const uint32_t *rcpt, uint32_t n);
+int ph_bouncer_say_kept(struct mail *mail) PH_YIELDS;
+void ph_bouncer_forget(struct mail *mail);
 /* Set has[i] of each recipient of which the defer log has words. */
 int ph_bouncer_words(struct mail *mail, unsigned char *has) PH_YIELDS;
 int ph_bouncer_notify(struct mail *mail, const char *kind) PH_YIELDS;

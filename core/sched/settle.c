@@ -121,9 +121,12 @@ static uint32_t log_trace(struct settling *t)
                 copy->action = action_of(each, (t->trace & PH_TRACE_DRY) != 0);
                 choose(t, i, copy);
             }
-    uint32_t n = write_log(t, "trace");
+    uint32_t count = t->count, n = write_log(t, "trace");
 
-    t->mail->has_trace |= n > 0;
+    /* What was delivered will not be tried again: its report waits. */
+    if (count && !n && !(t->trace & PH_TRACE_DRY))
+        ph_bouncer_keep(t->mail, "trace", t->said, t->which, count);
+    t->mail->has_trace |= count > 0;
     return n;
 }
 

@@ -79,8 +79,16 @@ static void test_report_fails(void)
     is_int(world.deliveries, sent + 1, "and the message was delivered once");
     stub.bounce_down = 1;
     submit("s@example.org", "a@ok.example", id);
-    ok(log_says(id, ": removed"), "a trace log that cannot be written delays nothing");
+    ok(log_says(id, ": report to the sender: "), "a trace log that cannot be written");
     stub.bounce_down = 0;
+    stub.traces = 0;
+    ph_retry_flush(qmgr()->retry, ph_wall_s());
+    qmgr()->scan_s = ph_wall_s();
+    ph_feed_wake(qmgr());
+    ok(log_says(id, ": removed"), "is written later");
+    ok(stub.traces == 1 && stub.reports == 2, "and told");
+    is_bytes(ph_cstr(stub.action), "delivered", "in its words");
+    is_int(world.deliveries, sent + 2, "without another delivery");
     notify = "";
 }
 
