@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <posthorn/maildrop.h>
 #include "core/cmd/listing.h"
+#include "core/conf/conf.h"
 #include "core/ipc/client.h"
 #include "core/run/loop.h"
 #include "plugins/service/showq/showq.h"
@@ -26,7 +27,7 @@ struct message {
 
 static const struct message messages[] = {
     { "active", "3F2A41C0D5", "alice@example.com", 1700000000, 1234, 0,
-      { { "bob@example.net", "", "P" }, { "car ol@example.net", "c@example.net", "P" } } },
+      { { "bob@example.net", "", "P" }, { "car ol@example.net", "c@example.net", "P" }, { "bob@example.net", "again@example.net", "P" } } },
     { "deferred", "8B11E1C0E2", "", 1700000001, 20480, 0,
       { { "new@example.org", "", "P" }, { "dave@example.org", "", "P" }, { "eve@example.org", "", "P" },
         { "bad@example.org", "", "F" } } },
@@ -240,6 +241,8 @@ static int run(void *arg PH_UNUSED)
     ph_client_inline("bounce", group, bounce, NULL);
     ph_client_inline("showq", group, showq, NULL);
     service.scope = s;
+    if (ph_conf_parse(s, "/", "main.cf", PH_STR(""), &service.conf) < 0)
+        exit(99);
     service.ops = &service_showq_LTX_ph_plugin;
     service.queue_dir_fd = open(maildrop, O_RDONLY | O_DIRECTORY);
     is_int(service.ops->open(&service), 0, "the service opens");

@@ -12,6 +12,11 @@
 #include <posthorn/message.h>
 #include "showq.h"
 
+static const struct ph_param rows[] = {
+    PH_P_INT(struct showq_params, duplicate_limit, "duplicate_filter_limit", "1000", 0, 0,
+             "Recipients of a message remembered to leave out duplicates; 0 means all."),
+};
+
 static const char *const queues[] = { "active", "incoming", "deferred", "hold" };
 
 struct ph_frame *entry_frame(struct ph_scope *s, const struct entry *e, int part)
@@ -114,22 +119,28 @@ static size_t read_rcpts(struct ph_scope *s, const struct ph_frame *f, struct rc
 }
 
 /* Recipients with a reason of deferral first, then those that failed and are
- * not yet told, then the rest. */
-static void put_rcpts(struct ph_frame *out, const struct rcpt *r, size_t n, const struct reasons *defer,
-                      const struct reasons *bounce)
+ * not yet told, then the rest; an address that was shown is not shown again, as
+ * far as it is remembered. */
+static void put_rcpts(const struct showq *v, struct ph_scope *s, struct ph_frame *out, const struct rcpt *r, size_t n,
+                      const struct reasons *defer, const struct reasons *bounce)
 {
+    struct ph_map *shown = ph_map_new(s);
+
     for (int pass = 0; pass < 3; pass++)
         for (size_t i = 0; i < n; i++) {
             int failed = ph_str_eq(r[i].state, PH_STR("F"));
             const ph_str *why = find_reason(failed ? bounce : defer, r[i].index);
 
-            if (pass == (failed ? 1 : why ? 0 : 2))
-                entry_rcpt(out, r[i].original, r[i].address, failed ? "bounce" : why ? "defer" : "",
+            if (pass != (failed ? 1 : why ? 0 : 2) || ph_map_get(shown, r[i].address))
+                continue;
+            if (v->p.duplicate_limit == 0 || ph_map_count(shown) < (size_t)v->p.duplicate_limit)
+                ph_map_set(shown, r[i].address, shown);
+            entry_rcpt(out, r[i].original, r[i].address, failed ? "bounce" : why ? "defer" : "",
                            why ? *why : PH_STR(""));
         }
 }
 
-static int show_message(struct ph_scope *s, const struct ph_frame *f, struct ph_stream *client)
+static int show_message(const struct showq *v, struct ph_scope *s, const struct ph_frame *f, struct ph_stream *client)
 {
     struct entry e = { .queue = ph_frame_value(f, "queue"), .id = ph_frame_value(f, "queue_id"),
                        .sender = ph_frame_value(f, "sender") };
@@ -150,12 +161,12 @@ static int show_message(struct ph_scope *s, const struct ph_frame *f, struct ph_
     if (failed > 0)
         bounce = read_log(s, "bounce", e.id);
     out = entry_frame(s, &e, ph_frame_value(f, "part").n > 0);
-    put_rcpts(out, r, n, &defer, &bounce);
+    put_rcpts(v, s, out, r, n, &defer, &bounce);
     return ph_frame_send(client, out);
 }
 
 /* One queue of qmgr's: 0, PH_TEMP (qmgr), PH_EOF and others (client). */
-static int show_queue(struct ph_stream *qmgr, const char *queue, struct ph_stream *client)
+static int show_queue(const struct showq *v, struct ph_stream *qmgr, const char *queue, struct ph_stream *client)
 {
     PH_SCOPED(ask, NULL);
     struct ph_frame *f = ph_frame_new(ask);
@@ -177,7 +188,7 @@ static int show_queue(struct ph_stream *qmgr, const char *queue, struct ph_strea
                 return ph_fail(PH_TEMP, "qmgr: %.*s", PH_FMT(ph_frame_value(f, "reason")));
             return 0;
         }
-        if ((rc = show_message(s, f, client)) < 0)
+        if ((rc = show_message(v, s, f, client)) < 0)
             return rc;
     }
 }
@@ -197,14 +208,17 @@ static int show_all(struct showq *v, struct ph_scope *s, struct ph_stream *clien
     if ((rc = ph_frame_send(qmgr, hello)) < 0)
         return rc;
     for (size_t i = 0; i < sizeof queues / sizeof *queues && rc == 0; i++)
-        rc = show_queue(qmgr, queues[i], client);
+        rc = show_queue(v, qmgr, queues[i], client);
     return rc;
 }
 
 static int32_t showq_open(struct ph_service *v)
 {
     struct showq *self = ph_new(v->scope, struct showq);
+    int rc = ph_params_load(v->conf, v->scope, rows, sizeof rows / sizeof *rows, sizeof *rows, &self->p);
 
+    if (rc < 0)
+        return rc;
     self->queue_dir = v->queue_dir_fd;
     v->self = self;
     return 0;
@@ -232,7 +246,8 @@ static int32_t showq_serve(struct ph_service *v, struct ph_scope *session, struc
 }
 
 PH_PLUGIN_SERVICE(showq,
-    PH_IS(.summary = "lists the queue for postqueue and mailq", .exec = PH_COROUTINE),
+    PH_IS(.summary = "lists the queue for postqueue and mailq", .exec = PH_COROUTINE, .params = rows,
+          .param_count = sizeof rows / sizeof *rows),
     .needs = "maildrop private",
     .uses = "qmgr bounce",
     .open = showq_open,

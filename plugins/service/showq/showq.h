@@ -4,9 +4,16 @@
 
 #include <posthorn/client.h>
 #include <posthorn/frame.h>
+#include <posthorn/map.h>
+#include <posthorn/param.h>
 #include <posthorn/service.h>
 
+struct showq_params {
+    int64_t duplicate_limit;
+};
+
 struct showq {
+    struct showq_params p;
     int queue_dir;                     /* queue_directory, or -1 */
 };
 
