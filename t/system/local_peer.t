@@ -22,6 +22,7 @@ my ($low, $low_uid) = $who->add('low');
 my @spools = map { mkdir "$tmp/spool/$_"; chown 0, scalar getgrnam('mail'), "$tmp/spool/$_"; chmod 02775, "$tmp/spool/$_"; "$tmp/spool/$_" } 0, 1;
 
 $who->put("$tmp/list", 0, 0644, "# members\n$kim\nout\@elsewhere.test\n");
+$who->put("$tmp/filter", 0, 0644, "/^5\\.1\\.1 unknown user: .nobody/ 4.1.1 not yet\n");
 $who->put("$tmp/open", 0, 0666, "$kim\n");
 $who->put("$tmp/anns", $ann_uid, 0644, "$kim, |/bin/true\n");
 symlink "$tmp/list", "$tmp/link";
@@ -74,7 +75,7 @@ sub told {
     my $c = Posthorn::Client->new(port => $side->port) or die;
     my ($code, $text) = $c->send(from => $o{from} // 'from@elsewhere.test', to => "$to\@local.test", body => $o{body} // "Subject: x\r\n\r\nhi\r\n", mail_args => $o{args});
     my ($id) = $text =~ /queued as (\w+)/ or return "refused: $text";
-    Posthorn::wait_for(sub { $side->log =~ /$id: removed|$id: to=<\Q$to\E@.*status=deferred/ }, 20) or return "no end of $id";
+    Posthorn::wait_for(sub { $side->log =~ /$id: removed|$id: (?:to=<\Q$to\E@|.*orig_to=<\Q$to\E@).*status=deferred/ }, 20) or return "no end of $id";
     my @new = ($id, $side->log =~ /$id: to=.*forwarded as (\w+)/g);
     Posthorn::wait_for(sub { my $log = $side->log; !grep { $log !~ /$_: removed|$_: to=.*status=deferred/ } @new }, 20);
     my @lines;
@@ -144,6 +145,51 @@ sub record {
     return $text;
 }
 is(record("$spools[0]/$_"), record("$spools[1]/$_"), "the mailbox of $_") for $joe, $ann, $kim;
+
+# ---- parameters: several at once, where they do not meet ----
+
+sub again {
+    my (%set) = @_;
+    $_->stop for $ph, $peer;
+    $ph->set(%set);
+    $peer->reconfigure(%set);
+    $_->start for $ph, $peer;
+    return;
+}
+
+again(home_mailbox => 'Maildir/', luser_relay => "$kim+\$local", expand_owner_alias => 'yes', propagate_unmatched_extensions => 'alias, forward, include',
+    prepend_delivered_header => 'file', local_command_shell => '/bin/sh -c');
+same($kim, 'home_mailbox: a maildir');
+same('not-here+ext', 'luser_relay');
+same('owned', 'expand_owner_alias');
+same("$_+more", "propagate_unmatched_extensions: $_") for qw(two mixed linked);
+same('ex67', 'local_command_shell');
+$who->put("$tmp/home/$ann/.forward", $ann_uid, 0644, "\\$ann, out\@elsewhere.test, \"|cat >$out/input\", $out/annsfile\n");
+my @files = map { unlink "$out/annsfile"; join "\n", told($_, "$ann+ext"), record("$out/input"), record("$out/annsfile") } $ph, $peer;
+is($files[0], $files[1], 'prepend_delivered_header');
+unlink "$tmp/home/$ann/.forward";
+
+again(home_mailbox => 'mail/box', luser_relay => 'nobody-at-all', mailbox_command_maps => "inline:{{$ann = exit 69}}", mailbox_transport_maps => "inline:{$kim=discard:,ghost=discard:}",
+    fallback_transport_maps => 'inline:{phantom=discard:}', reset_owner_alias => 'yes', local_delivery_status_filter => "regexp:$tmp/filter");
+mkdir "$tmp/home/$joe/mail" or die $!;
+chown $joe_uid, -1, "$tmp/home/$joe/mail";
+same($joe, 'home_mailbox in a directory, and mailbox_command_maps');
+same($kim, 'mailbox_transport_maps');
+same('ghost', 'mailbox_transport_maps for a name without account');
+same('phantom', 'fallback_transport_maps');
+same('not-here', 'luser_relay to nobody, and local_delivery_status_filter');
+
+again(map({ $_ => '' } qw(home_mailbox luser_relay mailbox_command_maps mailbox_transport_maps fallback_transport_maps local_delivery_status_filter)),
+    mailbox_command => 'cat >/dev/null; echo $LOCAL $EXTENSION $USER; exit 1', require_home_directory => 'yes', allow_mail_to_commands => 'forward', allow_mail_to_files => 'include',
+    recipient_delimiter => '-', owner_request_special => 'no', mailbox_size_limit => 0);
+same($ann, 'mailbox_command');
+same("$ann-x", 'with another delimiter');
+same("owner-$ann", 'owner_request_special = no');
+same($_, "restricted: $_") for qw(ex67 newfile);
+rename "$tmp/home/$kim", "$tmp/home/$kim.away";
+same($kim, 'require_home_directory');
+rename "$tmp/home/$kim.away", "$tmp/home/$kim";
+
 diag "$cases cases";
 $_->stop for $ph, $peer;
 done_testing();

@@ -24,6 +24,7 @@ struct local_step *local_step_new(struct local_job *j, const struct local_step *
         s->local = parent->local;
         s->user = parent->user;
         s->ext = parent->ext;
+        s->unmatched = parent->unmatched;
     }
     return s;
 }

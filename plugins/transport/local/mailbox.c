@@ -117,8 +117,8 @@ static int home_is_there(void *arg)
     struct stat st;
 
     if (stat(arg, &st) < 0)
-        return ph_fail_errno(PH_TEMP, errno, "home directory %s", (const char *)arg);
-    return S_ISDIR(st.st_mode) ? 0 : ph_fail(PH_TEMP, "home directory %s: not a directory", (const char *)arg);
+        return ph_fail_errno(PH_TEMP, errno, "cannot access home directory %s", (const char *)arg);
+    return S_ISDIR(st.st_mode) ? 0 : ph_fail(PH_TEMP, "cannot access home directory %s: Not a directory", (const char *)arg);
 }
 
 /* mailbox_command_maps, mailbox_command: PH_FOUND and *command, PH_NONE, negative. */
@@ -161,7 +161,7 @@ int local_do_mailbox(struct local_job *j, struct local_step *s, const struct loc
         return rc;
     if (rc < 0) {
         ph_log_warn("%.*s: %s", PH_FMT(s->address), ph_error());
-        local_deferred(j, s, "4.3.0", "mailbox_command_maps lookup error");
+        local_deferred(j, s, "4.3.0", "table lookup failure");
         return 0;
     }
     if (rc == PH_FOUND)

@@ -82,8 +82,8 @@ int local_do_transport(struct local_job *j, struct local_step *s, struct ph_maps
     if (rc == PH_CANCEL)
         return rc;
     if (rc < 0) {
-        ph_log_warn("%.*s: %s", PH_FMT(s->address), ph_error());
-        local_deferred(j, s, "4.3.0", "%s lookup error", what);
+        ph_log_warn("%.*s: %s: %s", PH_FMT(s->address), what, ph_error());
+        local_deferred(j, s, "4.3.0", "table lookup failure");
         return PH_FOUND;
     }
     if (rc == PH_FOUND)
