@@ -39,11 +39,16 @@ my $ph = Posthorn->new(myhostname => 'mx.local.test', mydestination => 'local.te
 is($ph->cmd('postalias', "hash:$tmp/aliases"), '', 'postalias');
 $ph->start;
 
+sub queue_one {
+    my ($to, %o) = @_;
+    my ($code, $text) = $ph->smtp->send(from => $o{from} // 'from@example.test', to => "$to\@local.test", body => $o{body} // "Subject: x\r\n\r\nFrom here\r\nhi\r\n");
+    return $text =~ /queued as (\w+)/ ? $1 : die "not queued: $text";
+}
+
 # Send one message; the lines of its log that say what became of whom, once it is over.
 sub send_to {
     my ($to, %o) = @_;
-    my ($code, $text) = $ph->smtp->send(from => $o{from} // 'from@example.test', to => "$to\@local.test", body => $o{body} // "Subject: x\r\n\r\nFrom here\r\nhi\r\n");
-    my ($id) = $text =~ /queued as (\w+)/ or die "not queued: $text";
+    my $id = queue_one($to, %o);
     $ph->wait_log(qr/$id: removed|$id: to=<\Q$to\E@.*status=deferred/, 20) or diag $ph->log;
     return grep { s/.*?\/local\[\d+\]: $id: // && /^to=/ } split /\n/, $ph->log;
 }
@@ -75,6 +80,14 @@ unlink "$box.lock";
 put($box, $joe_uid, 0600, 'x' x 19900);
 like_line((send_to("$joe+x"))[0], qr/dsn=5\.2\.2, status=bounced \(cannot update mailbox .*error writing message: File too large\)/, 'one over the limit bounces');
 is(-s $box, 19900, 'and is as it was');
+unlink $box;
+
+# ---- many for one mailbox at once: they take turns, nobody waits for the lock file's second ----
+
+queue_one("$joe+many") for 1 .. 30;
+Posthorn::wait_for(sub { (() = Posthorn::slurp($box) =~ /^Delivered-To: \Q$joe\E\+many/mg) == 30 }, 30);
+is(scalar(() = Posthorn::slurp($box) =~ /^From from\@example\.test  /mg), 30, '30 messages, 30 records');
+cmp_ok(scalar(() = $ph->log =~ /to=<\Q$joe\E\+many.* delays=[\d.]+\/[1-9]/g), '<=', 1, 'without waiting for each other');
 unlink $box;
 
 # ---- aliases ----

@@ -22,6 +22,7 @@ ph_str mailbox_prefix(struct ph_scope *s, ph_str sender, ph_str original, ph_str
 
 struct mailbox_job {
     const struct ph_message *message;
+    struct mailbox_turns *turns;   /* of the agent */
     struct ph_files *files;        /* the owner's hands and his uid: mailbox_open */
     uint32_t uid;
     uint32_t may_be_own;           /* 1: no helper when the owner is this process's user */
@@ -36,6 +37,11 @@ struct mailbox_job {
     uint32_t busy;                 /* out: 1: locked by another, nothing done: try again later */
     const char *dsn;               /* set on failure: the code that fits the cause */
 };
+
+/* Deliveries of this process to one mbox take turns: a lock file is no queue, and
+ * who finds one waits for deliver_lock_delay. */
+struct mailbox_turns;
+struct mailbox_turns *mailbox_turns_new(struct ph_scope *s);
 
 /* Whose rights it is written with: 0; PH_CONF, PH_TEMP.  `s` lives as long as the
  * job.  Yields. */

@@ -1,10 +1,12 @@
-/* prefix: the lines in front of a delivered message; how its file is locked. */
+/* prefix: the lines in front of a delivered message; how its file is locked, and
+ * how often that is tried. */
 #include <time.h>
 #include <posthorn/address.h>
 #include <posthorn/buf.h>
 #include <posthorn/disk.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
+#include <posthorn/map.h>
 #include <posthorn/task.h>
 #include "plugins/transport/common/mailbox.h"
 
@@ -59,7 +61,81 @@ int mailbox_open(struct ph_scope *s, struct mailbox_job *job, const struct ph_id
     return ph_files_open(s, id, &job->files);
 }
 
-int mailbox_deliver(struct mailbox_job *job, int maildir)
+/* ---- turns ---- */
+
+struct mailbox_turns {
+    struct ph_scope *scope;
+    struct ph_map *busy;           /* by path */
+    struct turn *spare;            /* conditions are never given back to a scope */
+};
+
+struct turn {
+    struct turn *next;
+    struct ph_cond *cond;
+    uint32_t users, held;
+};
+
+struct mailbox_turns *mailbox_turns_new(struct ph_scope *s)
+{
+    struct mailbox_turns *t = ph_new(s, struct mailbox_turns);
+
+    t->scope = s;
+    t->busy = ph_map_new(s);
+    return t;
+}
+
+static struct turn *turn_new(struct mailbox_turns *t)
+{
+    struct turn *turn = t->spare;
+
+    if (turn) {
+        t->spare = turn->next;
+        return turn;
+    }
+    turn = ph_new(t->scope, struct turn);
+    turn->cond = ph_cond_new(t->scope);
+    return turn;
+}
+
+/* Nobody uses it or waits for it: give it back. */
+static void turn_leave(struct mailbox_turns *t, ph_str path, struct turn *turn)
+{
+    if (--turn->users)
+        return;
+    ph_map_del(t->busy, path);
+    turn->next = t->spare;
+    t->spare = turn;
+}
+
+/* The path is ours until turn_end: 0, or PH_CANCEL, PH_TIMEOUT. */
+static int turn_begin(struct mailbox_turns *t, ph_str path, struct turn **out)
+{
+    struct turn *turn = ph_map_get(t->busy, path);
+
+    if (!turn)
+        ph_map_set(t->busy, path, turn = turn_new(t));
+    turn->users++;
+    while (turn->held) {
+        int rc = ph_cond_wait(turn->cond, PH_FOREVER);
+
+        if (rc < 0) {
+            turn_leave(t, path, turn);
+            return rc;
+        }
+    }
+    turn->held = 1;
+    *out = turn;
+    return 0;
+}
+
+static void turn_end(struct mailbox_turns *t, ph_str path, struct turn *turn)
+{
+    turn->held = 0;
+    ph_cond_signal(turn->cond);
+    turn_leave(t, path, turn);
+}
+
+static int try(struct mailbox_job *job, int maildir)
 {
     for (int64_t i = 0; ; i++) {
         int rc = ph_disk(maildir ? maildir_deliver : mbox_deliver, job);
@@ -71,4 +147,18 @@ int mailbox_deliver(struct mailbox_job *job, int maildir)
         if ((rc = ph_sleep_until(ph_in_ms(job->locks->delay_s * 1000))) < 0)
             return rc;
     }
+}
+
+int mailbox_deliver(struct mailbox_job *job, int maildir)
+{
+    struct turn *turn;
+    int rc;
+
+    if (maildir)
+        return try(job, 1);
+    if ((rc = turn_begin(job->turns, ph_cstr(job->path), &turn)) < 0)
+        return rc;
+    rc = try(job, 0);
+    turn_end(job->turns, ph_cstr(job->path), turn);
+    return rc;
 }

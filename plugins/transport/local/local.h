@@ -53,6 +53,7 @@ struct local_agent {
     size_t alias_count;
     struct ph_maps *command_maps, *transport_maps, *fallback_maps, *status_filter;
     struct mailbox_locks locks;
+    struct mailbox_turns *turns;
     uint32_t commands_by, files_by, propagate_by;  /* LOCAL_BY_* */
     uint32_t delivered_in;         /* LOCAL_IN_*: where Delivered-To is added */
 };

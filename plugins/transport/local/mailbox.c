@@ -23,6 +23,7 @@ static int write_to(struct local_job *j, const struct local_step *s, const struc
     job->prefix = mailbox_prefix(j->scope, s->sender, original, mine ? j->delivered_to : PH_STR(""), !maildir);
     job->limit = (uint64_t)j->agent->p.mailbox_limit;
     job->locks = &j->agent->locks;
+    job->turns = j->agent->turns;
     if ((rc = mailbox_open(scope, job, &r->id)) == 0)
         rc = mailbox_deliver(job, maildir);
     return rc;

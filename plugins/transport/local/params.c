@@ -147,6 +147,7 @@ int local_open(struct ph_transport *t)
         return PH_CONF;
     if ((rc = open_tables(t, a)) < 0 || (rc = warm_up(t, a)) < 0)
         return rc;
+    a->turns = mailbox_turns_new(t->scope);
     t->self = a;
     return 0;
 }

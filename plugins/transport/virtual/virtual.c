@@ -37,6 +37,7 @@ struct virtual_agent {
     struct virtual_params p;
     struct ph_maps *mailbox, *uid, *gid, *filter;
     struct mailbox_locks locks;
+    struct mailbox_turns *turns;
 };
 
 /* The spawner need not believe us more than that.  Without one (all mailboxes are
@@ -74,6 +75,7 @@ static int virtual_open(struct ph_transport *t)
         (rc = ph_maps_open(t->conf, t->scope, "virtual_gid_maps", p->gid_maps, PH_MAPS_FOLD | PH_MAPS_SECURE, &self->gid)) < 0 ||
         (rc = ph_maps_open(t->conf, t->scope, "virtual_delivery_status_filter", p->status_filter, 0, &self->filter)) < 0)
         return rc;
+    self->turns = mailbox_turns_new(t->scope);
     t->self = self;
     return 0;
 }
@@ -138,7 +140,7 @@ static int write_mailbox(struct virtual_agent *self, struct ph_scope *s, struct 
 
     *maildir = ph_str_ends(path, PH_STR("/"));
     struct mailbox_job job = {
-        .message = d->message, .path = full.p, .limit = (uint64_t)self->p.limit, .locks = &self->locks,
+        .message = d->message, .path = full.p, .limit = (uint64_t)self->p.limit, .locks = &self->locks, .turns = self->turns,
         .any_owner = !self->p.strict_owner, .may_be_own = 1,
         .prefix = mailbox_prefix(s, d->message->sender, self->p.original ? (r->original.n ? r->original : r->address) : PH_STR(""),
                                  r->address, !*maildir),
