@@ -60,6 +60,20 @@ is($two[0], "two\n", 'the second one') if $two[0] =~ /^two/;
 like(join('', @two), qr/two\n/, 'both came');
 is(scalar($ph->mail('v')), 0, 'commands in a chunk are content');
 
+# ---- 23.1 through BDAT: no line is an end; however the chunks are cut ----
+for my $v (["a\r\n.\r\n", "a\n.\n"], ["a\n.\r\nb\r\n", "a\n.\nb\n"], ["a\r\n.\nb\r\n", "a\n.\nb\n"], ["a\n.\nb\r\n", "a\n.\nb\n"], ["a\r\n.\r\r\nb\r\n", "a\n. \nb\n"], ["a\r.\rb\r\n", "a . b\n"], ["..a\r\n", "..a\n"], ["a\r", "a \n"]) {
+    my ($in, $want) = @$v;
+    my $good = 1;
+    for my $cut (0 .. length $in) {
+        begin();
+        chunk($head . substr $in, 0, $cut);
+        chunk(substr($in, $cut), 1);
+        $good &= body() eq $want;
+    }
+    (my $shown = $in) =~ s/([\r\n])/$1 eq "\r" ? 'CR' : 'LF'/ge;
+    ok($good, "BDAT, at every cut: $shown");
+}
+
 # ---- errors: in step, and the message is gone (23.4) ----
 is(chunk('abcde'), '503 5.5.1 Error: need RCPT command', 'no transaction: swallowed, then 503');
 $c->ask('RSET');

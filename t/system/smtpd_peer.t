@@ -59,6 +59,17 @@ my @groups = (
         ['XCLIENT', 'EHLO c.test', 'XCLIENT NAME=spike.test LOGIN=joe HELO=spike PROTO=SMTP', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@example.test>', 'RSET', 'XCLIENT NAME=[TEMPUNAVAIL] REVERSE_NAME=rev.test', 'MAIL FROM:<a@b.test>',
             'RCPT TO:<u@other.test>', 'RCPT TO:<u@example.test>', 'RSET', 'XCLIENT ADDR=198.51.100.1', 'XCLIENT ADDR=127.0.0.1', 'XFORWARD NAME=x', 'EHLO d.test', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@other.test>', @quit],
     ]],
+    ['access actions', { smtpd_sender_restrictions => 'check_sender_access inline:{reject@b.test=REJECT, {words@b.test=REJECT go away}, {code@b.test=550 5.1.2 other words}, {dsn@b.test=REJECT 4.1.3 four}, defer@b.test=DEFER, {dip@b.test=DEFER_IF_PERMIT not now}, '
+            . '{dir@b.test=DEFER_IF_REJECT}, {warn@b.test=WARN look at this}, {info@b.test=INFO told}, hold@b.test=HOLD, {held@b.test=HOLD for review}, discard@b.test=DISCARD, {gone@b.test=DISCARD go}, {redir@b.test=REDIRECT x@example.test}, {bcc@b.test=BCC y@example.test}, {bad@b.test=250 no}, '
+            . '{odd@b.test=nonsense}, {high@b.test=621 x}, {net@b.test=421 4.7.0 bye}}',
+            smtpd_recipient_restrictions => 'check_recipient_access inline:{{s8@example.test=550 5.1.8 eight}, {s7@example.test=REJECT 5.1.7 seven}, {ok@example.test=OK}, {n9@example.test=550 5.1.9 nine}}',
+            smtpd_helo_restrictions => 'check_helo_access inline:{{one.test=550 5.1.1 first}}' }, [
+        (map { ["from $_", 'EHLO c.test', "MAIL FROM:<$_\@b.test>", 'RCPT TO:<u@example.test>', 'DATA', ".", @quit] } qw(warn info hold held discard gone redir bcc dip)),
+        ['refusals', 'EHLO c.test', (map { ("MAIL FROM:<$_\@b.test>", 'RCPT TO:<u@example.test>', 'RSET') } qw(reject words code dsn defer dir bad)), 'MAIL FROM:<a@b.test>',
+            (map { "RCPT TO:<$_\@example.test>" } qw(s8 s7 ok n9)), @quit],
+        ['421', 'EHLO c.test', 'MAIL FROM:<net@b.test>', 'RCPT TO:<u@example.test>', '-'],
+        ['HELO', 'HELO one.test', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@example.test>', @quit],
+    ]],
     ['refused at once', { smtpd_client_restrictions => 'reject', smtpd_delay_reject => 'no' }, [['refused', 'EHLO c.test', 'FOO', 'MAIL FROM:<a@b.test>', @quit]]],
 );
 
@@ -69,7 +80,7 @@ sub shape {
     my @lines;
     for (split /\n/, $log) {
         next unless s{^.*?postfix/smtpd\[\d+\]: }{};
-        next if /^warning: unknown DSN NOTIFY/ || /^warning: Illegal address syntax from .*: <[^>]*$/;
+        next if /^warning: unknown DSN NOTIFY/ || /removed \(discarded\)$/ || /^warning: Illegal address syntax from .*: <[^>]*$/;
         s/^NOQUEUE: ((?:lost connection|timeout|too many errors) after)/$1/;
         s/^(warning: )?[0-9A-Za-z]{10,}: /($1 || '') . 'ID: '/e;
         s/^ID: ((?:lost connection|timeout|too many errors) after)/$1/;

@@ -321,16 +321,45 @@ is(($c->ask('RCPT TO:<w@example.test>'))[1], '550 5.1.3 <w@example.test>: Recipi
 $c->ask('RSET');
 $c->ask('MAIL FROM:<s@b.test>');
 like(($c->ask('RCPT TO:<v@example.test>'))[1], qr/^450 4\.1\.7 /, 'and the other way round');
+# ---- always reachable; several recipients; a flag of one of them; long words ----
+with(smtpd_recipient_restrictions => 'check_recipient_access inline:{u@example.test=DEFER_IF_PERMIT}, check_sender_access inline:{{long@b.test=REJECT ' . 'w' x 900 . '}}, check_recipient_access inline:{double-bounce@mx.posthorn.test=REJECT, postmaster@example.test=REJECT}',
+    smtpd_data_restrictions => 'check_recipient_access inline:{v@example.test=REJECT}');
+hello();
+$c->ask('MAIL FROM:<a@b.test>');
+is(($c->ask('RCPT TO:<DOUBLE-BOUNCE@mx.posthorn.test>'))[1], '250 2.1.5 Ok', 'the sender of address probes is reachable');
+is(($c->ask('RCPT TO:<Postmaster>'))[1], '250 2.1.5 Ok', 'postmaster is');
+like(($c->ask('RCPT TO:<postmaster@example.test>'))[1], qr/^554 5\.7\.1 /, 'with a domain it is an address like others');
+$c->ask('RSET');
+$c->ask('MAIL FROM:<a@b.test>');
+like(($c->ask('RCPT TO:<u@example.test>'))[1], qr/^450 4\.7\.1 /, 'a flag that one recipient raised');
+is(($c->ask('RCPT TO:<v@example.test>'))[1], '250 2.1.5 Ok', 'is not of the next one');
+like(($c->ask('DATA'))[1], qr/^554 5\.7\.1 <v\@example\.test>: Recipient address rejected/, 'at DATA the only recipient is known');
+is(($c->ask('RCPT TO:<Postmaster>'))[1], '250 2.1.5 Ok', 'after that the transaction stands');
+is(scalar($c->ask('DATA')), 354, 'of several none is');
+$c->put("S: x\r\n\r\n.\r\n");
+is(scalar(($c->reply)[0]), 250, 'accepted');
+$c->ask('MAIL FROM:<long@b.test>');
+is(length(($c->ask('RCPT TO:<v@example.test>'))[1]), 510, 'a reply is cut at 510 bytes');
+hello();
+$c->ask('MAIL FROM:<a@b.test>');
+$c->ask('RCPT TO:<Postmaster>');
+$c->ask('DATA');
+my $lines = () = $ph->log =~ /disconnect from/g;
+$c->put("S: x\r\n\r\n.\r\n");
+$c->reply;
+close $c->{s};
+ok(Posthorn::wait_for(sub { (() = $ph->log =~ /disconnect from/g) > $lines }, 10), 'who leaves after the reply to a message');
+unlike($ph->log, qr/lost connection after END-OF-MESSAGE/, 'is not blamed');
+
 # ---- other recipients; what stands behind a refusal ----
 with(smtpd_recipient_restrictions => 'check_sender_access inline:{{redir@b.test=REDIRECT v@example.test}, {bcc@b.test=BCC v@example.test}, {bad@b.test=BCC nobody}}');
 for my $case (['redir', 'redirect', 0], ['bcc', 'bcc', 1]) {
     my ($who, $keyword, $both) = @$case;
-    my $before = $ph->mail('v');
     hello();
     $c->ask("MAIL FROM:<$who\@b.test>");
     $c->ask('RCPT TO:<u@example.test>');
     is(scalar((data("Subject: $who\r\n\r\nx\r\n.\r\n"))[0]), 250, "$who: accepted");
-    like(join('', $ph->wait_mail('v', $before + 1)), qr/^Subject: $who/m, "$who: the other recipient has it");
+    ok(Posthorn::wait_for(sub { grep { /^Subject: $who/m } map { Posthorn::slurp($_) } $ph->mail('v') }, 10), "$who: the other recipient has it");
     $both ? like(mail(), qr/^Subject: $who/m, "$who: so has the first") : unlike(join('', map { Posthorn::slurp($_) } $ph->mail('u')), qr/^Subject: $who/m, "$who: the first has not");
     my $word = uc $keyword;
     ok($ph->wait_log(qr/NOQUEUE: $keyword: RCPT from localhost\[127\.0\.0\.1\]: <$who\@b\.test>: Sender address triggers $word v\@example\.test; from=<$who\@b\.test> to=<u\@example\.test> proto=ESMTP helo=<client\.test>/), "$who: log");
@@ -344,4 +373,15 @@ $c->ask('MAIL FROM:<a!b@b.test>');
 is(($c->ask('RCPT TO:<nobody@example.test>'))[1], "550-5.1.1 <nobody\@example.test>: Recipient address rejected: User unknown in virtual mailbox table\n550 5.1.1 second line", 'smtpd_reject_footer_maps');
 like(($c->ask('FOO'))[1], qr/<a_b_b\.test>/, 'what a client said is filtered');
 unlike($ph->log, qr/second line|For help/, 'and it is not in the log');
+
+# ---- what log tools read (23.6): every line is one of these ----
+my $naddr = qr/[^\[\s]+\[[0-9a-fA-F:.]+\]/;
+my @shapes = (
+    qr/^connect from $naddr$/, qr/^(\w+): client=$naddr(, sasl_method=\S+)?(, sasl_username=.+?)?(, sasl_sender=\S+)?(, orig_queue_id=\w+)?(, orig_client=\S+)?$/,
+    qr/^(NOQUEUE|\w+): (reject|reject_warning|hold|discard|filter|redirect|bcc|warn|info|permit): (\w+(?:-\w+)*) from $naddr: (.*?); (?:from=<(.*?)> )?(?:to=<(.*?)> )?proto=(\w+)(?: helo=<(.*?)>)?( sasl_\w+=.*)?$/,
+    qr/^disconnect from $naddr( \w+=\d+(\/\d+)?)+( notes=\S+)?$/, qr/^(NOQUEUE|\w+): (timeout|lost connection|too many errors) after (.*) from $naddr$/,
+    qr/^improper command pipelining after \w+ from $naddr: /, qr/^discarding EHLO keywords: /, qr/^$naddr: replacing command /, qr/^warning: /, qr/^error: /, qr/^\w+: removed \(discarded\)$/,
+);
+my @strange = grep { my $l = $_; !grep { $l =~ $_ } @shapes } map { m{postfix/smtpd\[\d+\]: (.*)} ? $1 : () } split /\n/, $ph->log;
+is(join("\n", @strange), '', 'each line of the log has a known shape');
 done_testing();

@@ -15,10 +15,12 @@ static ph_str fix_address_code(struct ph_scope *out, const struct subject *sub, 
 
     if (!ph_str_starts(ph_str_from(dsn, 1), PH_STR(".1.")))
         return dsn;
-    if (!is_sender && !is_rcpt)
-        return ph_str_printf(out, "%c.0.0", dsn.p[0]);
     int known = detail.n == 1 && detail.p[0] <= '8';
-    return ph_str_printf(out, "%c.1.%c", dsn.p[0], known ? (is_sender ? sender : rcpt)[detail.p[0] - '0'] : '0');
+    ph_str right = is_sender || is_rcpt ? ph_str_printf(out, "%c.1.%c", dsn.p[0], known ? (is_sender ? sender : rcpt)[detail.p[0] - '0'] : '0')
+                                        : ph_str_printf(out, "%c.0.0", dsn.p[0]);
+    if (!ph_str_eq(right, dsn))
+        ph_log("mapping DSN status %.*s into %s status %.*s", PH_FMT(dsn), sub->class_, PH_FMT(right));
+    return right;
 }
 
 /* "450", "4.7.1": from a text that may start with either.  The enhanced code
@@ -80,14 +82,18 @@ static enum verdict prepend(struct session *s, ph_str text)
     return V_DUNNO;
 }
 
+/* The words of HOLD and DISCARD (triggers is the action) name their subject;
+ * those of WARN and INFO stand alone. */
 static void say(struct session *s, const char *keyword, const struct subject *sub, const char *where, ph_str rcpt, ph_str text, const char *triggers)
 {
     PH_SCOPED(t, s->scope);
 
-    if (text.n == 0 && sub)
+    if (triggers && sub && text.n)
+        text = ph_str_printf(t, "<%.*s>: %s %.*s", PH_FMT(sub->name), sub->class_, PH_FMT(text));
+    else if (triggers && sub)
         text = ph_str_printf(t, "<%.*s>: %s triggers %s action", PH_FMT(sub->name), sub->class_, triggers);
-    else if (text.n == 0)
-        text = ph_cstr(triggers);
+    else if (triggers && text.n == 0)
+        text = ph_str_printf(t, "triggers %s action", triggers);
     log_decision(s, keyword, where, text, rcpt);
 }
 
@@ -149,7 +155,7 @@ enum verdict action_parse(struct session *s, struct ph_scope *out, const struct 
         enum verdict v = numeric(out, sub, word, rest, whole, text);
 
         if (v == V_FAIL)
-            ph_log_warn("unknown smtpd restriction: \"%.*s\"", PH_FMT(whole));
+            ph_log_warn("unknown smtpd restriction: \"%.*s\"", PH_FMT(word));
         return v;
     }
     if (ph_str_eq_nocase(word, PH_STR("REJECT"))) {
@@ -165,7 +171,7 @@ enum verdict action_parse(struct session *s, struct ph_scope *out, const struct 
         return ph_str_eq_nocase(word, PH_STR("DEFER_IF_PERMIT")) ? V_DEFER_IF_PERMIT : V_DEFER_IF_REJECT;
     }
     if (ph_str_eq_nocase(word, PH_STR("WARN")) || ph_str_eq_nocase(word, PH_STR("INFO"))) {
-        say(s, ph_str_eq_nocase(word, PH_STR("WARN")) ? "warn" : "info", sub, where, rcpt, rest, "WARN");
+        say(s, ph_str_eq_nocase(word, PH_STR("WARN")) ? "warn" : "info", sub, where, rcpt, rest, NULL);
         return V_DUNNO;
     }
     if (is_about_message(word) && !may_change_message(s)) {

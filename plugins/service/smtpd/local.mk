@@ -9,3 +9,9 @@ plugins_service_smtpd_service_smtpd_la_SOURCES = plugins/service/smtpd/smtpd.h p
 plugins_service_smtpd_service_smtpd_la_LDFLAGS = $(PLUGIN_LDFLAGS)
 plugins_service_smtpd_service_smtpd_la_LIBADD = $(PLUGIN_LIBADD)
 dist_man_MANS += plugins/service/smtpd/smtpd.8
+
+# The test stands in for the DNS.
+check_PROGRAMS += t/plugin/smtpd_client.t
+t_plugin_smtpd_client_t_SOURCES = t/plugin/smtpd_client.c plugins/service/smtpd/client.c plugins/service/smtpd/smtpd.h
+t_plugin_smtpd_client_t_CFLAGS = $(AM_CFLAGS)
+t_plugin_smtpd_client_t_LDADD = core/libposthorn.la
