@@ -1,5 +1,6 @@
 /* ehlo: HELO and EHLO, RFC 5321 4.1.1.1: what we offer, and what is hidden
  * (smtpd_discard_ehlo_keywords).  The reply that most clients get is made once. */
+#include <string.h>
 #include <posthorn/error.h>
 #include "smtpd.h"
 
@@ -106,9 +107,19 @@ static void log_hidden(struct session *s)
     ph_log("discarding EHLO keywords:%.*s", PH_FMT(ph_buf_view(&b)));
 }
 
+void helo_set(struct session *s, ph_str clean)
+{
+    clean = ph_str_first(clean, HELO_MAX);
+    if (clean.n)
+        memmove(s->helo_text, clean.p, clean.n);
+    s->helo = (ph_str){ s->helo_text, clean.n };
+    s->sticky_helo = PH_STR("");
+}
+
 /* 0: go on; PH_NONE: it was refused and answered; negative. */
 static int take_helo(struct session *s, ph_str args, const char *verb)
 {
+    PH_SCOPED(t, s->scope);
     ph_str text;
     int rc;
 
@@ -117,15 +128,13 @@ static int take_helo(struct session *s, ph_str args, const char *verb)
         return rc < 0 ? rc : PH_NONE;
     }
     transaction_reset(s);
-    ph_scope_reset(s->helo_scope);
-    s->sticky_helo = PH_STR("");
-    s->helo = clean_helo(s->helo_scope, args);
+    helo_set(s, clean_helo(t, args));
     if (s->c->p.delay_reject)
         return 0;
     if ((rc = restrict_stage(s, PH_STAGE_HELO, verb, PH_STR(""), &text)) != PH_FOUND)
         return rc < 0 ? rc : 0;
     rc = reject(s, verb, text, PH_STR(""));
-    s->helo = PH_STR("");
+    helo_set(s, PH_STR(""));
     return rc < 0 ? rc : PH_NONE;
 }
 

@@ -9,8 +9,8 @@
 
 ph_str clean_helo(struct ph_scope *s, ph_str text)
 {
-    char *p = ph_cstr_dup(s, ph_str_first(text, 255));
-    size_t n = text.n < 255 ? text.n : 255;
+    char *p = ph_cstr_dup(s, ph_str_first(text, HELO_MAX));
+    size_t n = text.n < HELO_MAX ? text.n : HELO_MAX;
 
     for (size_t i = 0; i < n; i++)
         if (!ph_is_print(p[i]) || ph_str_find(PH_STR(" <>()\\\";@"), p[i]) >= 0)
@@ -116,7 +116,7 @@ int reply_lines(struct session *s, ph_str lines)
 
 int reply(struct session *s, const char *fmt, ...)
 {
-    char text[2048];
+    char text[TEXT_MAX + 1];       /* more would be cut anyway; stacks are small */
     va_list ap;
 
     va_start(ap, fmt);

@@ -401,6 +401,13 @@ static void inherit(struct run *x)
         x->defer_if_permit = s->t.sticky;
 }
 
+static ph_str kept(char *mem, size_t size, ph_str text)
+{
+    text = ph_str_first(text, size);
+    memcpy(mem, text.p, text.n);
+    return (ph_str){ mem, text.n };
+}
+
 /* 1 when the stage only raised the flag: the command goes on. */
 static int bequeath(struct run *x)
 {
@@ -411,7 +418,7 @@ static int bequeath(struct run *x)
     if (x->stage == PH_STAGE_CONNECT)
         s->sticky_client = ph_str_dup(s->scope, x->defer_if_permit);
     else if (x->stage == PH_STAGE_HELO)
-        s->sticky_helo = ph_str_dup(s->helo_scope, x->defer_if_permit);
+        s->sticky_helo = kept(s->sticky_text, sizeof s->sticky_text, x->defer_if_permit);
     else if (x->stage == PH_STAGE_MAIL)
         s->t.sticky = ph_str_dup(s->t.scope, x->defer_if_permit);
     else

@@ -107,7 +107,6 @@ static int smtpd_serve(struct ph_service *v, struct ph_scope *scope, struct ph_s
 
     s->c = v->self;
     s->scope = scope;
-    s->helo_scope = ph_scope_new(scope);
     s->io = io;
     s->peer = peer;
     s->t.scope = ph_scope_new(scope);

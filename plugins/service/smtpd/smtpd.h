@@ -63,6 +63,8 @@ struct rule_list {
 #define KEY_REQUIRETLS 16384u
 #define KEY_SILENT   32768u        /* silent-discard: hide without a log line */
 
+#define HELO_MAX 255u              /* bytes of an EHLO name that are kept */
+
 /* One per service: read at open, shared by all sessions. */
 struct smtpd_conf {
     struct smtpd_params p;
@@ -161,12 +163,13 @@ enum chunks { CHUNKS_NONE, CHUNKS_TAKEN, CHUNKS_SKIP };
 
 struct session {
     struct smtpd_conf *c;
-    struct ph_scope *scope, *helo_scope, *who_scope; /* the last: of XCLIENT, or NULL */
+    struct ph_scope *scope, *who_scope; /* the last: of XCLIENT, or NULL */
     struct ph_stream *io;
     const struct ph_peer *peer;
     struct who w;
     ph_str name_addr;              /* name[addr] */
-    ph_str helo;
+    ph_str helo;                   /* in helo_text: it may change often */
+    char helo_text[HELO_MAX + 1], sticky_text[512];
     ph_str denied;                 /* the reply of a refusal at connect, smtpd_delay_reject = no */
     ph_str sticky_client, sticky_helo; /* defer_if_permit that these lists raised */
     int esmtp, quit, is_local, bad_pipelining, saw_bare_lf;
@@ -254,7 +257,8 @@ int bad_address(struct session *s, const char *verb, ph_str text, const char *an
 /* Every way out of a transaction goes through here. */
 void transaction_reset(struct session *s);
 
-/* ehlo.c */
+/* ehlo.c: the EHLO name; views of the old one are void. */
+void helo_set(struct session *s, ph_str clean);
 int ehlo_open(struct smtpd_conf *c);
 /* The keywords that this client is not told of (tables by address): 0, or negative. */
 int ehlo_hide(struct session *s) PH_YIELDS;

@@ -214,8 +214,7 @@ static void assume(struct session *s, const struct claim *c)
         *all[i] = ph_str_dup(scope, *all[i]);
     s->w = w;
     s->who_scope = scope;
-    ph_scope_reset(s->helo_scope);
-    s->helo = ph_str_dup(s->helo_scope, c->helo);
+    helo_set(s, c->helo);
     s->esmtp = c->esmtp;
     s->denied = s->sticky_client = s->sticky_helo = PH_STR("");
     client_settle(s);
