@@ -21,8 +21,8 @@ sub chunk { my ($data, $last, $n) = @_; $c->put('BDAT ' . ($n // length $data) .
 sub body {
     my @files;
     Posthorn::wait_for(sub { @files = grep { !$seen{$_} } $ph->mail('u') }, 10) or return 'no message came';
-    $seen{$_} = 1 for @files;
-    my $mail = Posthorn::slurp($files[-1]);
+    $seen{$files[0]} = 1;
+    my $mail = Posthorn::slurp($files[0]);
     $mail =~ s/.*?\n\n//s;
     return $mail;
 }

@@ -380,7 +380,7 @@ my @shapes = (
     qr/^connect from $naddr$/, qr/^(\w+): client=$naddr(, sasl_method=\S+)?(, sasl_username=.+?)?(, sasl_sender=\S+)?(, orig_queue_id=\w+)?(, orig_client=\S+)?$/,
     qr/^(NOQUEUE|\w+): (reject|reject_warning|hold|discard|filter|redirect|bcc|warn|info|permit): (\w+(?:-\w+)*) from $naddr: (.*?); (?:from=<(.*?)> )?(?:to=<(.*?)> )?proto=(\w+)(?: helo=<(.*?)>)?( sasl_\w+=.*)?$/,
     qr/^disconnect from $naddr( \w+=\d+(\/\d+)?)+( notes=\S+)?$/, qr/^(NOQUEUE|\w+): (timeout|lost connection|too many errors) after (.*) from $naddr$/,
-    qr/^improper command pipelining after \w+ from $naddr: /, qr/^discarding EHLO keywords: /, qr/^$naddr: replacing command /, qr/^warning: /, qr/^error: /, qr/^\w+: removed \(discarded\)$/,
+    qr/^improper command pipelining after \w+ from $naddr: /, qr/^discarding EHLO keywords: /, qr/^mapping DSN status [\d.]+ into [\w ]+ status [\d.]+$/, qr/^$naddr: replacing command /, qr/^warning: /, qr/^error: /, qr/^\w+: removed \(discarded\)$/,
 );
 my @strange = grep { my $l = $_; !grep { $l =~ $_ } @shapes } map { m{postfix/smtpd\[\d+\]: (.*)} ? $1 : () } split /\n/, $ph->log;
 is(join("\n", @strange), '', 'each line of the log has a known shape');

@@ -9,14 +9,15 @@
  * says of another kind is put right; of something that is no address it is 0.0. */
 static ph_str fix_address_code(struct ph_scope *out, const struct subject *sub, ph_str dsn)
 {
-    static const char sender[] = "078770778", rcpt[] = "012345632";
+    const ph_str all = PH_STR("012345678"), sender = PH_STR("078770778"), rcpt = PH_STR("012345632");
     int is_sender = strcmp(sub->class_, "Sender address") == 0, is_rcpt = strcmp(sub->class_, "Recipient address") == 0;
     ph_str detail = ph_str_from(dsn, 4);
 
     if (!ph_str_starts(ph_str_from(dsn, 1), PH_STR(".1.")))
         return dsn;
-    int known = detail.n == 1 && detail.p[0] <= '8';
-    ph_str right = is_sender || is_rcpt ? ph_str_printf(out, "%c.1.%c", dsn.p[0], known ? (is_sender ? sender : rcpt)[detail.p[0] - '0'] : '0')
+    ptrdiff_t known = detail.n == 1 ? ph_str_find(all, detail.p[0]) : -1;
+    ph_str map = is_sender ? sender : rcpt;
+    ph_str right = is_sender || is_rcpt ? ph_str_printf(out, "%c.1.%c", dsn.p[0], known >= 0 ? map.p[known] : '0')
                                         : ph_str_printf(out, "%c.0.0", dsn.p[0]);
     if (!ph_str_eq(right, dsn))
         ph_log("mapping DSN status %.*s into %s status %.*s", PH_FMT(dsn), sub->class_, PH_FMT(right));
@@ -31,8 +32,9 @@ static ph_str complete(struct ph_scope *out, const struct subject *sub, unsigned
 
     if (ph_dsn_parse(text, &given, &rest)) {
         text = rest;
-        given = ph_str_printf(out, "%u%.*s", code / 100, PH_FMT(ph_str_from(given, 1)));
-        dsn = (sub ? fix_address_code(out, sub, given) : given).p;
+        if (sub)
+            given = fix_address_code(out, sub, given);
+        dsn = ph_str_printf(out, "%u%.*s", code / 100, PH_FMT(ph_str_from(given, 1))).p;
     }
     if (text.n == 0)
         text = ph_cstr(fallback);
