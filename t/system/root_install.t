@@ -10,7 +10,8 @@ use Test::More;
 
 my $inst = $Posthorn::inst;
 my $conf = "$inst/etc/postfix";
-my ($dest, $spool, $lib) = map { my $d = "$PosthornRoot::tmp/$_"; mkdir $d, 0755; $d } qw(dest spool lib);
+my ($dest, $spool, $lib, $mail) = map { my $d = "$PosthornRoot::tmp/$_"; mkdir $d, 0755; $d } qw(dest spool lib mail);
+chmod 01777, $mail;
 my $ph = bless { dir => $conf, tmp => "$PosthornRoot::tmp", port => 25, owner => $$ }, 'Posthorn';
 sub install { return system("umask 022; make -s -j2 -C '$Posthorn::build' $_[0] DESTDIR='$dest' >'$PosthornRoot::tmp/install.out' 2>&1") }
 
@@ -150,7 +151,17 @@ is($c->ask('EHLO client.test'), 250, 'EHLO');
 is($c->ask('MAIL FROM:<a@example.com>'), 250, 'MAIL');
 like(join(' ', $c->ask('RCPT TO:<x@elsewhere.test>')), qr/^[45]5\d|250/, 'RCPT is answered');
 $c->quit;
-my ($said, $rc) = PosthornRoot::run_as('alice', '', "$inst/bin/mailq");
+PosthornRoot::bind_over($mail, '/var/mail');
+system('cp', "$conf/aliases", '/etc/aliases');
+is(do { $out = $ph->run("$inst/bin/newaliases"); $? }, 0, 'newaliases') or diag $out;
+my ($said, $rc) = PosthornRoot::run_as('alice', "Subject: to myself\n\nhello\n", "$inst/sbin/sendmail", 'alice', 'nosuchuser');
+is($rc, 0, 'an ordinary user submits') or diag $said;
+ok(Posthorn::wait_for(sub { Posthorn::slurp('/var/mail/alice') =~ /^Subject: to myself$/m }), 'his mail is in his mailbox')
+    or diag Posthorn::slurp("$PosthornRoot::tmp/log");
+is((stat '/var/mail/alice')[4], 2001, 'which is his');
+ok(Posthorn::wait_for(sub { Posthorn::slurp('/var/mail/alice') =~ /^Subject: Undelivered Mail Returned to Sender$/m }), 'and so is the notice of what could not be delivered');
+ok(Posthorn::wait_for(sub { $ph->cmd('postqueue', '-p') =~ /empty/ }), 'nothing is left in the queue');
+($said, $rc) = PosthornRoot::run_as('alice', '', "$inst/bin/mailq");
 like($said, qr/Mail queue is empty/, 'mailq of an ordinary user') or diag $said;
 is(do { $out = $ph->postfix('status'); $? }, 0, 'status');
 $ph->stop;
