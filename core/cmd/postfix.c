@@ -167,7 +167,7 @@ static int do_start_fg(struct postfix *p)
     if (ph_conf_value(p->conf, p->scope, "multi_instance_directories").n)
         ph_cmd_fatal("start-fg does not support multi_instance_directories");
     look_over(p);
-    execl(master_path(p), "master", "-c", p->dir, (char *)NULL);
+    execl(master_path(p), "master", "-c", p->dir, getpid() == 1 ? "-i" : "-s", (char *)NULL);
     ph_cmd_fatal("%s: %s", master_path(p), strerror(errno));
 }
 

@@ -133,6 +133,22 @@ static void on_term(int signo, void *arg)
     ph_cond_broadcast(m->changed);
 }
 
+static void on_exit_time(struct ph_timer *t)
+{
+    struct master *m = t->arg;
+
+    ph_log("master exit time has arrived");
+    m->stopping = 1;
+    ph_cond_broadcast(m->changed);
+}
+
+void master_end_after(struct master *m)
+{
+    m->exit_timer.fn = on_exit_time;
+    m->exit_timer.arg = m;
+    ph_timer_set(&m->exit_timer, ph_in_ms(m->exit_s * 1000));
+}
+
 static void on_child(int signo PH_UNUSED, void *arg)
 {
     struct master *m = arg;

@@ -1,8 +1,11 @@
 /* main: the master program.
- *   master -c CONFIG_DIR [-v]      in the foreground (start-fg; PID 1 in a container)
- *   master -c CONFIG_DIR -w        in the background; ends when it runs, or says why not
- *   master -c CONFIG_DIR -k        read and check both configuration files, and end
- *   master -c CONFIG_DIR -t        exit 0 when no master runs on this configuration, 1 when one does */
+ *   master [-c CONFIG_DIR] [-v]    in place, as a daemon: a session of its own, nothing on 0 to 2
+ *   master -w                      in the background; ends when it runs, or says why not
+ *   master -s | -d                 in the foreground, descriptors kept (start-fg)
+ *   master -i                      the same as PID 1 (of a container)
+ *   master -e SECONDS              ends by itself after that time
+ *   master -k                      read and check both configuration files, and end
+ *   master -t                      exit 0 when no master runs on this configuration, 1 when one does */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,28 +21,36 @@
 #include "core/master/master.h"
 #include "core/run/log.h"
 
-struct options { const char *dir; int background, test, check, verbose; };
+struct options { const char *dir; int background, foreground, init, test, check, verbose; int64_t exit_s; };
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: master -c CONFIG_DIR [-w | -t | -k] [-v]\n");
+    fprintf(stderr, "usage: master [-c CONFIG_DIR] [-d | -i | -s | -w | -t | -k] [-e SECONDS] [-v]\n");
     return 2;
 }
 
 static int parse(struct options *o, int argc, char **argv)
 {
+    uint64_t seconds;
     int c;
 
-    while ((c = getopt(argc, argv, "c:wtkv")) != -1)
+    while ((c = getopt(argc, argv, "c:de:iswtkv")) != -1)
         switch (c) {
         case 'c': o->dir = optarg; break;
         case 'w': o->background = 1; break;
+        case 'd': case 's': o->foreground = 1; break;
+        case 'i': o->init = 1; break;
+        case 'e':
+            if (!ph_str_u64(ph_cstr(optarg), &seconds) || seconds > INT32_MAX)
+                return 0;
+            o->exit_s = (int64_t)seconds;
+            break;
         case 't': o->test = 1; break;
         case 'k': o->check = 1; break;
         case 'v': o->verbose++; break;
         default: return 0;
         }
-    return optind == argc && o->background + o->test + o->check <= 1;
+    return optind == argc && o->background + o->test + o->check + (o->init || o->foreground) <= 1;
 }
 
 void master_write_pid(struct master *m)
@@ -125,6 +136,8 @@ static int run(void *arg)
     int rc;
 
     m->changed = ph_cond_new(m->scope);
+    if (m->exit_s > 0)
+        master_end_after(m);
     ph_log_join_loop();
     if ((rc = master_apply(m, m->config)) < 0)
         return rc;
@@ -212,18 +225,27 @@ int main(int argc, char **argv)
 
     if (!parse(&o, argc, argv))
         return usage();
+    if (o.init && getpid() != 1) {
+        fprintf(stderr, "postfix/master: fatal: -i is for process 1 of a container\n");
+        return 1;
+    }
     umask(077);
+    /* Who waits for the end of a pipe of his must not wait for us. */
+    close_range(STDERR_FILENO + 1, ~0u, 0);
     signal(SIGPIPE, SIG_IGN);
     m->scope = ph_scope_new(NULL);
     char *real = realpath(ph_conf_choose_dir(o.dir), NULL);
     m->config_dir = real ? real : ph_conf_choose_dir(o.dir);
     m->verbose = o.verbose;
+    m->exit_s = o.exit_s;
     m->is_init = getpid() == 1;
     ph_list_init(&m->services);
     if (o.background && go_background(m) < 0) {
         perror("postfix/master");
         return 1;
     }
+    if (!o.background && !o.foreground && !o.init && !o.test && !o.check)
+        detach(m);
     int rc = serve(m, &o);
     if (rc < 0 && !o.test) {
         dprintf(m->complaint_fd, "postfix/master: fatal: %s\n", ph_error());

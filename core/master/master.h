@@ -69,6 +69,8 @@ struct master {
     int complaint_fd;              /* where a failed start is explained: the starter's stderr */
     int stopping, stop_signal;
     int verbose, is_init;
+    int64_t exit_s;                /* ends by itself after this; 0: never */
+    struct ph_timer exit_timer;
     unsigned generation;           /* of the configuration in force; in pid/master.pid */
     unsigned refused;              /* reloads that changed nothing; there too */
     int announce;                  /* a reload is done but for old workers that still accept */
@@ -115,6 +117,8 @@ void master_write_pid(struct master *m);
 int master_open_log(struct master *m);
 /* control.c: after a reload, once no old worker accepts any more, say so. */
 void master_announce(struct master *m);
+/* control.c: stop in order after exit_s, as on a signal. */
+void master_end_after(struct master *m);
 /* control.c: signals, until stopped. */
 int master_run(struct master *m) PH_YIELDS;
 

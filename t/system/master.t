@@ -65,7 +65,7 @@ my $pid = Posthorn::child(sub { open STDOUT, '>', $log; open STDERR, '>&', \*STD
 ok(Posthorn::wait_for(sub { Posthorn::slurp($log) =~ /daemon started/ }), 'start-fg logs to stdout');
 is(Posthorn::wait_for(sub { my @r = eval { $ph->smtp->send(from => 'a@b.test', to => ['fg@example.test'], body => "Subject: f\r\n\r\nf\r\n") }; $r[0] }), 250, 'start-fg takes mail');
 $ph->wait_mail('fg', 1);
-like(Posthorn::slurp($log), qr/postfix\/virtual\[\d+\]: \S+: to=<fg\@example\.test>.*status=sent/, 'and workers log there too');
+ok(Posthorn::wait_for(sub { Posthorn::slurp($log) =~ m{postfix/virtual\[\d+\]: \S+: to=<fg\@example\.test>.*status=sent} }), 'and workers log there too') or diag Posthorn::slurp($log);
 kill 'TERM', $pid;
 waitpid $pid, 0;
 is($? & 127, 0, 'SIGTERM ends it in order');

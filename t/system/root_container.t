@@ -30,6 +30,8 @@ is(scalar(my @mail = $ph->wait_mail('u', 1)), 1, 'and delivers it');
 ok(Posthorn::wait_for(sub { $log->() =~ m{^\w{3} [ \d]\d [\d:]{8} \S+ postfix/virtual\[\d+\]: \w+: to=<u\@example\.test>.*status=sent}m }), 'the lines of all services are there') or diag $log->();
 like($log->(), qr{postfix/master\[1\]: daemon started}, 'the master is PID 1');
 
+like(Posthorn::slurp("/proc/$unshare/task/$unshare/children") =~ /(\d+)/ && Posthorn::slurp("/proc/$1/cmdline"), qr/-i/, 'it was told so');
+
 # Processes of that PID namespace, as we see them.
 my ($pid1) = Posthorn::slurp("/proc/$unshare/task/$unshare/children") =~ /(\d+)/;
 my $ns = readlink "/proc/$pid1/ns/pid";
