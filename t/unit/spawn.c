@@ -445,6 +445,86 @@ static void test_hostile(void)
     free(big);
 }
 
+/* A files child of the test's own, which is told what no worker of ours tells. */
+static int raw_files(int sock)
+{
+    struct spawner_request r = { .op = SPAWNER_OP_FILES, .uid = who.uid, .gid = who.gid };
+    struct spawner_reply reply;
+    union { struct cmsghdr align; char space[CMSG_SPACE(sizeof(int))]; } control = { .space = { 0 } };
+    struct iovec iov = { &r, sizeof r };
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
+        return -1;
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &pair[1], sizeof(int));
+    int good = sendmsg(sock, &msg, MSG_NOSIGNAL) == (ssize_t)sizeof r;
+    close(pair[1]);
+    return good && recv(pair[0], &reply, sizeof reply, 0) == (ssize_t)sizeof reply && reply.what == SPAWNER_STARTED ? pair[0] : -1;
+}
+
+static int files_answer(int sock, uint32_t op, const char *names, size_t n)
+{
+    struct files_request r = { .op = op, .mode = 0600 };
+    struct files_reply reply;
+    struct iovec iov[2] = { { &r, sizeof r }, { (void *)(uintptr_t)names, n } };
+    struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+
+    if (sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 || recv(sock, &reply, sizeof reply, 0) != (ssize_t)sizeof reply)
+        return -1;
+    return reply.err;
+}
+
+static void test_hostile_files(void)
+{
+    static const struct { const char *name; uint32_t op; const char *names; size_t n; int err; } cases[] = {
+        { "nothing", FILES_OP_STAT, "", 0, EINVAL }, { "one name", FILES_OP_STAT, S("/etc"), EINVAL }, { "no end", FILES_OP_STAT, "/etc\0/x", 7, EINVAL },
+        { "three names", FILES_OP_STAT, S("/a\0/b\0/c"), EINVAL }, { "empty names", FILES_OP_STAT, S("\0"), EINVAL },
+        { "a relative name", FILES_OP_UNLINK, S("etc\0"), EINVAL }, { "a relative second name", FILES_OP_RENAME, S("/a\0b"), EINVAL },
+        { "an unknown operation", 99, S("/etc\0"), EINVAL }, { "no such name", FILES_OP_STAT, S("/no/such\0"), ENOENT },
+        { "a rename without a second name", FILES_OP_RENAME, S("/no/such\0"), ENOENT }, { "what is right", FILES_OP_STAT, S("/etc\0"), 0 },
+    };
+    int sock = raw_files(ph_spawner_fd());
+    char *big = malloc(20000);
+
+    ok(sock >= 0, "a files child of our own");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        is_int(files_answer(sock, cases[i].op, cases[i].names, cases[i].n), cases[i].err, "files: %s", cases[i].name);
+    memset(big, '/', 20000);
+    big[19999] = big[19998] = 0;
+    is_int(files_answer(sock, FILES_OP_STAT, big, 20000), EINVAL, "files: more than a request can hold");
+    is_int(files_answer(sock, FILES_OP_STAT, big + 10000, 10000), EINVAL, "files: a name that is too long");
+    is_int(files_answer(sock, FILES_OP_STAT, S("/etc\0")), 0, "files: it goes on");
+    close(sock);
+    free(big);
+}
+
+/* Well-formed requests with some bytes changed, and pure noise. */
+static void test_noise(void)
+{
+    static const char strings[] = "/bin/true\0X=1\0/tmp\0/";
+    struct spawner_request base = { .op = SPAWNER_OP_COMMAND, .flags = 3, .uid = who.uid, .gid = who.gid, .argc = 1, .envc = 1 };
+    unsigned seed = 12345;
+    int sock = ph_spawner_fd(), answered = 0;
+
+    for (int i = 0; i < 1000; i++) {
+        struct { struct spawner_request r; char text[sizeof strings]; } m = { .r = base };
+
+        memcpy(m.text, strings, sizeof strings);
+        for (int k = rand_r(&seed) % 4; k >= 0; k--)
+            ((char *)&m)[(size_t)rand_r(&seed) % (i % 2 ? sizeof m : 8)] = (char)rand_r(&seed);
+        /* Nothing that would run for long, or as somebody real. */
+        m.r.uid = who.uid;
+        answered += answers(sock, &m.r, m.text, (size_t)rand_r(&seed) % (sizeof strings + 1), 1 + (uint32_t)rand_r(&seed) % 3) > 0;
+    }
+    is_int(answered, 1000, "noise: each request has an answer");
+    is_bytes(ph_cstr(shell("echo lives", NULL)->output), "lives\n", "and the spawner goes on");
+}
+
 static void test_accounts(void)
 {
     struct ph_identity id;
@@ -480,6 +560,8 @@ static int live(void *arg PH_UNUSED)
     test_many();
     test_files();
     test_hostile();
+    test_hostile_files();
+    test_noise();
     return 0;
 }
 
