@@ -13,9 +13,9 @@ my $root = $> == 0;
 my ($user, $uid, $gid) = $root ? ('daemon', (getpwnam 'daemon')[2, 3]) : ((getpwuid $>)[0] // $>, $>, $) + 0);
 my $who = $root ? 'daemon' : "$uid:$gid";
 my $ph = Posthorn->new(virtual_mailbox_domains => '', recipient_delimiter => '+', minimal_backoff_time => '1s', maximal_backoff_time => '2s',
-    queue_run_delay => '1s', transport_retry_time => '1s', relay_domains => 'a.test, one.test, big.test, slow.test, code.test, small.test, bad.test, loop.test, die.test, esc.test, other.test, hang.test',
+    queue_run_delay => '1s', transport_retry_time => '1s', relay_domains => 'a.test, one.test, big.test, slow.test, code.test, small.test, bad.test, loop.test, die.test, esc.test, other.test, hang.test, jail.test, nojail.test',
     transport_maps => 'inline:{ {a.test=many:next.Hop} {one.test=single:} {big.test=count:} {slow.test=slow:} {code.test=code:} {small.test=small:}'
-        . ' {bad.test=bad:} {loop.test=single:} {die.test=die:} {esc.test=esc:} {other.test=other:} {hang.test=hang:} }',
+        . ' {bad.test=bad:} {loop.test=single:} {die.test=die:} {esc.test=esc:} {other.test=other:} {hang.test=hang:} {jail.test=jail:} {nojail.test=nojail:} }',
     single_destination_recipient_limit => 1, slow_time_limit => '1s', export_environment => 'LANG=C MAIL_CONFIG',
     pipe_delivery_status_filter => 'inline:{ {5.1.1 user unknown=4.1.1 perhaps tomorrow} }');
 my $out = "$ph->{tmp}/out";
@@ -54,6 +54,13 @@ service('bad', "user=$who", "argv=$script", '${nobody}');
 service('die', "user=$who", 'argv=/bin/sh', '-c', "echo \$\$\$\$ \$\$PPID >$out/die.tmp; mv $out/die.tmp $out/die; cat >$out/whole.tmp && test -e $out/go && mv $out/whole.tmp $out/whole || sleep 1000");
 service('hang', "user=$who", 'argv=/bin/sh', '-c', "echo \$\$\$\$ \$\$PPID >$out/hang.tmp; mv $out/hang.tmp $out/hang; test -e $out/go2 || exec sleep 1000; cat >/dev/null");
 service('esc', 'flags=.>', "user=$who", 'eol=\r\n', "argv=$script");
+# In a jail there is only what stands there: a program that needs nothing.
+mkdir "$ph->{tmp}/jail";
+mkdir "$ph->{tmp}/jail/in";
+Posthorn::spew("$ph->{tmp}/jail.c", qq{#include <stdio.h>\n#include <unistd.h>\nint main(void) { char d[99], t[9999]; size_t n = fread(t, 1, sizeof t, stdin); printf("%s %d %d", getcwd(d, sizeof d), access("/etc/passwd", F_OK), n > 50); return 0; }\n});
+my $jail = $root && system("gcc -static -o $ph->{tmp}/jail/prog $ph->{tmp}/jail.c 2>/dev/null") == 0;
+service('jail', "user=$who", "chroot=$ph->{tmp}/jail", 'directory=/in', 'argv=/prog');
+service('nojail', "user=$who", 'chroot=/nonexistent', "argv=$script");
 service('other', 'user=' . ($root ? 'root' : 'daemon'), "argv=$script");
 $ph->edit_master(sub { $_ .= $yaml });
 $ph->start;
@@ -124,6 +131,13 @@ ok($ph->wait_log(qr/\Q$id\E: .*dsn=5\.2\.3, status=bounced \(message too large\)
 ($id) = mail(['x@bad.test']);
 ok($ph->wait_log(qr/\Q$id\E: .*dsn=4\.3\.5, status=deferred \(mail system configuration error\)/), 'an unknown macro defers');
 like($ph->log, qr/warning: .*unknown macro name "nobody"/, 'with a warning');
+SKIP: {
+    skip 'chroot= needs root and a static program', 2 unless $jail;
+    ($id) = mail(['x@jail.test']);
+    ok($ph->wait_log(qr{\Q$id\E: .*status=sent \(delivered via jail service \(/in -1 1\)\)}), 'chroot= and directory=') or diag $ph->log;
+}
+($id) = mail(['x@nojail.test']);
+ok($ph->wait_log(qr/\Q$id\E: .*dsn=4\.3\.0, status=deferred \(temporary failure/), 'a root directory that is not there');
 ($id) = mail(['x@other.test']);
 ok($ph->wait_log($root ? qr/user=root: nothing is done with the rights of root/ : qr/user=daemon: .*cannot become user/), 'a user that cannot be, and the log says why');
 is(join(" ", map { Posthorn::slurp($_) } stored()), "", "nothing was run");
@@ -159,5 +173,5 @@ Posthorn::spew("$out/go2", '');
 ok($ph->wait_log(qr/\Q$id\E: to=<x\@hang\.test>.*status=sent \(delivered via hang service\)/, 30), 'a new worker has a new spawner') or diag $ph->log;
 
 $ph->stop;
-is(scalar(() = $ph->log =~ /panic|assert|fatal: (?!service other)/g), 0, 'nothing broke') or diag $ph->log =~ /(.*(?:panic|assert|fatal).*)/;
+is(scalar(() = $ph->log =~ /panic|assert|error: fatal: (?!service other)/g), 0, 'nothing broke') or diag $ph->log =~ /(.*(?:panic|assert|fatal).*)/;
 done_testing();

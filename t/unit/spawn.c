@@ -3,6 +3,7 @@
  * Run alone: make t/unit/spawn.t && prove -v t/unit/spawn.t */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -612,8 +613,13 @@ static void test_death(void)
     for (int i = 0; i < 5000 && access(path("eof"), F_OK) < 0; i++)
         poll(NULL, 0, 1);
     ok(is_alive(command) && is_alive(spawner) && is_alive(child), "a worker's command, its child and the spawner live");
+    /* However late the spawner learns of it, the command must not see an end. */
+    kill(spawner, SIGSTOP);
     kill(worker, SIGKILL);
     waitpid(worker, NULL, 0);
+    for (int i = 0; i < 300 && access(path("saw-the-end"), F_OK) < 0; i++)
+        poll(NULL, 0, 1);
+    kill(spawner, SIGCONT);
     ok(gone(spawner), "kill -9 of the worker: the spawner ends");
     ok(gone(command), "the command ends");
     ok(gone(child), "what it started ends");
@@ -631,6 +637,9 @@ int main(void)
     scope = ph_scope_new(NULL);
     who = (struct ph_identity){ .size = sizeof who, .uid = geteuid() ? geteuid() : 65534, .gid = geteuid() ? getegid() : 65534 };
     if (!mkdtemp(dir) || chmod(dir, 0777) < 0)
+        return 1;
+    /* Something to be lost. */
+    if (geteuid() == 0 && setgroups(1, (gid_t[]){ 54321 }) < 0)
         return 1;
     test_requests();
     test_judge();
