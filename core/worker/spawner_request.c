@@ -123,8 +123,8 @@ int ph_spawner_take_limits(struct spawner_policy *p, const char *mem, size_t n)
     p->only_uid = l.uid;
     p->only_gid = l.gid;
     p->least_uid = l.least_uid;
-    strcpy(p->command, command);
-    strcpy(p->below, below);
+    memcpy(p->command, command, strlen(command) + 1);
+    memcpy(p->below, below, strlen(below) + 1);
     return 0;
 }
 

@@ -6,7 +6,7 @@
 
 static uint32_t status_of(ph_str code)
 {
-    int class = ph_dsn_class(code);
+    char class = ph_dsn_class(code);
 
     return class == '2' ? PH_RCPT_SENT : class == '4' ? PH_RCPT_DEFERRED : PH_RCPT_BOUNCED;
 }
