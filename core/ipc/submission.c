@@ -60,7 +60,7 @@ static int send_content(struct ph_submission *n, struct ph_scope *s, ph_str cont
     return rc;
 }
 
-int ph_submission_finish(struct ph_submission *n, struct ph_scope *s, ph_str to, ph_str content)
+int ph_submission_finish(struct ph_submission *n, struct ph_scope *s, ph_str to, const char *notify, ph_str content)
 {
     struct ph_frame *rcpt = ph_frame_new(s), *end = ph_frame_new(s), *reply;
     int rc;
@@ -68,7 +68,8 @@ int ph_submission_finish(struct ph_submission *n, struct ph_scope *s, ph_str to,
     ph_frame_cstr(rcpt, "op", "rcpt");
     ph_frame_str(rcpt, "address", to);
     ph_frame_str(rcpt, "original", to);
-    ph_frame_cstr(rcpt, "dsn_notify", "NEVER");
+    if (*notify)
+        ph_frame_cstr(rcpt, "dsn_notify", notify);
     ph_frame_cstr(end, "op", "end");
     ph_frame_u64(end, "facts", 0);
     if ((rc = ph_frame_send(n->io, rcpt)) < 0 || (rc = send_content(n, s, content)) < 0 ||

@@ -198,7 +198,7 @@ int ph_transcript_send(struct ph_transcript *t, const char *reason)
         ph_buf_init(&text, s, HEAD_BYTES + TAIL_BYTES + 16384);
         put_header(t, s, &text, sub.id);
         put_session(t, &text, reason);
-        rc = ph_submission_finish(&sub, s, t->r->recipient, ph_buf_view(&text));
+        rc = ph_submission_finish(&sub, s, t->r->recipient, "NEVER", ph_buf_view(&text));
     }
     if (sub.io)
         ph_stream_close(sub.io);

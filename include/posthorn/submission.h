@@ -16,10 +16,10 @@ struct ph_submission {
  * of cleanup, "bounce map" or with "filter" too; utf8: 1 for an SMTPUTF8 message.
  * 0 and *n on s; PH_TEMP, PH_CONF (no cleanup here), PH_CANCEL.  Yields. */
 int ph_submission_begin(struct ph_scope *s, ph_str sender, const char *flags, int utf8, struct ph_submission *n) PH_YIELDS;
-/* The whole of it, headers first, lines with CRLF, to one recipient who is never
- * answered (NOTIFY=NEVER).  0: a crash can no longer lose it; PH_TEMP, PH_PERM (cleanup
+/* The whole of it, headers first, lines with CRLF, to one recipient (notify: his
+ * NOTIFY, or empty).  0: a crash can no longer lose it; PH_TEMP, PH_PERM (cleanup
  * will not have it: too large), PH_CANCEL: it never existed.  Yields. */
-int ph_submission_finish(struct ph_submission *n, struct ph_scope *s, ph_str to, ph_str content) PH_YIELDS;
+int ph_submission_finish(struct ph_submission *n, struct ph_scope *s, ph_str to, const char *notify, ph_str content) PH_YIELDS;
 
 PH_END
 #endif

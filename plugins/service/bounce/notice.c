@@ -229,7 +229,7 @@ static int finish_one(struct notice *n, struct ph_submission *sub, struct report
     attach_original(n, r);
     ph_buf_init(&out, n->s, r->original.n + NOTICE_EXTRA);
     if ((rc = report_format(r, &out)) >= 0)
-        rc = ph_submission_finish(sub, n->s, r->to, ph_buf_view(&out));
+        rc = ph_submission_finish(sub, n->s, r->to, r->postmaster ? "NEVER" : "", ph_buf_view(&out));
     ph_stream_close(sub->io);
     return rc;
 }
