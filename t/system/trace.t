@@ -15,7 +15,8 @@ my $dsn = Posthorn::Sink->new(ehlo => "250-sink.test\r\n250-PIPELINING\r\n250-DS
 my $ph = Posthorn->new(myhostname => 'mx.posthorn.test', relayhost => '[127.0.0.1]:' . $sink->port);
 Posthorn::spew("$ph->{tmp}/transport", "dead.test smtp:[127.0.0.1]:$dead\ndsn.test smtp:[127.0.0.1]:" . $dsn->port
     . "\nerr.test error:5.1.2 no such place\ndiscard.test discard:gone\n");
-$ph->set(transport_maps => "texthash:$ph->{tmp}/transport", delay_warning_time => '1h', confirm_delay_cleared => 'yes');
+Posthorn::spew("$ph->{tmp}/aliases", "alist m1\@example.test, m2\@relay.test\nowned m1\@example.test, bad4\@relay.test\nowner-owned olga\@example.test\n");
+$ph->set(mydestination => 'here.test, mx.posthorn.test', alias_maps => "texthash:$ph->{tmp}/aliases", local_recipient_maps => '', transport_maps => "texthash:$ph->{tmp}/transport", delay_warning_time => '1h', confirm_delay_cleared => 'yes');
 $ph->start;
 
 sub id_of { my ($to) = @_; return scalar $ph->wait_log(qr/([0-9A-Za-z]+): to=<\Q$to\E>/) }
@@ -107,6 +108,23 @@ is(scalar($ph->mail('pbox')), 0, '-bv: nothing went to the mailbox');
 is(scalar($sink->messages), $before, '-bv: nor to the server');
 is(scalar($ph->mail('eve')), 1, '-bv: no other notice');
 ok(Posthorn::wait_for(sub { !$ph->queued }), 'nothing is left');
+
+# Aliases: expanded, and that is all their sender hears of success; an owner hears of failures.
+$ph->sendmail("Subject: al\n\nx\n", '-f', 'al@example.test', '-N', 'success,failure', 'alist@here.test');
+$n = report('al', 1);
+is($n->header('Subject'), 'Successful Mail Delivery Report', 'an alias: a report of success') or diag $ph->log;
+is(scalar(@r = $n->recipients), 1, 'of the alias alone');
+is($n->recipient('alist@here.test')->{Action}, 'expanded', 'which was expanded');
+is(scalar($ph->wait_mail('m1', 1)), 1, 'its members get the mail');
+$ph->sendmail("Subject: ow\n\nx\n", '-f', 'ow@example.test', 'owned@here.test');
+($n) = map { Notice->new($ph, $_) } $ph->wait_mail('olga', 1);
+is($n->header('Subject'), 'Undelivered Mail Returned to Sender', 'an alias with an owner: the failure goes to the owner') or diag $ph->log;
+is($n->recipient('bad4@relay.test')->{Status}, '5.1.1', 'and names the member');
+is(scalar($ph->mail('ow')), 0, 'not to the sender');
+$ph->sendmail('', '-bv', '-f', 'bval@example.test', 'alist@here.test');
+$n = report('bval', 1);
+is_deeply([sort map { "$_->{Action}, $_->{'Diagnostic-Code'}" =~ s/X-Posthorn; delivery via local: //r } $n->recipients],
+    ['deliverable, forwards to m1@example.test', 'deliverable, forwards to m2@relay.test'], '-bv: aliases are expanded') or diag $n->source;
 
 # confirm_delay_cleared: who was warned is told that it arrived.
 $ph->set(delay_warning_time => '1s', minimal_backoff_time => '1s', maximal_backoff_time => '1s', queue_run_delay => '1s');
