@@ -3,16 +3,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <posthorn/clock.h>
 #include "core/cmd/cmd.h"
 #include "core/cmd/postfix.h"
 
-#define WORDS_MAX 32                   /* of the compressor's command line */
+#define WRITERS_MS 10000
+#define WORDS_MAX  32                   /* of the compressor's command line */
 
 static const char *value(struct postfix *p, const char *name)
 {
@@ -68,6 +72,20 @@ static void compress(struct postfix *p, const char *file)
                      WIFEXITED(status) ? WEXITSTATUS(status) : status);
 }
 
+/* Until nobody has the file open for writing (who only reads it does no harm),
+ * which is when a lease for reading is given: 1, or 0 after a while. */
+static int wait_for_writers(const char *file)
+{
+    int fd = open(file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), alone = 0;
+
+    signal(SIGIO, SIG_IGN);            /* how the kernel asks for a lease back */
+    for (int64_t end = ph_in_ms(WRITERS_MS); fd >= 0 && !alone && ph_now_ms() < end; poll(NULL, 0, alone ? 0 : 20))
+        alone = fcntl(fd, F_SETLEASE, F_RDLCK) == 0;
+    if (fd >= 0)
+        close(fd);
+    return alone;
+}
+
 int postfix_logrotate(struct postfix *p)
 {
     const char *file = value(p, "maillog_file");
@@ -79,10 +97,11 @@ int postfix_logrotate(struct postfix *p)
 
     if (rename(file, old) < 0)
         ph_cmd_fatal("logrotate: rename %s to %s: %s", file, old, strerror(errno));
-    /* Old sessions may still write to the renamed file until they end: what is
-     * compressed is what stands in it when the new workers are there. */
+    ph_cmd_log_as(p->conf, "postfix-script");      /* we ourselves have it open too */
     if (postfix_master_pid(p, NULL) && postfix_reload(p) != 0)
         ph_cmd_fatal("logrotate: the running system did not open a new file; the old one is %s", old);
+    if (!wait_for_writers(old))
+        ph_cmd_warn("logrotate: somebody still has %s open: what he writes from now on is lost", old);
     compress(p, old);
     return 0;
 }

@@ -65,13 +65,23 @@ $ph->sendmail("Subject: x\n\nbefore\n", 'u@example.test');
 $ph->wait_mail('u', 1);
 $ph->wait_log(qr/status=sent.*\n.*: removed/);
 my $old = Posthorn::slurp($log);
-$ph->postfix('logrotate');
-is($? >> 8, 0, 'logrotate');
+my $writer = Posthorn::child(sub { $ph->sendmail("Subject: $_\n\nbusy\n", 'busy@example.test') for 1 .. 40 });
+$ph->wait_mail('busy', 5);
+open my $reader, '<', $log or die;            # somebody looks at the log, as people do
+my $said_rotate = $ph->postfix('logrotate');
+close $reader;
+is($? >> 8, 0, 'logrotate, while mail passes');
+unlike($said_rotate, qr/still has/, 'nobody writes to the old file any more');
+waitpid $writer, 0;
+delete $Posthorn::live{"pid $writer"};
+is(scalar($ph->wait_mail('busy', 40)), 40, 'all mail passes');
 my @zipped = glob "$log.*";
 is(scalar @zipped, 1, 'one old file');
 like($zipped[0] // '', qr/posthorn\.log\.\d{8}-\d{6}\.gz$/, 'with the date in its name');
 my $unzipped = $ph->run('gzip', '-dc', $zipped[0]);
 is(substr($unzipped, 0, length $old), $old, 'it holds the old lines');
+Posthorn::wait_for(sub { (() = ($unzipped . $ph->log) =~ /to=<busy\@example\.test>.*status=sent/g) >= 40 });
+is(scalar(() = ($unzipped . $ph->log) =~ /to=<busy\@example\.test>.*status=sent/g), 40, 'and with the new ones no line is lost');
 $ph->sendmail("Subject: x\n\nafter\n", 'u@example.test');
 $ph->wait_mail('u', 2);
 for my $who (qw(pickup cleanup qmgr virtual)) {
