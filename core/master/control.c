@@ -11,6 +11,7 @@
 
 #define DRAIN_MS 4000              /* sessions; then they are told to stop */
 #define KILL_MS  8000              /* then SIGKILL */
+#define WATCHDOG_S 1000            /* a loop that does not turn for so long is killed by SIGALRM */
 
 static void for_each(struct master *m, void (*fn)(struct service *v, void *arg), void *arg)
 {
@@ -149,6 +150,13 @@ void master_end_after(struct master *m)
     ph_timer_set(&m->exit_timer, ph_in_ms(m->exit_s * 1000));
 }
 
+/* Children do not inherit an alarm. */
+static void on_watchdog(struct ph_timer *t)
+{
+    alarm(WATCHDOG_S);
+    ph_timer_set(t, ph_in_ms(WATCHDOG_S * 1000 / 3));
+}
+
 static void on_child(int signo PH_UNUSED, void *arg)
 {
     struct master *m = arg;
@@ -268,6 +276,8 @@ int master_run(struct master *m)
     ph_signal_watch(SIGQUIT, on_term, m);
     ph_signal_watch(SIGCHLD, on_child, m);
     for_each(m, start_service, NULL);
+    m->watchdog.fn = on_watchdog;
+    on_watchdog(&m->watchdog);
     int64_t deadline = ph_in_ms(30000);
     while (!m->stopping && !all_eager_ready(m) && ph_now_ms() < deadline)
         if (ph_cond_wait(m->changed, deadline) == PH_CANCEL)

@@ -70,7 +70,7 @@ struct master {
     int stopping, stop_signal;
     int verbose, is_init;
     int64_t exit_s;                /* ends by itself after this; 0: never */
-    struct ph_timer exit_timer;
+    struct ph_timer exit_timer, watchdog;
     unsigned generation;           /* of the configuration in force; in pid/master.pid */
     unsigned refused;              /* reloads that changed nothing; there too */
     int announce;                  /* a reload is done but for old workers that still accept */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -20,9 +21,13 @@
 #endif
 #define NET_BIND_TCP    (1ULL << 0)
 #define NET_CONNECT_TCP (1ULL << 1)
+#define RULE_NET_PORT   2
+#define SCOPE_ABSTRACT_UNIX_SOCKET (1ULL << 0)
+#define SCOPE_SIGNAL               (1ULL << 1)
 
 /* The kernel's headers may be older than the kernel. */
-struct ruleset_attr { uint64_t fs, net; };
+struct ruleset_attr { uint64_t fs, net, scoped; };
+struct net_port_attr { uint64_t allowed_access, port; };
 
 #define READS  (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define WRITES (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE | \
@@ -32,7 +37,7 @@ struct ruleset_attr { uint64_t fs, net; };
 
 struct rules {
     int fd;
-    uint64_t handled;
+    uint64_t handled, net;
 };
 
 static int allow(struct rules *r, const char *path, uint64_t access)
@@ -98,6 +103,21 @@ static int allow_needs(struct rules *r, const struct ph_seal *s)
     return rc;
 }
 
+/* A client may choose its own address (smtp_bind_address), but no port. */
+static int allow_any_port(struct rules *r)
+{
+    struct net_port_attr rule = { .allowed_access = NET_BIND_TCP, .port = 0 };
+
+    if (r->net && syscall(SYS_landlock_add_rule, r->fd, RULE_NET_PORT, &rule, 0) < 0)
+        return ph_fail_errno(PH_CONF, errno, "landlock: bind");
+    return 0;
+}
+
+static size_t attr_bytes(long abi)
+{
+    return abi >= 6 ? sizeof(struct ruleset_attr) : abi >= 4 ? offsetof(struct ruleset_attr, scoped) : offsetof(struct ruleset_attr, net);
+}
+
 int ph_landlock(const struct ph_seal *s)
 {
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -113,13 +133,17 @@ int ph_landlock(const struct ph_seal *s)
         attr.fs |= LANDLOCK_ACCESS_FS_TRUNCATE;
     if (abi >= 4)
         attr.net = NET_BIND_TCP | (ph_needs(s->needs, "network") ? 0 : NET_CONNECT_TCP);
-    struct rules r = { .handled = attr.fs };
-    r.fd = (int)syscall(SYS_landlock_create_ruleset, &attr, abi >= 4 ? sizeof attr : sizeof attr.fs, 0);
+    if (abi >= 6)
+        attr.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
+    struct rules r = { .handled = attr.fs, .net = attr.net };
+    r.fd = (int)syscall(SYS_landlock_create_ruleset, &attr, attr_bytes(abi), 0);
     if (r.fd < 0)
         return ph_fail_errno(PH_CONF, errno, "landlock");
     int rc = allow_common(&r, s);
     if (rc == 0)
         rc = allow_needs(&r, s);
+    if (rc == 0 && ph_needs(s->needs, "network"))
+        rc = allow_any_port(&r);
     if (rc == 0 && syscall(SYS_landlock_restrict_self, r.fd, 0) < 0)
         rc = ph_fail_errno(PH_CONF, errno, "landlock");
     close(r.fd);

@@ -16,3 +16,7 @@ t_unit_spawn_t_LDADD = core/libposthorn.la
 check_PROGRAMS += t/unit/spawn_limit.t
 t_unit_spawn_limit_t_SOURCES = t/unit/spawn_limit.c
 t_unit_spawn_limit_t_LDADD = core/libposthorn.la
+
+check_PROGRAMS += t/unit/seal.t
+t_unit_seal_t_SOURCES = t/unit/seal.c
+t_unit_seal_t_LDADD = core/libposthorn.la

@@ -1,0 +1,196 @@
+/* t/unit/seal.c: a sealed process tries what it must not do, and what it may.
+ * Each case is a child of its own: sealed for good. */
+#include "tap.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <posthorn/error.h>
+#include "config.h"
+#include "core/worker/worker.h"
+
+#define LANDLOCK_VERSION 1u            /* flag: ask for the ABI */
+
+static char top[] = "/tmp/posthorn-seal-XXXXXX";
+static int tcp_port;                   /* somebody listens there */
+static pid_t parent;
+
+static const char *below(const char *name)
+{
+    static char path[128];             /* one at a time */
+
+    snprintf(path, sizeof path, "%s/%s", top, name);
+    return path;
+}
+
+static int read_file(const char *name)
+{
+    int fd = open(below(name), O_RDONLY);
+
+    return fd < 0 ? errno : (close(fd), 0);
+}
+
+static int make_file(const char *name)
+{
+    int fd = open(below(name), O_WRONLY | O_CREAT, 0600);
+
+    return fd < 0 ? errno : (close(fd), 0);
+}
+
+static int try_read_queue(void)     { return read_file("queue/deferred/message"); }
+static int try_make_queue(void)     { return make_file("queue/deferred/new"); }
+static int try_read_maildrop(void)  { return read_file("queue/maildrop/message"); }
+static int try_make_bounce(void)    { return make_file("queue/bounce/log"); }
+static int try_read_config(void)    { return read_file("conf/main.cf"); }
+static int try_make_config(void)    { return make_file("conf/new"); }
+static int try_read_mailbox(void)   { return read_file("mail/box"); }
+static int try_read_libc(void)      { int fd = open("/etc/passwd", O_RDONLY); return fd < 0 ? errno : (close(fd), 0); }
+static int try_exec(void)           { execl("/bin/true", "true", (char *)NULL); return errno; }
+static int try_fork(void)           { pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); if (pid == 0) _exit(0); return pid < 0 ? errno : 0; }
+static int try_kill(void)           { return syscall(SYS_kill, parent, SIGCONT) < 0 ? errno : 0; }
+static int try_tgkill(void)         { return syscall(SYS_tgkill, parent, parent, SIGCONT) < 0 ? errno : 0; }
+static int try_raise(void)          { signal(SIGUSR1, SIG_IGN); return raise(SIGUSR1) != 0 ? errno : 0; }
+static int try_ptrace(void)         { return syscall(SYS_ptrace, 16, parent, 0, 0) < 0 ? errno : 0; }
+static int try_mount(void)          { return syscall(SYS_mount, "none", top, "tmpfs", 0, NULL) < 0 ? errno : 0; }
+static int try_setuid(void)         { return syscall(SYS_setuid, 0) < 0 ? errno : 0; }
+
+static int try_connect(void)
+{
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)tcp_port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    return connect(fd, (const struct sockaddr *)&to, sizeof to) < 0 ? errno : 0;
+}
+
+static int bind_to(unsigned port)
+{
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    return bind(fd, (const struct sockaddr *)&to, sizeof to) < 0 ? errno : 0;
+}
+
+static int try_bind_any(void)       { return bind_to(0); }
+static int try_bind_port(void)      { return bind_to(54321); }
+
+static socklen_t abstract_name(struct sockaddr_un *to)
+{
+    *to = (struct sockaddr_un){ .sun_family = AF_UNIX };
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+                       (size_t)snprintf(to->sun_path + 1, sizeof to->sun_path - 1, "posthorn-seal-%d", (int)parent));
+}
+
+static int try_abstract(void)
+{
+    struct sockaddr_un to;
+    socklen_t n = abstract_name(&to);
+
+    return connect(socket(AF_UNIX, SOCK_STREAM, 0), (const struct sockaddr *)&to, n) < 0 ? errno : 0;
+}
+
+/* want: errno, 0 when it is allowed.  abi: of Landlock, from which this holds (0: seccomp's). */
+static const struct {
+    const char *name, *needs;
+    int (*attempt)(void);
+    int want;
+    long abi;
+} cases[] = {
+    { "the queue cannot be read",                     "",            try_read_queue,    EACCES, 1 },
+    { "nor written",                                  "network",     try_make_queue,    EACCES, 1 },
+    { "nor maildrop",                                 "network queue private", try_read_maildrop, EACCES, 1 },
+    { "the owner of the queue may",                   "queue-owner", try_make_queue,    0,      0 },
+    { "pickup reads maildrop",                        "maildrop",    try_read_maildrop, 0,      0 },
+    { "and not the queue",                            "maildrop",    try_read_queue,    EACCES, 1 },
+    { "bounce writes its logs",                       "bounce",      try_make_bounce,   0,      0 },
+    { "and not the queue",                            "bounce",      try_make_queue,    EACCES, 1 },
+    { "the configuration can be read",                "",            try_read_config,   0,      0 },
+    { "and not be changed",                           "queue-owner", try_make_config,   EACCES, 1 },
+    { "mailboxes are for who delivers to them",       "mailbox",     try_read_mailbox,  0,      0 },
+    { "and for nobody else",                          "network",     try_read_mailbox,  EACCES, 1 },
+    { "libraries find their files",                   "",            try_read_libc,     0,      0 },
+    { "no program can be run",                        "queue-owner", try_exec,          ENOSYS, 0 },
+    { "no process can be made",                       "network",     try_fork,          ENOSYS, 0 },
+    { "no signal to others",                          "queue-owner", try_kill,          ENOSYS, 0 },
+    { "not to their threads either",                  "queue-owner", try_tgkill,        ENOSYS, 0 },
+    { "but to oneself",                               "",            try_raise,         0,      0 },
+    { "no looking into others",                       "",            try_ptrace,        ENOSYS, 0 },
+    { "no mounts",                                    "",            try_mount,         ENOSYS, 0 },
+    { "no other identity",                            "",            try_setuid,        ENOSYS, 0 },
+    { "who needs no network cannot connect",          "queue-owner", try_connect,       EACCES, 4 },
+    { "who needs it may",                             "network",     try_connect,       0,      0 },
+    { "and may choose its address",                   "network",     try_bind_any,      0,      0 },
+    { "but no port",                                  "network",     try_bind_port,     EACCES, 4 },
+    { "sockets of others without a file are closed",  "network",     try_abstract,      EPERM,  6 },
+};
+
+static int in_child(size_t i)
+{
+    char queue[64], conf[64], mail[64];
+    int status;
+
+    snprintf(queue, sizeof queue, "%s/queue", top);
+    snprintf(conf, sizeof conf, "%s/conf", top);
+    snprintf(mail, sizeof mail, "%s/mail", top);
+    struct ph_seal s = { .needs = cases[i].needs, .queue_directory = ph_cstr(queue), .config_directory = ph_cstr(conf),
+                         .mailbox_base = ph_cstr(mail) };
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (ph_seal(&s) < 0)
+            _exit(255);
+        _exit(cases[i].attempt());
+    }
+    return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void set_stage(void)
+{
+    static const char *const dirs[] = { "queue", "queue/deferred", "queue/maildrop", "queue/bounce", "queue/defer", "queue/trace", "queue/corrupt", "conf", "mail" };
+    static const char *const files[] = { "queue/deferred/message", "queue/maildrop/message", "conf/main.cf", "mail/box" };
+    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_un un;
+    socklen_t n = sizeof sa, len;
+    int fd = socket(AF_INET, SOCK_STREAM, 0), local = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    parent = getpid();
+    len = abstract_name(&un);
+    if (!mkdtemp(top) || bind(fd, (const struct sockaddr *)&sa, n) < 0 || listen(fd, 10) < 0 || getsockname(fd, (struct sockaddr *)&sa, &n) < 0 ||
+        bind(local, (const struct sockaddr *)&un, len) < 0 || listen(local, 10) < 0) {
+        perror("stage");
+        exit(1);
+    }
+    tcp_port = ntohs(sa.sin_port);
+    for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++)
+        mkdir(below(dirs[i]), 0700);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        make_file(files[i]);
+}
+
+int main(void)
+{
+    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
+
+#ifdef PH_SANITIZERS
+    puts("1..0 # SKIP a sanitized process is not sealed");
+    return 0;
+#endif
+    set_stage();
+    printf("# Landlock ABI %ld\n", abi);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (cases[i].abi > abi) {
+            ok(1, "%s # SKIP this kernel's Landlock does not hold it back", cases[i].name);
+            continue;
+        }
+        is_int(in_child(i), cases[i].want, "%s (needs \"%s\")", cases[i].name, cases[i].needs);
+    }
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", top);
+    ok(system(command) == 0, "the stage is cleared");
+    return done_testing();
+}
