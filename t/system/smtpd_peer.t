@@ -70,6 +70,10 @@ my @groups = (
         ['421', 'EHLO c.test', 'MAIL FROM:<net@b.test>', 'RCPT TO:<u@example.test>', '-'],
         ['HELO', 'HELO one.test', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@example.test>', @quit],
     ]],
+    ['permissions', { smtpd_log_access_permit_actions => 'static:all', smtpd_sender_restrictions => 'check_sender_access inline:{a@b.test=OK, c@b.test=permit, d@b.test=DUNNO}', mynetworks => '127.0.0.0/8',
+            smtpd_client_restrictions => 'permit_mynetworks', smtpd_helo_restrictions => 'permit_inet_interfaces', smtpd_recipient_restrictions => 'permit_auth_destination' }, [
+        ['logged', 'EHLO c.test', (map { ("MAIL FROM:<$_\@b.test>", 'RCPT TO:<u@example.test>', 'RSET') } qw(a c d)), @quit],
+    ]],
     ['refused at once', { smtpd_client_restrictions => 'reject', smtpd_delay_reject => 'no' }, [['refused', 'EHLO c.test', 'FOO', 'MAIL FROM:<a@b.test>', @quit]]],
 );
 

@@ -23,6 +23,7 @@ const struct ph_param smtpd_rows[SMTPD_ROWS] = {
     PH_P_RAW(ST, expansion_filter, "smtpd_expansion_filter",
              "\\t\\40!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\\\]^_`abcdefghijklmnopqrstuvwxyz{|}~",
              "Bytes that are shown of what clients say; others become '_'."),
+    PH_P_STR(ST, permit_actions, "smtpd_log_access_permit_actions", "", "Permissions that are logged, by the name of the restriction or action; static:all means all."),
     PH_P_STR(ST, overrides, "receive_override_options", "", "What is left out for this service: no_unknown_recipient_checks, no_address_mappings, no_header_body_checks, no_milters."),
     PH_P_STR(ST, verify_sender, "address_verify_sender", "$double_bounce_sender", "Sender of address probes; as a recipient it is never refused."),
     PH_P_STR1(ST, myorigin, "myorigin", "$myhostname", "Domain of addresses that have none."),

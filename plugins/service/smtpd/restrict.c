@@ -270,6 +270,29 @@ static enum verdict failed(struct run *x, const struct rule *r, ph_str *text)
     return V_REJECT;
 }
 
+/* smtpd_log_access_permit_actions: who let it pass. */
+static void log_permit(struct run *x, ph_str action, struct subject sub, ph_str table)
+{
+    struct ph_match *m = x->s->c->permit_actions;
+
+    if (!m || ph_match(m, action, PH_STR("")) != PH_FOUND)
+        return;
+    log_decision(x->s, "permit", x->where,
+                 ph_str_printf(x->out, "action=%.*s for %s=%.*s %s%.*s", PH_FMT(action), sub.class_, PH_FMT(ph_str_first(sub.name, 200)), table.n ? "from " : "",
+                               PH_FMT(table)), x->rcpt);
+}
+
+/* A restriction that is no table, or what a table said, let it pass. */
+static void check_passed(struct run *x, const struct rule *r, ph_str action, struct subject sub)
+{
+    ph_str word = ph_str_word(&action);
+
+    if (!r->is_table)
+        log_permit(x, ph_cstr(r->name), subject_of(x, strstr(r->name, "destination") ? PH_STAGE_RCPT : PH_STAGE_CONNECT), PH_STR(""));
+    else if (!ph_str_eq_nocase(word, PH_STR("DISCARD")))
+        log_permit(x, word, sub, r->check->argument);
+}
+
 static enum verdict run_check(struct run *x, const struct rule *r, int warn, int depth, ph_str *text)
 {
     struct subject sub = subject_of(x, needs_of(r->name));
@@ -289,6 +312,8 @@ static enum verdict run_check(struct run *x, const struct rule *r, int warn, int
         return failed(x, r, text);
     /* The sticky flag of the session is known here, not to the plugin. */
     enum verdict v = action_parse(x->s, x->out, r->is_table ? &sub : NULL, x->where, x->rcpt, action, text);
+    if (v == V_OK)
+        check_passed(x, r, action, sub);
     if (v == V_RULES)
         v = run_names(x, *text, warn, depth, text);
     if (v == V_FAIL) {
@@ -305,6 +330,7 @@ static enum verdict run_rule(struct run *x, const struct rule *r, int warn, int 
 
     switch (r->kind) {
     case RULE_PERMIT:
+        log_permit(x, ph_cstr(r->name), sub, PH_STR(""));
         return V_OK;
     case RULE_REJECT:
         *text = ph_str_printf(x->out, "%lld %c.7.1 <%.*s>: %s rejected: Access denied", (long long)p->reject_code, p->reject_code < 500 ? '4' : '5',

@@ -38,6 +38,7 @@ static int open_lists(struct smtpd_conf *c)
         { "smtpd_noop_commands", c->p.noop_commands, PH_MATCH_STRING, &c->noop_commands },
         { "fast_flush_domains", c->p.flush_domains, PH_MATCH_DOMAIN | (is_named(c->p.parent_matches, "fast_flush_domains") ? PH_MATCH_PARENT : 0),
           &c->flush_domains },
+        { "smtpd_log_access_permit_actions", c->p.permit_actions, PH_MATCH_STRING, &c->permit_actions },
     };
     int rc = 0;
 

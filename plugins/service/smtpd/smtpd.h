@@ -21,13 +21,13 @@
 #include <posthorn/service.h>
 #include <posthorn/wire.h>
 
-#define SMTPD_ROWS 65
+#define SMTPD_ROWS 66
 
 struct smtpd_params {
     ph_str banner, myhostname, mail_name, mynetworks, forbidden, noop_commands, discard_ehlo, discard_ehlo_maps, bare_newline, bare_exclusions;
     ph_str client_list, helo_list, sender_list, relay_list, recipient_list, data_list, eod_list, etrn_list, classes, null_key, rewrite_clients;
     ph_str xclient_hosts, xforward_hosts, command_filter, flush_domains, parent_matches, overrides, verify_sender, myorigin;
-    ph_str footer, footer_maps, expansion_filter;
+    ph_str footer, footer_maps, expansion_filter, permit_actions;
     int64_t timeout, line_limit, rcpt_limit, overshoot, soft_limit, hard_limit, sleep_time, junk_limit, size_limit, minfree, bare_code, data_rate;
     int64_t reject_code, defer_code, map_reject_code, map_defer_code;
     int32_t helo_required, delay_reject, peername, port_logging, strict_envelopes, no_vrfy, unlisted_rcpt, unlisted_sender, relay_first, forbid_pipelining, soft_bounce,
@@ -72,7 +72,7 @@ struct smtpd_conf {
     struct ph_conf *conf;
     int queue_dir_fd;
     /* Lists and tables; NULL when the parameter is empty, so that it costs nothing. */
-    struct ph_match *mynetworks, *bare_exclusions, *xclient_hosts, *xforward_hosts, *forbidden, *noop_commands, *flush_domains;
+    struct ph_match *mynetworks, *bare_exclusions, *xclient_hosts, *xforward_hosts, *forbidden, *noop_commands, *flush_domains, *permit_actions;
     struct ph_maps *discard_ehlo_maps, *command_filter, *footer_maps;
     ph_str shown_bytes;            /* smtpd_expansion_filter */
     uint32_t bare_mode;            /* PH_BARE_* for clients that are not excluded */
