@@ -2,8 +2,9 @@
  *
  * The job whose turn it is, C, earns a slot for each slot_cost of its entries
  * that were sent.  Another job J with at most n entries to go may pass it when
- * C has n slots, less the discount, or nearly so (the loan); C pays n slots, J
- * takes C's place and what it did not need is paid back.  So a stream of small
+ * C has n slots, less the discount and the loan, and owes none: C pays n slots, so
+ * that it may be in debt, J takes C's place and what it did not need is paid
+ * back.  So a stream of small
  * messages passes a large one, and the large one is stretched by at most
  * 1/(slot_cost - 1) of its length: neither starves.
  *
@@ -256,7 +257,9 @@ void ph_sched_preempt(struct transport *t, int64_t now)
     struct job *c = ((struct peer *)ph_heap_top(&d->peers))->job, *j;
     int64_t reach;
 
-    if (!l->slot_cost)
+    /* Who owes slots, or has sent nothing yet, is not passed (watched at Debian's
+     * Postfix; its manual: the full amount is accumulated before the next time). */
+    if (!l->slot_cost || saved(c) <= 0)
         return;
     reach = slots(c, saved(c) + (int64_t)least(c));
     if (reach <= l->minimum_slots || !(j = best_candidate(t, c, reach, now)))
