@@ -240,6 +240,7 @@ static int check_record(struct ph_worker *w, const struct ph_slot *slot, ph_str 
 
 static int take_hold(struct ph_queue *q, struct ph_qmsg *m)
 {
+    m->moving = 1;
     int rc = ph_queue_hold(q, m);
 
     if (rc == 0) {

@@ -69,6 +69,7 @@ struct ph_qmsg {
     int fd;                          /* read-write, -1 until needed */
     int dirty;                       /* marks written since the last sync */
     int unmarked;                    /* some state byte could not be written */
+    int moving;                      /* the store itself is moving it: nobody finds it meanwhile */
     int sync_failed;                 /* never to be believed, or its slot used, again */
     uint64_t inode, rcpt_offset, rcpt_bytes, marks_offset, file_bytes;
 };
@@ -184,7 +185,8 @@ void ph_queue_forget(struct ph_queue *q, struct ph_qmsg *m);
 
 /* The message of that id: in memory, or else in deferred, hold, incoming, active
  * or corrupt.  PH_FOUND; *in_memory 1: it has a holder already, do not forget it;
- * 0: *m is new, not loaded, and yours.  PH_NONE.  PH_PERM: not an id. */
+ * 0: *m is new, not loaded, and yours.  PH_NONE.  PH_PERM: not an id.  PH_TEMP: just
+ * being moved. */
 int ph_queue_find(struct ph_queue *q, ph_str id, struct ph_qmsg **m, int *in_memory) PH_YIELDS;
 struct ph_qmsg *ph_queue_in_memory(struct ph_queue *q, ph_str id);
 size_t ph_queue_count(const struct ph_queue *q);      /* messages in memory */

@@ -60,6 +60,7 @@ static int adopt_message(struct ph_queue *q, struct ph_slot *slot, const struct 
         q->ev->arrived(q->arg, m);
         return 0;
     }
+    m->moving = 1;
     if ((rc = ph_queue_hold(q, m)) == 0)
         ph_log("%s: placed on hold", m->id);
     ph_queue_forget(q, m);

@@ -490,7 +490,9 @@ int ph_queue_find(struct ph_queue *q, ph_str id, struct ph_qmsg **out, int *in_m
 
     if (!ph_id_is_name(id))
         return ph_fail(PH_PERM, "invalid mail queue id: %.*s", PH_FMT(id));
-    if ((m = ph_queue_in_memory(q, id)) != NULL) {
+    if ((m = ph_queue_in_memory(q, id)) != NULL && m->moving)
+        return ph_fail(PH_TEMP, "%s is being moved", m->id);
+    if (m) {
         *in_memory = 1;
         *out = m;
         return PH_FOUND;

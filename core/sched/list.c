@@ -72,9 +72,9 @@ int ph_control_take(struct qmgr *q, ph_str id, struct ph_qmsg **m, int *in_memor
     for (int i = 0; i < BUSY_TRIES; i++) {
         int rc = ph_queue_find(q->queue, id, m, in_memory);
 
-        if (rc != PH_FOUND)
+        if (rc == PH_NONE || rc == PH_PERM || rc == PH_CANCEL)
             return rc == PH_PERM ? PH_NONE : rc;
-        if (!*in_memory || (*m)->holder != q) {
+        if (rc == PH_FOUND && (!*in_memory || (*m)->holder != q)) {
             if (!*in_memory || !(*m)->holder) {
                 ph_list_remove(&(*m)->node);
                 (*m)->holder = q;

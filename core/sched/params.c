@@ -65,7 +65,7 @@ const struct ph_param ph_qmgr_rows[] = {
     PH_P_INT(P, each[KNOB_SLOT_DISCOUNT], "default_delivery_slot_discount", "50", 0, 100,
              "Percent of the slots that are granted in advance."),
     PH_P_INT(P, each[KNOB_MINIMUM_SLOTS], "default_minimum_delivery_slots", "3", 0, 0,
-             "A message that cannot earn more slots than this is not passed."),
+             "A message that can never earn so many slots is not passed."),
     PH_P_INT(P, each[KNOB_POOL], "default_recipient_limit", "20000", 0, 0, "Recipients in memory for one transport."),
     PH_P_INT(P, each[KNOB_EXTRA], "default_extra_recipient_limit", "1000", 0, 0,
              "More of them, for messages that passed another."),

@@ -261,8 +261,10 @@ void ph_sched_preempt(struct transport *t, int64_t now)
      * Postfix; its manual: the full amount is accumulated before the next time). */
     if (!l->slot_cost || saved(c) <= 0)
         return;
+    if (slots(c, c->earned + (int64_t)least(c)) < l->minimum_slots)
+        return;
     reach = slots(c, saved(c) + (int64_t)least(c));
-    if (reach <= l->minimum_slots || !(j = best_candidate(t, c, reach, now)))
+    if (reach < 1 || !(j = best_candidate(t, c, reach, now)))
         return;
     if ((slots(c, saved(c)) + l->slot_loan) * 100 >= (int64_t)most(j) * (100 - (int64_t)l->slot_discount))
         pass(c, j);

@@ -55,7 +55,7 @@ struct ph_sched_limits {
     uint32_t slot_cost;            /* 0: nobody passes anybody; else >= 2 */
     uint32_t slot_loan;            /* slots granted in advance */
     uint32_t slot_discount;        /* percent of n granted in advance, 0..100 */
-    uint32_t minimum_slots;        /* who cannot earn more than this is not passed */
+    uint32_t minimum_slots;        /* who can never earn so many, in all, is not passed */
     /* Recipients in memory. */
     uint32_t recipient_limit;      /* of this transport's jobs */
     uint32_t extra_recipient_limit;    /* more, for jobs that passed another */

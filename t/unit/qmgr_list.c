@@ -5,7 +5,7 @@
 
 const char *const stage_settings = "qmgr_message_recipient_limit = 300\ndefault_recipient_limit = 400\n"
                                    "default_extra_recipient_limit = 100\ninitial_destination_concurrency = 2\n"
-                                   "default_destination_concurrency_limit = 4\n";
+                                   "default_destination_concurrency_limit = 4\nqmgr_message_active_limit = 10\n";
 
 #define MANY 3000u
 
@@ -82,6 +82,7 @@ static void test_delivery(void)
     is_int(submit_many(MANY, "ok.example", 0, "", 0, id), 0, "a message for 3,000 is accepted");
     until(is_each(1, MANY) && is_gone(id));
     ok(is_gone(id), "and delivered");
+    ok(log_says("warning: mail for ok.example is using up ", ""), "what fills a fifth of the active queue is warned of");
     ok(is_each(1, MANY), "to each recipient once");
     ok(rcpts_most <= 400 + 10, "no more than recipient_limit were with the scheduler (%u)", rcpts_most);
     ok(texts_most <= 400 + 10 + 200, "and few more in memory (%u)", texts_most);

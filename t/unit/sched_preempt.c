@@ -44,9 +44,10 @@ static void test_orders(void)
         { "twelve need three", 200, 12, 5, 3, 50, 3, "BBBBBBBBBBBBBBBSSSSSSSSSSSSBB" },
         { "four requests need four slots", 200, 4, 2, 0, 0, 3, "BBBBBBBBSSSSBBBBBBBBSSSS" },
         { "half of them with a discount of 50 %", 200, 4, 2, 0, 50, 3, "BBBBSSSSBBBBBBBBSSSS" },
-        { "a list of 19 requests can earn 3 slots only: it is not passed", 19, 1, 5, 3, 50, 3, "BBBBBBBBBBBBBBBBBBBSSS" },
-        { "one of 20 is, once: then it cannot earn more than three any more", 20, 1, 5, 3, 50, 3, "BSBBBBBBBBBBBBBBBBBBBS" },
-        { "unless minimum_delivery_slots asks for more", 20, 1, 5, 3, 50, 4, "BBBBBBBBBBBBBBBBBBBBSSS" },
+        { "a list of 14 requests can earn two slots only: it is not passed", 14, 1, 5, 3, 50, 3, "BBBBBBBBBBBBBBSSS" },
+        { "one of 15 is", 15, 1, 5, 3, 50, 3, "BSBBBBBSBBBBBSBBBBS" },
+        { "the last requests of a list earn nothing", 24, 1, 5, 3, 50, 3, "BSBBBBBSBBBBBSBBBBBSBBBBBBBBS" },
+        { "unless minimum_delivery_slots asks for more", 20, 1, 5, 3, 50, 5, "BBBBBBBBBBBBBBBBBBBBSSS" },
         { "who needs more slots than can be earned does not pass", 20, 5, 5, 3, 50, 3, "BBBBBBBBBBBBBBBBBBBBSSS" },
     };
 
