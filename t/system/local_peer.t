@@ -42,6 +42,7 @@ owned: :include:$tmp/list
 owner-owned: $ann
 file: /dev/null
 newfile: $out/newfile
+full: /dev/full
 dir: $out
 nofile: /nowhere/file
 ex67: "|exit 67"
@@ -106,7 +107,7 @@ same($joe, 'an alias that names itself');
 same($ann, 'a user');
 same("$ann+ext", 'with an extension');
 same(uc $ann, 'in capitals');
-same($_, "alias $_") for qw(two mixed self loop empty list linked anns owned file newfile nofile ex67 ex75 ex1 code missing signal quoted mailbox dup);
+same($_, "alias $_") for qw(two mixed self loop empty list linked anns owned file full newfile nofile ex67 ex75 ex1 code missing signal quoted mailbox dup);
 same($_, "name $_") for qw(no-such-user no+such+user postmaster mailer-daemon);
 same($ann, 'Delivered-To in the headers', body => "delivered-TO: \U$ann\@LOCAL.test\r\n\r\nhi\r\n");
 same($ann, 'Delivered-To in the body', body => "Subject: x\r\n\r\nDelivered-To: $ann\@local.test\r\n");

@@ -90,6 +90,28 @@ is(scalar(() = Posthorn::slurp($box) =~ /^From from\@example\.test  /mg), 30, '3
 cmp_ok(scalar(() = $ph->log =~ /to=<\Q$joe\E\+many.* delays=[\d.]+\/[1-9]/g), '<=', 1, 'without waiting for each other');
 unlink $box;
 
+# ---- a full disk ----
+
+SKIP: {
+    mkdir "$tmp/small" or die $!;
+    skip 'cannot mount a small file system', 5 if system("mount -t tmpfs -o size=64k,mode=0777 tmpfs $tmp/small 2>/dev/null");
+    forward($joe, "$tmp/small/box\n");
+    put("$tmp/small/pad", 0, 0600, 'y' x 57000);
+    put("$tmp/small/box", $joe_uid, 0600, 'y' x 100);
+    like_line((send_to("$joe+x", body => "Subject: x\r\n\r\n" . ('z' x 70 . "\r\n") x 120))[0],
+        qr/dsn=4\.3\.0, status=deferred \(cannot append message to file \Q$tmp\E\/small\/box: error writing message: No space left on device\)/, 'a full disk defers');
+    is(-s "$tmp/small/box", 100, 'and the file is as it was');
+    ok(!-e "$tmp/small/box.lock", 'without a lock file');
+    unlink "$tmp/small/box";
+    mkdir "$tmp/small/md";
+    chown $joe_uid, $gid, "$tmp/small/md";
+    forward($joe, "$tmp/small/md/\n");
+    like_line((send_to("$joe+x", body => "Subject: x\r\n\r\n" . ('z' x 70 . "\r\n") x 120))[0], qr/dsn=4\.3\.0, status=deferred \(maildir delivery failed: .*No space left on device\)/, 'a maildir too');
+    is(scalar(() = glob "$tmp/small/md/{tmp,new}/*"), 0, 'which has nothing of it');
+    unlink "$tmp/home/$joe/.forward";
+    system('umount', "$tmp/small");
+}
+
 # ---- aliases ----
 
 @l = sort(send_to('toall'));
