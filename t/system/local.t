@@ -232,7 +232,12 @@ ok($ph->wait_log(qr/bounce\[\d+\]: $id: sender non-delivery notification/), 'cou
 reload(mailbox_transport_maps => '', fallback_transport => '');
 like_line((send_to('unknown-at-all'))[0], qr/dsn=5\.1\.1, status=bounced \(unknown user: "unknown-too"\)/, 'luser_relay to nobody bounces');
 
-reload(alias_maps => 'fail:down', luser_relay => '');
+reload(alias_maps => 'inline:{{hollow = ,}}', luser_relay => '', mail_spool_directory => "$tmp/open.spool/");
+like_line((send_to('hollow'))[0], qr/dsn=4\.3\.5, status=deferred \(mail system configuration error\)/, 'an alias that names nobody defers');
+mkdir "$tmp/open.spool";
+chmod 0777, "$tmp/open.spool";
+like_line((send_to($me))[0], qr/dsn=4\.2\.0, status=deferred \(mail_spool_directory .*everybody may write to it\)/, 'a spool of maildirs that everybody may write to defers');
+reload(alias_maps => 'fail:down');
 like_line((send_to('unknown'))[0], qr/dsn=4\.3\.0, status=deferred/, 'a table that cannot be asked is no unknown user');
 
 # ---- who exists: what smtpd asks ----
