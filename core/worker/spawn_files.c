@@ -257,17 +257,31 @@ static int run_there(struct call *c)
     return rc < 0 ? ph_fail(PH_TEMP, "the helper that works with the rights of user %u ended", c->files->uid) : 0;
 }
 
+/* The sync is ours: the child is free for others meanwhile. */
+static void sync_parent(struct call *c)
+{
+    if (c->fd < 0 || fsync(c->fd) < 0)
+        c->reply.err = EIO;        /* whatever it was: the name is there, and no other cause is to be read here */
+    if (c->fd >= 0)
+        close(c->fd);
+    c->fd = -1;
+}
+
 /* In the disk pool. */
 static int run_call(void *arg)
 {
     struct call *c = arg;
+    int rc = 0;
 
     if ((c->reply.err = check_names(c)))
         return 0;
     if (c->files != &here)
-        return run_there(c);
-    c->reply.err = ph_files_perform(&c->r, c->a, c->b, &c->reply.st, &c->fd) < 0 ? errno : 0;
-    return 0;
+        rc = run_there(c);
+    else
+        c->reply.err = ph_files_perform(&c->r, c->a, c->b, &c->reply.st, &c->fd) < 0 ? errno : 0;
+    if (rc == 0 && c->reply.err == 0 && c->r.op == FILES_OP_RENAME && (uint32_t)c->r.flags & PH_FILES_SYNC)
+        sync_parent(c);
+    return rc;
 }
 
 /* 0, or PH_TEMP with text and *err. */

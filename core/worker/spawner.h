@@ -115,7 +115,8 @@ struct files_request {
     uint32_t reserved;
 };
 struct files_reply {
-    int32_t err, reserved;         /* errno, 0: done (FILES_OP_OPEN: a descriptor comes with it) */
+    int32_t err, reserved;         /* errno, 0: done.  A descriptor comes with FILES_OP_OPEN, and that of
+                                      the new name's directory with FILES_OP_RENAME and PH_FILES_SYNC */
     struct ph_file_stat st;
 };
 

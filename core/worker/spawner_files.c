@@ -25,6 +25,34 @@ static int do_stat(const char *path, int32_t flags, struct ph_file_stat *out)
     return 0;
 }
 
+/* The directory of a name: its descriptor, or -1 with errno. */
+static int open_parent(const char *path)
+{
+    char dir[SPAWNER_PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t n = slash > path ? (size_t)(slash - path) : 1;
+
+    memcpy(dir, path, n);
+    dir[n] = 0;
+    return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* The directory is opened first: a name that could not be made stable is not made. */
+static int do_rename(const char *a, const char *b, uint32_t flags, int *fd)
+{
+    if (flags & PH_FILES_SYNC && (*fd = open_parent(b)) < 0)
+        return -1;
+    if (renameat2(AT_FDCWD, a, AT_FDCWD, b, flags & PH_FILES_NOREPLACE ? RENAME_NOREPLACE : 0) == 0)
+        return 0;
+    int err = errno;
+
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+    errno = err;
+    return -1;
+}
+
 int ph_files_perform(const struct files_request *r, const char *a, const char *b, struct ph_file_stat *st, int *fd)
 {
     switch (r->op) {
@@ -38,7 +66,7 @@ int ph_files_perform(const struct files_request *r, const char *a, const char *b
     case FILES_OP_MKDIR:
         return mkdir(a, (mode_t)r->mode & 0777);
     case FILES_OP_RENAME:
-        return renameat2(AT_FDCWD, a, AT_FDCWD, b, (uint32_t)r->flags & PH_FILES_NOREPLACE ? RENAME_NOREPLACE : 0);
+        return do_rename(a, b, (uint32_t)r->flags, fd);
     case FILES_OP_LINK:
         return link(a, b);
     case FILES_OP_UNLINK:

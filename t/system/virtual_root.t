@@ -3,6 +3,7 @@
 # tables say, by numbers without accounts; root and the mail system are refused.
 use strict;
 use warnings;
+use File::Path qw(make_path);
 use Test::More;
 use lib 't/lib';
 use Posthorn;
@@ -13,8 +14,8 @@ plan skip_all => "the ids $one, $two belong to somebody" if getpwuid $one or get
 
 my $ph = Posthorn->new(virtual_mailbox_domains => 'v.test', minimal_backoff_time => '1s', maximal_backoff_time => '2s', queue_run_delay => '1s',
     virtual_mailbox_maps => 'inline:{ {one@v.test=one/} {two@v.test=two/deep/} {box@v.test=boxes/box} {root@v.test=root/} {low@v.test=low/}'
-        . ' {none@v.test=none/} {wrong@v.test=boxes/wrong} {hidden@v.test=hidden/x/} {link@v.test=boxes/link} {locked@v.test=boxes/locked} }',
-    virtual_uid_maps => "inline:{ {one\@v.test=$one} {two\@v.test=$two} {box\@v.test=$one} {root\@v.test=0} {low\@v.test=1} {wrong\@v.test=$two} {hidden\@v.test=$two} {link\@v.test=$two} {locked\@v.test=$one} }",
+        . ' {none@v.test=none/} {wrong@v.test=boxes/wrong} {hidden@v.test=hidden/x/} {link@v.test=boxes/link} {locked@v.test=boxes/locked} {blind@v.test=blind/box} {blind2@v.test=blind/md/} }',
+    virtual_uid_maps => "inline:{ {one\@v.test=$one} {two\@v.test=$two} {box\@v.test=$one} {root\@v.test=0} {low\@v.test=1} {wrong\@v.test=$two} {hidden\@v.test=$two} {link\@v.test=$two} {locked\@v.test=$one} {blind\@v.test=$one} {blind2\@v.test=$one} }",
     virtual_gid_maps => "static:$group", virtual_delivery_status_filter => 'inline:{ {2.0.0 delivered to maildir=5.0.0 never} {4.3.5 mail system configuration error=4.3.5 ask the postmaster} }', virtual_mailbox_base => '/nowhere');
 my $base = "$ph->{dir}/mail";
 $ph->set(virtual_mailbox_base => $base);
@@ -22,6 +23,10 @@ mkdir "$base/$_" for qw(one two boxes hidden root low none);
 chown $one, $group, "$base/one", "$base/hidden";
 chown $two, $group, "$base/two";
 chmod 0700, "$base/one", "$base/two", "$base/hidden";
+mkdir "$base/blind";
+make_path("$base/blind/md/$_") for qw(new cur tmp);
+chown $one, $group, "$base/blind", map { "$base/blind/md$_" } '', qw(/new /cur /tmp);
+chmod 0300, "$base/blind/md/new", "$base/blind";
 chown 0, $group, "$base/boxes";
 chmod 01770, "$base/boxes";
 Posthorn::spew("$base/boxes/wrong", '');
@@ -65,6 +70,14 @@ ok(Posthorn::wait_for(sub { $ph->log =~ /\Q$id\E: from=/ }), 'mail for a locked 
 ok(!-e "$base/boxes/locked", 'it waits');
 unlink "$base/boxes/locked.lock";
 ok($ph->wait_log(qr/\Q$id\E: .*status=sent \(delivered to mailbox\)/), 'until it is free');
+
+# Directories in which names can be made but not made stable.
+($id) = mail('blind');
+ok($ph->wait_log(qr/\Q$id\E: .*dsn=4\.3\.0, status=deferred .*Permission denied/), 'a message in a mailbox whose name may be lost: deferred, not returned') or diag $ph->log;
+ok($ph->wait_log(qr/\Q$id\E: .*status=sent/), 'then it is in it');
+($id) = mail('blind2');
+ok($ph->wait_log(qr/\Q$id\E: .*dsn=5\.2\.0, status=bounced .*Permission denied/), 'a maildir that cannot be synced: returned') or diag $ph->log;
+is(scalar(() = glob "$base/blind/md/{new,tmp}/*"), 0, 'and not delivered');
 
 my %refused = (root => 'ask the postmaster', low => 'ask the postmaster', none => 'ask the postmaster');
 for my $who (sort keys %refused) {

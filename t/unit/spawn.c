@@ -384,6 +384,11 @@ static void test_files(void)
     is_int(ph_files_rename(f, path("d/a"), path("d/b"), PH_FILES_NOREPLACE, &err) == PH_TEMP && err == EEXIST, 1, "no rename over another");
     is_int(ph_files_rename(f, path("d/a"), path("d/c"), PH_FILES_NOREPLACE, &err), 0, "rename");
     is_int(ph_files_sync_dir(f, path("d"), &err), 0, "a directory is synced");
+    is_int(ph_files_rename(f, path("d/c"), path("d/synced"), PH_FILES_NOREPLACE | PH_FILES_SYNC, &err), 0, "rename, and the name is stable");
+    is_int(ph_files_rename(f, path("d/c"), path("d/x"), PH_FILES_SYNC, &err) == PH_TEMP && err == ENOENT, 1, "its errors are those of rename");
+    is_int(ph_files_mkdir(f, path("blind"), 0300, &err), 0, "a directory that cannot be read");
+    is_int(ph_files_rename(f, path("d/synced"), path("blind/x"), PH_FILES_SYNC, &err) == PH_TEMP && err == EACCES, 1, "cannot be synced: no name is made in it");
+    is_int(ph_files_rename(f, path("d/synced"), path("d/c"), 0, &err), 0, "the file is where it was");
     is_int(ph_files_unlink(f, path("d/b"), NULL), 0, "unlink");
     is_int(symlink("c", path("l")) == 0 && ph_files_stat(f, path("l"), PH_FILES_NOFOLLOW, &st, &err) == 0 && S_ISLNK(st.mode), 1, "a link itself");
     is_int(ph_files_access(f, path("d/c"), R_OK, &err), 0, "access");

@@ -76,16 +76,6 @@ static int make_maildir(struct mailbox_job *job)
     return 0;
 }
 
-static int sync_new(struct mailbox_job *job)
-{
-    char path[4096];
-    int32_t err = 0;
-
-    snprintf(path, sizeof path, "%snew", job->path);
-    int rc = ph_files_sync_dir(job->files, path, &err);
-    return rc < 0 ? mailbox_files_failed(job, rc, err, "sync %s", path) : 0;
-}
-
 /* 0 and *fd, the name in tmp. */
 static int tmp_open(struct mailbox_job *job, const char *host, char *tmp, size_t size, int32_t *fd)
 {
@@ -123,18 +113,16 @@ static int publish(struct mailbox_job *job, int fd, const char *host, const char
         return ph_fail(PH_TEMP, "maildir name is too long");
     }
     int32_t err = 0;
-    int rc = ph_files_rename(job->files, tmp, final, PH_FILES_NOREPLACE, &err);
+    int rc = ph_files_rename(job->files, tmp, final, PH_FILES_NOREPLACE | PH_FILES_SYNC, &err);
     /* A maildir of somebody else's making may have tmp alone, for a moment or for good. */
     if (rc < 0 && err == ENOENT) {
         if ((rc = make_maildir(job)) < 0)
             return rc;
-        rc = ph_files_rename(job->files, tmp, final, PH_FILES_NOREPLACE, &err);
+        rc = ph_files_rename(job->files, tmp, final, PH_FILES_NOREPLACE | PH_FILES_SYNC, &err);
     }
-    if (rc < 0)
-        return mailbox_files_failed(job, rc, err, "rename %s to %s", tmp, final);
     /* The name is part of the promise.  After a failed sync the message may
      * still be there: a later try can duplicate it, which is allowed. */
-    return sync_new(job);
+    return rc < 0 ? mailbox_files_failed(job, rc, err, "rename %s to %s", tmp, final) : 0;
 }
 
 int maildir_deliver(void *arg)

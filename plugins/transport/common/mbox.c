@@ -133,15 +133,16 @@ static int to_file(struct mailbox_job *job, int fd)
     return rc == 0 ? append(job, fd, &st) : rc;
 }
 
+/* Never a permanent failure: the message is in the file, and must not be returned too. */
 static int sync_parent(struct mailbox_job *job)
 {
     char dir[4096];
-    int32_t err = 0;
 
     snprintf(dir, sizeof dir, "%s", job->path);
     *strrchr(dir, '/') = 0;
-    int rc = ph_files_sync_dir(job->files, dir[0] ? dir : "/", &err);
-    return rc < 0 ? mailbox_files_failed(job, rc, err, "sync %s", dir) : 0;
+    int rc = ph_files_sync_dir(job->files, dir[0] ? dir : "/", NULL);
+    job->dsn = rc < 0 ? "4.3.0" : job->dsn;
+    return rc;
 }
 
 static int deliver_locked(struct mailbox_job *job)
