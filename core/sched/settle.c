@@ -113,8 +113,8 @@ static uint32_t log_trace(struct settling *t)
     int all = (t->trace & (PH_TRACE_RECORD | PH_TRACE_VERIFY)) != 0;
 
     for (uint32_t i = 0; i < t->n; i++)
-        if (is_pending(t, i) && (all || success_is_told(t->mail, &t->o[i], t->rcpt[i])))
-            for (const struct ph_outcome *each = &t->o[i]; each; each = each->also) {
+        for (const struct ph_outcome *each = &t->o[i]; each && is_pending(t, i); each = each->also)
+            if (all || success_is_told(t->mail, each, t->rcpt[i])) {
                 struct ph_outcome *copy = ph_new(t->s, struct ph_outcome);
 
                 *copy = *each;

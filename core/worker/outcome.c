@@ -161,6 +161,19 @@ void ph_agent_passed(struct ph_delivery *d, uint32_t i, const struct ph_recipien
     add_member(v, i, o, member);
 }
 
+/* The alias was expanded, whatever became of its members: a success notice says
+ * so, beside the notice of failure. */
+static void add_expansion(struct delivery *v, struct ph_outcome *o, const char *action, const char *text)
+{
+    struct ph_outcome *said = ph_new(v->scope, struct ph_outcome);
+
+    keep(v, said, &(struct ph_outcome){ .size = sizeof *said, .status = PH_RCPT_SENT, .dsn = PH_STR("2.0.0"),
+                                        .action = ph_cstr(action), .text = ph_cstr(text),
+                                        .relay = ph_cstr(v->d.transport->service) });
+    said->also = o->also;
+    o->also = said;
+}
+
 void ph_delivered_members(struct ph_delivery *d, uint32_t i, const char *action, const char *text)
 {
     struct delivery *v = d->host;
@@ -177,6 +190,8 @@ void ph_delivered_members(struct ph_delivery *d, uint32_t i, const char *action,
             o->action = ph_str_dup(v->scope, ph_cstr(action));
         if (*text)
             o->text = ph_str_dup(v->scope, ph_cstr(text));
+    } else if (o->status == PH_RCPT_BOUNCED && *text && !v->message->trace_flags.n) {
+        add_expansion(v, o, action, text);
     }
     d->rcpt[i].state = o->status;
 }

@@ -19,6 +19,7 @@ static const char header[] = "From: alice@example.org\r\nMessage-ID: <orig@x>\r\
 static const char body[] = "the body\r\n";
 static struct ph_message message;
 static struct ph_message_rcpt rcpts[4];
+static int unreadable;
 
 int ph_message_open(struct ph_scope *s PH_UNUSED, int fd, ph_str id, struct ph_message **m)
 {
@@ -33,6 +34,8 @@ int64_t ph_message_read(const struct ph_message *m PH_UNUSED, uint64_t offset, v
     char all[sizeof header + sizeof body + 2];
     size_t len = (size_t)snprintf(all, sizeof all, "%s\r\n%s", header, body);
 
+    if (unreadable)
+        return PH_TEMP;
     if (offset >= len)
         return 0;
     if (n > len - offset)
@@ -439,6 +442,24 @@ static void test_hostile(struct ph_scope *s, struct ph_stream *io)
     message.fd = -1;
 }
 
+/* Neither the log nor the message can be read: the best notice that is possible. */
+static void test_unreadable(struct ph_scope *s, struct ph_stream *io)
+{
+    static const char log[] = "bounce/4Bq2rS5mXFzQ1z";
+    int dir = service.queue_dir_fd, mails = got.mails;
+
+    ask(s, io, request(s, "remove", NULL));
+    set_states("FDDD");
+    is_int(mkdirat(dir, log, 0700), 0, "a log that is no file");
+    unreadable = 1;
+    is_bytes(status(notify(s, io, "bounce")), "ok", "and a message that cannot be read");
+    is_int(got.mails, mails + 1, "are no reason for silence");
+    has("<bad@x> (expanded from <alias@x>): delivery failed; the reason was not recorded\r\n", "who failed is said");
+    has("Content-Type: text/rfc822-headers\r\n", "what could not be read is left out");
+    unreadable = 0;
+    unlinkat(dir, log, AT_REMOVEDIR);
+}
+
 static void test_size(struct ph_scope *s, struct ph_stream *io)
 {
     int mails = got.mails;
@@ -502,6 +523,7 @@ static int run(void *arg)
     test_members(s, near);
     test_trace(s, near);
     test_hostile(s, near);
+    test_unreadable(s, near);
     test_size(s, near);
     test_many(s, near);
     ph_stream_close(near);

@@ -15,7 +15,7 @@ my $dsn = Posthorn::Sink->new(ehlo => "250-sink.test\r\n250-PIPELINING\r\n250-DS
 my $ph = Posthorn->new(myhostname => 'mx.posthorn.test', relayhost => '[127.0.0.1]:' . $sink->port);
 Posthorn::spew("$ph->{tmp}/transport", "dead.test smtp:[127.0.0.1]:$dead\ndsn.test smtp:[127.0.0.1]:" . $dsn->port
     . "\nerr.test error:5.1.2 no such place\ndiscard.test discard:gone\n");
-Posthorn::spew("$ph->{tmp}/aliases", "alist m1\@example.test, m2\@relay.test\nowned m1\@example.test, bad4\@relay.test\nowner-owned olga\@example.test\n");
+Posthorn::spew("$ph->{tmp}/aliases", "alist m1\@example.test, m2\@relay.test\nmixed m1\@example.test, no-such-user-here\nowned m1\@example.test, bad4\@relay.test\nowner-owned olga\@example.test\n");
 $ph->set(mydestination => 'here.test, mx.posthorn.test', alias_maps => "texthash:$ph->{tmp}/aliases", local_recipient_maps => '', transport_maps => "texthash:$ph->{tmp}/transport", delay_warning_time => '1h', confirm_delay_cleared => 'yes');
 $ph->start;
 
@@ -116,6 +116,10 @@ is($n->header('Subject'), 'Successful Mail Delivery Report', 'an alias: a report
 is(scalar(@r = $n->recipients), 1, 'of the alias alone');
 is($n->recipient('alist@here.test')->{Action}, 'expanded', 'which was expanded');
 is(scalar($ph->wait_mail('m1', 1)), 1, 'its members get the mail');
+$ph->sendmail("Subject: mi\n\nx\n", '-f', 'mi@example.test', '-N', 'success,failure', 'mixed@here.test');
+%action = map { my ($r) = $_->recipients; $_->header('Subject') => "$r->{Action} $r->{'Final-Recipient'}" =~ s/@.*//r } map { Notice->new($ph, $_) } $ph->wait_mail('mi', 2);
+is_deeply(\%action, { 'Undelivered Mail Returned to Sender' => 'failed rfc822; no-such-user-here', 'Successful Mail Delivery Report' => 'expanded rfc822; mixed' },
+    'an alias of which a member fails: two notices') or diag explain \%action;
 $ph->sendmail("Subject: ow\n\nx\n", '-f', 'ow@example.test', 'owned@here.test');
 ($n) = map { Notice->new($ph, $_) } $ph->wait_mail('olga', 1);
 is($n->header('Subject'), 'Undelivered Mail Returned to Sender', 'an alias with an owner: the failure goes to the owner') or diag $ph->log;

@@ -38,6 +38,8 @@ static void test_reports(void)
         { "NOTIFY=NEVER", "NEVER", "", "a@ok.example", "", "", 0 },
         { "the next server reports", "SUCCESS", "", "passed@ok.example", "", "", 0 },
         { "success and failure", "SUCCESS,FAILURE", "", "a@ok.example, bad@ok.example", "tbnrRrr", "delivered", 1 },
+        { "an alias of which a member fails was expanded", "SUCCESS,FAILURE", "", "alias@ok.example", "tbnrRrr", "expanded", 1 },
+        { "sendmail -v tells each member", "", "record", "alias@ok.example", "tbnrRrr", "delivered", 2 },
         { "sendmail -v tells all", "", "record", "a@ok.example, bad@ok.example", "tbnrRrr", "failed", 2 },
         { "sendmail -bv bounces nothing", "", "verify", "bad@ok.example", "tRrr", "undeliverable", 1 },
         { "sendmail -bv defers nothing", "", "verify", "a@dead.example", "tRrr", "undeliverable", 1 },

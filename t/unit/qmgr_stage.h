@@ -44,6 +44,18 @@ static void one_more(int n)
         world.most_at_once = world.at_once;
 }
 
+/* An alias of two, of whom one fails. */
+static void fake_alias(struct ph_delivery *d, uint32_t i)
+{
+    struct ph_recipient good = { .address = PH_STR("m1@x.example") }, bad = { .address = PH_STR("m2@x.example") };
+
+    ph_delivered_member(d, i, &good, &(struct ph_outcome){ .size = sizeof(struct ph_outcome), .status = PH_RCPT_SENT,
+        .dsn = PH_STR("2.0.0"), .text = PH_STR("forwarded") });
+    ph_delivered_member(d, i, &bad, &(struct ph_outcome){ .size = sizeof(struct ph_outcome), .status = PH_RCPT_BOUNCED,
+        .dsn = PH_STR("5.1.1"), .text = PH_STR("unknown user") });
+    ph_delivered_members(d, i, "expanded", "alias expanded");
+}
+
 static int32_t fake_deliver(struct ph_transport *t PH_UNUSED, struct ph_delivery *d)
 {
     world.deliveries++;
@@ -63,6 +75,8 @@ static int32_t fake_deliver(struct ph_transport *t PH_UNUSED, struct ph_delivery
         else if (ph_str_starts(d->nexthop, PH_STR("dead")))
             ph_delivered(d, i, &(struct ph_outcome){ .size = sizeof(struct ph_outcome), .status = PH_RCPT_DEFERRED,
                 .dsn = PH_STR("4.4.1"), .text = PH_STR("connect to mx: Connection refused"), .dead_site = 1 });
+        else if (ph_str_starts(d->rcpt[i].address, PH_STR("alias")))
+            fake_alias(d, i);
         else if (ph_str_starts(d->rcpt[i].address, PH_STR("passed")))
             ph_delivered(d, i, &(struct ph_outcome){ .size = sizeof(struct ph_outcome), .status = PH_RCPT_SENT,
                 .dsn = PH_STR("2.0.0"), .text = PH_STR("ok"), .next_reports = 1 });

@@ -160,7 +160,7 @@ static int trace_counts(const struct notice *n, const struct log_record *x)
 
     if (x->index >= n->m->rcpt_count)
         return x->index == LOG_NO_INDEX;
-    return ph_str_eq(action, PH_STR("failed")) || ph_str_eq(action, PH_STR("delayed")) ||
+    return ph_str_eq(action, PH_STR("failed")) || ph_str_eq(action, PH_STR("delayed")) || ph_str_eq(action, PH_STR("expanded")) ||
            n->m->rcpt[x->index].state == PH_STATE_DELIVERED;
 }
 
