@@ -14,6 +14,7 @@ my $sink = Posthorn::Sink->new;
 my $ph = Posthorn->new(relayhost => "[127.0.0.1]:" . $sink->port, virtual_uid_maps => 'static:731', virtual_gid_maps => 'static:731',
     myhostname => 'mx.example.test', myorigin => 'example.test');
 my $q = $ph->queue;
+$ph->edit_master(sub { $_ .= qq(  - {name: policy, plugin: spawn, listen: unix, args: ["user=bob", "argv=/bin/sh", "-c", "read a; echo \$(id -un) heard \$a"]}\n) });
 
 # The instance is the one that set-gid programs accept.
 my $conf = "$Posthorn::inst/etc/postfix";
@@ -45,7 +46,7 @@ for my $socket (glob("$q/private/* $q/public/* $q/net/*")) {
     my @st = stat $socket;
     is(sprintf('%04o %d:%d', $st[2] & 07777, @st[4, 5]), '0666 731:731', 'socket ' . substr $socket, length $q);
 }
-is(join(' ', map { s{.*/}{}r } sort glob "$q/net/*"), 'cleanup qmgr rewrite', 'what the network account may ask');
+is(join(' ', map { s{.*/}{}r } sort glob "$q/net/*"), 'cleanup policy qmgr rewrite', 'what the network account may ask');
 
 # ---- mail through all of it ----
 is(($ph->smtp->send(from => 'a@x.test', to => ['u@example.test'], body => "Subject: in\r\n\r\nhi\r\n"))[0], 250, 'mail from the network');
@@ -115,6 +116,8 @@ sub tell_qmgr {
     });
 }
 sub hello { my ($role, $pid) = @_; return [op => 'hello', role => $role, service => 'smtp', pid => $pid // 'me'] }
+is(PosthornRoot::as('postnet', sub { my $s = PosthornRoot::dial("$q/net/policy"); return $s unless ref $s; syswrite $s, "a question\n"; my $l = <$s>; return $l // 'nothing' }),
+    "bob heard a question\n", 'it may ask a policy server, which runs as its own user');
 my ($id) = ($file // '') =~ m{([^/]+)$};
 my @list = ([op => 'list']);
 like(tell_qmgr('postfix', 'private/qmgr', hello('control'), @list), qr/later\@y\.test/, 'mail_owner may list the queue');

@@ -134,6 +134,6 @@ static int spawn_serve(struct ph_service *v, struct ph_scope *session, struct ph
 
 PH_PLUGIN_SERVICE(spawn,
     PH_IS(.summary = "a command for each client", .exec = PH_COROUTINE, .concurrency = PH_MANY_CALLS),
-    .needs = "spawn",
+    .needs = "spawn from-network",       /* a policy server is asked by receivers */
     .open = spawn_open,
     .serve = spawn_serve);
