@@ -62,7 +62,8 @@ static int release_idle(struct qmgr *q, struct ph_qmsg *m)
     int rc = m->place != PH_PLACE_HOLD ? PH_NONE : ph_queue_release(q->queue, m);
 
     if (rc == 0) {
-        ph_retry_add(q->retry, ph_cstr(m->id), ph_wall_s());
+        q->scan_s = ph_wall_s();       /* now, not at the next queue run */
+        ph_retry_add(q->retry, ph_cstr(m->id), q->scan_s);
         ph_queue_forget(q->queue, m);
     }
     return rc;
