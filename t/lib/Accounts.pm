@@ -57,7 +57,10 @@ sub put {
 END {
     if ($owner == $$) {
         my $rc = $?;
-        system('/usr/sbin/userdel', $_) for @made;
+        for my $name (@made) {
+            unlink "/var/mail/$name";  # procmail makes it, whatever it is told
+            system('/usr/sbin/userdel', $name);
+        }
         $? = $rc;
     }
 }
