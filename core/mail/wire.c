@@ -6,6 +6,7 @@
 /* Where the decoder stands.  What is pending is not yet written. */
 enum { BOL, DOT, DOT_CR, MID, MID_CR };
 #define PREV_BARE 16u              /* the line before ended in a bare LF */
+#define HELD_MAX 64u               /* CRs that wait for what follows them, in the loose mode */
 
 void ph_dot_decode_init(struct ph_dot_decoder *d, uint32_t bare)
 {
@@ -19,6 +20,7 @@ struct run {
     char *out;
     size_t done;
     uint32_t state, prev_bare;
+    uint32_t held;                 /* CRs that are not written yet */
 };
 
 static void put(struct run *r, const char *p, size_t n)
@@ -47,25 +49,51 @@ static void end_dot_line(struct run *r, int bare)
     end_line(r, bare);
 }
 
+/* How many CRs before a line end belong to it: one, or as of old all of them. */
+static uint32_t held_max(const struct run *r)
+{
+    return r->d->bare == PH_BARE_NO ? HELD_MAX : 1;
+}
+
 /* In the middle of a line: copy up to its end or the end of input. */
 static void middle(struct run *r)
 {
     const char *p = r->in + r->at, *lf = memchr(p, '\n', r->n - r->at);
     size_t len = lf ? (size_t)(lf - p) : r->n - r->at, text = len;
-    int cr = len && p[len - 1] == '\r';
 
-    text -= (size_t)cr;
+    for (r->held = 0; text && p[text - 1] == '\r' && r->held < held_max(r); text--)
+        r->held++;
     if (text && memchr(p, '\r', text))
         r->d->saw_bare_cr = 1;
     put(r, p, text);
     r->at += len;
     if (!lf) {
-        r->state = cr ? MID_CR : MID;
+        r->state = r->held ? MID_CR : MID;
         return;
     }
     r->at++;
     put(r, "\r\n", 2);
-    end_line(r, !cr);
+    end_line(r, !r->held);
+    r->held = 0;
+}
+
+/* CRs that end no line are content. */
+static void put_held(struct run *r)
+{
+    for (; r->held; r->held--)
+        put(r, "\r", 1);
+    r->d->saw_bare_cr = 1;
+    r->state = MID;
+}
+
+/* One more CR that waits: 1, or 0 when there are too many to wait. */
+static int hold(struct run *r)
+{
+    if (r->in[r->at] != '\r' || r->held >= held_max(r))
+        return 0;
+    r->held++;
+    r->at++;
+    return 1;
 }
 
 /* A CR is pending, and it is not known yet what follows. */
@@ -73,13 +101,12 @@ static void after_cr(struct run *r)
 {
     if (r->in[r->at] == '\n') {
         r->at++;
+        r->held = 0;
         put(r, "\r\n", 2);
         end_line(r, 0);
-        return;
+    } else if (!hold(r)) {
+        put_held(r);
     }
-    put(r, "\r", 1);
-    r->d->saw_bare_cr = 1;
-    r->state = MID;
 }
 
 static void step(struct run *r)
@@ -99,16 +126,16 @@ static void step(struct run *r)
         } else {
             r->state = c == '\r' ? DOT_CR : MID;
             r->at += c == '\r';
+            r->held = c == '\r';
         }
         break;
     case DOT_CR:
         if (c == '\n') {
             r->at++;
+            r->held = 0;
             end_dot_line(r, 0);
-        } else {
-            put(r, "\r", 1);
-            r->d->saw_bare_cr = 1;
-            r->state = MID;
+        } else if (!hold(r)) {
+            put_held(r);
         }
         break;
     case MID_CR:
@@ -121,11 +148,12 @@ static void step(struct run *r)
 
 size_t ph_dot_decode(struct ph_dot_decoder *d, ph_str in, char *out, size_t *written)
 {
-    struct run r = { .d = d, .in = in.p, .n = in.n, .out = out, .state = d->state & 15u, .prev_bare = d->state & PREV_BARE };
+    struct run r = { .d = d, .in = in.p, .n = in.n, .out = out, .state = d->state & 15u, .prev_bare = d->state & PREV_BARE, .held = d->held };
 
     while (r.at < r.n && !d->done)
         step(&r);
     d->state = r.state | r.prev_bare;
+    d->held = r.held;
     *written = r.done;
     return r.at;
 }
@@ -133,8 +161,8 @@ size_t ph_dot_decode(struct ph_dot_decoder *d, ph_str in, char *out, size_t *wri
 /* Lines without dots: the machine of above without its states for a dot. */
 size_t ph_eol_decode(struct ph_eol_decoder *e, ph_str in, char *out)
 {
-    struct ph_dot_decoder d = { .saw_bare_lf = e->saw_bare_lf, .saw_bare_cr = e->saw_bare_cr };
-    struct run r = { .d = &d, .in = in.p, .n = in.n, .out = out, .state = e->state };
+    struct ph_dot_decoder d = { .bare = PH_BARE_NORMALIZE, .saw_bare_lf = e->saw_bare_lf, .saw_bare_cr = e->saw_bare_cr };
+    struct run r = { .d = &d, .in = in.p, .n = in.n, .out = out, .state = e->state, .held = e->state == MID_CR };
 
     while (r.at < r.n)
         if (r.state == MID_CR)

@@ -10,7 +10,8 @@ PH_BEGIN
 /* What to do with a line end that is not CR LF inside DATA
  * (smtpd_forbid_bare_newline). */
 #define PH_BARE_NO        0    /* accept LF as a line end, but never for the final dot
-                                  unless it is <LF>.<LF> as of old */
+                                  unless it is <LF>.<LF> as of old; CRs before a
+                                  line end belong to it, however many */
 #define PH_BARE_NORMALIZE 1    /* bare LF becomes CRLF; end of data only <CRLF>.<CRLF> */
 #define PH_BARE_REJECT    2    /* note it; the caller rejects */
 
@@ -19,11 +20,11 @@ struct ph_dot_decoder {
     uint32_t bare;             /* PH_BARE_* */
     uint32_t saw_bare_lf, saw_bare_cr; /* 1 once seen */
     uint32_t done;             /* 1: the end of data was consumed */
-    uint32_t pad;
+    uint32_t held;             /* private */
 };
 
 void ph_dot_decode_init(struct ph_dot_decoder *d, uint32_t bare);
-/* Decode from `in` into out (room for 2 * in.n + 2 bytes): *written content bytes, wire-ready
+/* Decode from `in` into out (room for 2 * in.n + 66 bytes): *written content bytes, wire-ready
  * (CRLF, dots unstuffed); returns bytes of `in` consumed: all of it, or up to
  * and with the end of data (then d->done). */
 size_t ph_dot_decode(struct ph_dot_decoder *d, ph_str in, char *out, size_t *written);

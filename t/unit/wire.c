@@ -17,6 +17,9 @@ static const struct { const char *name, *in; uint32_t mode; const char *want; in
     { "old: LF . LF ends", "a\n.\nb", PH_BARE_NO, "a\r\n", 1, 1 },
     { "old: LF . CRLF ends", "a\n.\r\nb", PH_BARE_NO, "a\r\n", 1, 1 },
     { "old: CRLF . LF ends", "a\r\n.\nb", PH_BARE_NO, "a\r\n", 1, 1 },
+    { "old: CRs before LF belong to the line end", "a\r\r\nb\r\r\r\n\r\r\n.\r\n", PH_BARE_NO, "a\r\nb\r\n\r\n", 1, 0 },
+    { "old: also behind the last dot", "a\r\r\n.\r\r\nb", PH_BARE_NO, "a\r\n", 1, 1 },
+    { "old: CRs inside a line stay", "a\r\r\rb\r\n..\r\rc\n.\r\rd\n.\n", PH_BARE_NO, "a\r\r\rb\r\n.\r\rc\r\n\r\rd\r\n", 1, 0 },
     { "reject: reads to the real end", "a\n.\nb\r\n.\r\n", PH_BARE_REJECT, "a\r\nb\r\n", 1, 0 },
     { "bare LF becomes CRLF", "a\nb\nc\r\n.\r\n", PH_BARE_NORMALIZE, "a\r\nb\r\nc\r\n", 1, 0 },
     { "no end yet", "a\r\n.", PH_BARE_NORMALIZE, "a\r\n", 0, 0 },
@@ -93,6 +96,27 @@ static void test_chunks(void)
     }
 }
 
+/* A run of CRs longer than any that waits: content, whole and bounded. */
+static void test_long_run(void)
+{
+    struct ph_dot_decoder d;
+    char in[500], out[2 * sizeof in + 66], whole[2 * sizeof in];
+    size_t w, sum = 0, n = sizeof in - 6;
+
+    memset(in, '\r', n);
+    memcpy(in + n, "x\n.\r\n", 6);
+    ph_dot_decode_init(&d, PH_BARE_NO);
+    for (size_t i = 0; i < sizeof in; i++) {
+        ph_dot_decode(&d, (ph_str){ in + i, 1 }, out, &w);
+        memcpy(whole + sum, out, w);
+        sum += w;
+    }
+    ok(d.done && sum == n + 3 && memcmp(whole, in, n + 1) == 0, "a long run of CRs is content, a byte at a time");
+    ph_dot_decode_init(&d, PH_BARE_NO);
+    ph_dot_decode(&d, (ph_str){ in, sizeof in }, out, &sum);
+    ok(d.done && sum == n + 3 && memcmp(out, whole, sum) == 0, "and at once");
+}
+
 static void test_round(void)
 {
     static const char text[] = "line\r\n.\r\n..x\r\n\r\n.leading\r\nend.\r\n";
@@ -116,6 +140,7 @@ int main(void)
 {
     test_decode();
     test_chunks();
+    test_long_run();
     test_round();
     return done_testing();
 }

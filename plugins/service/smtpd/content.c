@@ -30,7 +30,7 @@ int content_begin(struct session *s)
 {
     struct content *x = ph_new(s->t.scope, struct content);
 
-    x->out = ph_alloc(s->t.scope, 2 * CONTENT_PIECE + 4);
+    x->out = ph_alloc(s->t.scope, 2 * CONTENT_PIECE + 66);
     ph_dot_decode_init(&x->dot, s->bare_mode);
     s->t.content = x;
     return to_cleanup(s, received_header(s));
