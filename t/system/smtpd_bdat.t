@@ -123,6 +123,14 @@ is(($c->reply)[1], '552 5.3.4 Chunk exceeds message size limit', 'an absurd chun
 is($c->line, undef, 'the session ends');
 ok($ph->wait_log(qr/too much BDAT content -- disabling further input from localhost\[127\.0\.0\.1\]/), 'log: absurd');
 
+# ---- replies do not wait for a chunk that is late ----
+hello();
+$c->put("MAIL FROM:<a\@b.test>\r\nRCPT TO:<u\@example.test>\r\nBDAT 5\r\n");
+is_deeply([map { scalar(($c->reply)[0]) } 1 .. 2], [250, 250], 'replies leave before the server waits for content');
+$c->put("S:\r\n\r");
+is(($c->reply)[1], '250 2.0.0 Ok: 5 bytes', 'which then comes');
+$c->ask('RSET');
+
 # ---- the client leaves in a chunk ----
 hello();
 begin();

@@ -44,6 +44,16 @@ static int lost(struct session *s, int rc)
     return rc;
 }
 
+/* At least one byte of content.  RFC 2920 3.2: what we owe leaves before we wait. */
+static int next_bytes(struct session *s, ph_str *view)
+{
+    int rc = ph_stream_pending(s->io) ? 0 : ph_stream_flush(s->io);
+
+    if (rc < 0 || (rc = ph_stream_peek(s->io, view)) < 0)
+        return lost(s, rc);
+    return 0;
+}
+
 /* Consume n bytes of content without looking at them. */
 static int swallow(struct session *s, uint64_t n)
 {
@@ -51,10 +61,10 @@ static int swallow(struct session *s, uint64_t n)
 
     deadline_begin(s);
     while (n) {
-        int rc = ph_stream_peek(s->io, &view);
+        int rc = next_bytes(s, &view);
 
         if (rc < 0)
-            return lost(s, rc);
+            return rc;
         size_t take = view.n < n ? view.n : (size_t)n;
         ph_stream_skip(s->io, take);
         deadline_extend(s, take);
@@ -89,8 +99,8 @@ static int transfer(struct session *s, uint64_t left)
 
     deadline_begin(s);
     while (left) {
-        if ((rc = ph_stream_peek(s->io, &view)) < 0)
-            return lost(s, rc);
+        if ((rc = next_bytes(s, &view)) < 0)
+            return rc;
         view = ph_str_first(view, left < CONTENT_PIECE ? (size_t)left : CONTENT_PIECE);
         size_t used = view.n, n = ph_eol_decode(&x->eol, view, x->out);
         ph_stream_skip(s->io, used);
