@@ -64,7 +64,7 @@ static int ask(struct ph_table **tables, int count, ph_str key, struct ph_scope 
         int rc = ph_table_lookup(tables[i], key, s, val);
 
         if (rc < 0)
-            ph_cmd_fatal("query error: %s", ph_error());
+            ph_cmd_fatal("table %.*s:%.*s: query error: %s", PH_FMT(tables[i]->type), PH_FMT(tables[i]->name), ph_error());
         if (rc == PH_FOUND && val->n == 0) {
             ph_cmd_warn("table %.*s:%.*s: key %.*s: empty string result is not allowed", PH_FMT(tables[i]->type), PH_FMT(tables[i]->name), PH_FMT(key));
             ph_cmd_warn("table %.*s:%.*s should return NO RESULT in case of NOT FOUND", PH_FMT(tables[i]->type), PH_FMT(tables[i]->name));
