@@ -164,7 +164,7 @@ static void read_envelope(struct ph_maildrop_source *in, struct ph_scope *s, str
         exit(0);
     if (rc < 0) {
         drain();
-        refuse(rc == PH_PERM ? EX_DATAERR : EX_TEMPFAIL, "%s", ph_error());
+        refuse(rc == PH_PERM ? EX_DATAERR : rc == PH_CONF ? EX_SOFTWARE : EX_TEMPFAIL, "%s", ph_error());
     }
 }
 

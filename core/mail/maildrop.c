@@ -187,9 +187,9 @@ int ph_maildrop_envelope(struct ph_maildrop_source *r, struct ph_scope *s, struc
     if (rc < 0)
         return rc;
     if (!m.has_sender)
-        return ph_fail(PH_PERM, "no sender in the envelope");
+        return ph_fail(PH_CONF, "no sender in the envelope");
     if (!m.rcpt_count)
-        return ph_fail(PH_PERM, "no recipient in the envelope");
+        return ph_fail(PH_CONF, "no recipient in the envelope");
     *out = m;
     return 0;
 }

@@ -62,7 +62,8 @@ struct ph_maildrop_source {
 void ph_maildrop_source_init(struct ph_maildrop_source *r, struct ph_scope *s,
                              int64_t (*read)(void *, char *, size_t), void *arg);
 /* The envelope: 0 and *m on s; PH_EOF when the input ends in it (nothing at all
- * too); PH_PERM with text for what breaks the form; what read answered. */
+ * too); PH_PERM with text for what breaks the form; PH_CONF for one in order that
+ * has no sender or no recipient; what read answered. */
 int ph_maildrop_envelope(struct ph_maildrop_source *r, struct ph_scope *s, struct ph_maildrop *m);
 /* Then the content: PH_FOUND and *bytes (at least one; void after the next
  * call), PH_NONE after "end" (nothing may follow it), PH_EOF when it is cut

@@ -79,6 +79,10 @@ sub put {
     rename "$drop/.$name", "$drop/$name";
 }
 put('NOTREADY', 0644, time, 'never');
+Posthorn::spew("$drop/.NORCPT", "posthorn-maildrop 1\nsender a\n\nend\n");
+chmod 0744, "$drop/.NORCPT";
+chown $owner, -1, "$drop/.NORCPT" if !$<;
+rename "$drop/.NORCPT", "$drop/NORCPT";
 put('FUTURE', 0744, time + 10 * 86400, 'future');
 put('OLD', 0744, time - 3 * 86400, 'old');
 $ph->cmd('postkick', 'public', 'pickup', 'W');
@@ -90,4 +94,6 @@ like($oldmail, qr/^\tid \w+; \w+, \Q@{[POSIX::strftime('%d %b %Y', gmtime(time -
 like($ph->log, qr/postfix\/pickup\[\d+\]: \w+: message has been queued for 3 days$/m, 'and the log says how old');
 ok(-e "$drop/NOTREADY", 'what is not ready waits');
 is_deeply([$ph->mail('never')], [], 'and is not sent');
+ok($ph->wait_log(qr{postfix/pickup\[\d+\]: warning: maildrop/NORCPT: no recipient in the envelope; (?:moved|renamed) to }), 'what has no recipient is put aside, with a warning');
+ok(!-e "$drop/NORCPT", 'and not looked at again');
 done_testing();

@@ -161,7 +161,7 @@ my $head = "posthorn-maildrop 1\nsender a\nrcpt b\n";
 for my $case (["$head\ndata 5\nhello", 0, qr/\A\z/, 'a message cut short is cancelled quietly'],
               ['', 0, qr/\A\z/, 'so is nothing'],
               ["$head" . "uid 0\n\nend\n", 65, qr/^error 65 malformed input: unexpected line/, 'an unknown line'],
-              ["posthorn-maildrop 1\nsender a\n\nend\n", 65, qr/^error 65 no recipient/, 'no recipient'],
+              ["posthorn-maildrop 1\nsender a\n\nend\n", 70, qr/^error 70 no recipient/, 'no recipient'],
               ["$head\nend\nmore", 65, qr/^error 65 malformed input: text behind the end/, 'text behind the end']) {
     my ($in, $status, $re, $name) = @$case;
     like($self->run_in($in, Posthorn->sbin('postdrop'), '-r', '-c', "$dir"), $re, $name);
