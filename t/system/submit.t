@@ -207,10 +207,10 @@ sub with {
 }
 Posthorn::spew("$dir/users", "# who\nnobody-else\n  , $me\n");
 Posthorn::spew("$dir/table", "$me x\n");
-for my $list ($me, "nobody-else, $me", "!nobody-else static:all", "$dir/users", "!!$me", "inline:{nobody=1, {$me = yes}}", "texthash:$dir/table") {
+for my $list ($me, "nobody-else, $me", "!nobody-else static:all", "$dir/users", "!!$me", "inline:{who-else=1, {$me = yes}}", "texthash:$dir/table") {
     with("authorized_submit_users = $list\n", sub { sent("x\n", 'a@b') });
 }
-for my $list ('nobody-else', '', "!$me, static:all", "!$dir/users static:all", 'inline:{nobody=1}') {
+for my $list ('nobody-else', '', "!$me, static:all", "!$dir/users static:all", 'inline:{who-else=1}') {
     with("authorized_submit_users = $list\n", sub {
         refused(qr/fatal: \Q$me\E\($<\): User \Q$me\E\($<\) is not allowed to submit mail/, "x\n", 'a@b');
     });
@@ -220,7 +220,7 @@ for my $list ("hash:$dir/table", "$dir/nosuch", '!', 'texthash:/nosuch', 'inline
 }
 
 # Which senders.
-my $senders = "recipient_delimiter = +\nmyorigin = o.test\nlocal_login_sender_maps = inline:{nobody=*, { $me = Foo\@b.test, \@c.test, <>, me\@o.test } }\n";
+my $senders = "recipient_delimiter = +\nmyorigin = o.test\nlocal_login_sender_maps = inline:{who-else=*, { $me = Foo\@b.test, \@c.test, <>, me\@o.test } }\n";
 for my $from ('foo@b.test', 'FOO+list@B.test', 'any@c.test', '<>', 'me') {
     with($senders, sub { sent("x\n", '-f', $from, 'a@b') });
 }
@@ -229,7 +229,7 @@ for my $from ('fo@b.test', 'foo@x.b.test', 'a@sub.c.test', 'you', 'a@notc.test',
 }
 with("local_login_sender_maps = inline:{ {$me = a\@b} }\n", sub { refused(qr/not authorized to use sender=''/, "x\n", '-f', '<>', 'a@b') });
 with("local_login_sender_maps = inline:{ {$me = none} }\nempty_address_local_login_sender_maps_lookup_key = none\n", sub { sent("x\n", '-f', '<>', 'a@b') });
-with("local_login_sender_maps = inline:{nobody=*}\n", sub { refused(qr/not authorized to use sender=/, 'x' x 5_000_000, 'a@b') });
+with("local_login_sender_maps = inline:{who-else=*}\n", sub { refused(qr/not authorized to use sender=/, 'x' x 5_000_000, 'a@b') });
 with("local_login_sender_maps = hash:$dir/table\n", sub { refused(qr/local_login_sender_maps: hash:.*use static:, inline: or texthash:/, "x\n", 'a@b') });
 
 chmod 0500, "$dir/queue/maildrop";
