@@ -85,20 +85,34 @@ static int open_directory(struct ph_conf *c)
     return 0;
 }
 
+/* The file and its name for the signal handler: no signal comes in between. */
+static int open_named(const char name[NAME_BYTES])
+{
+    sigset_t all, old;
+
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &old);
+    file = openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int err = errno;
+
+    if (file >= 0)
+        memcpy(temporary, name, NAME_BYTES);
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    errno = err;
+    return file;
+}
+
 static int create(void)
 {
-    char name[NAME_BYTES];
+    char name[NAME_BYTES] = "";
     uint64_t random;
 
     for (int tries = 0; tries < 100; tries++) {
         if (getrandom(&random, sizeof random, 0) != sizeof random)
             return ph_fail_errno(PH_TEMP, errno, "getrandom");
         snprintf(name, sizeof name, ".%ld.%016llx", (long)getpid(), (unsigned long long)random);
-        file = openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (file >= 0) {
-            memcpy(temporary, name, sizeof name);
+        if (open_named(name) >= 0)
             return 0;
-        }
         if (errno != EEXIST)
             return ph_fail_errno(PH_TEMP, errno, "create file maildrop/%s", name);
     }
