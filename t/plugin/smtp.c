@@ -139,6 +139,11 @@ static const struct test tests[] = {
       "b sent relay=m1.test[10.0.0.1]:25 dsn=2.0.0 (250 one)\n"
       "a sent relay=m2.test[10.0.0.2]:25 dsn=2.0.0 (250 2.0.0 Ok: queued as 1)\n",
       "Q1: host m1.test[10.0.0.1] said: 450 busy (in reply to RCPT TO command)\n", NULL },
+    { "one host worked: the site is not dead, whatever the next one does", "mx.test", 2,
+      { { "10.0.0.1", EHLO "<MAIL\n<RCPT TO:<a\n<RCPT TO:<b\n<DATA\n>250 ok\n>450 busy\n>250 ok\n>354 go\n.\n>250 one\n" QUIT },
+        { "10.0.0.2", REFUSE }, { "10.0.0.3", REFUSE } },
+      "b sent relay=m1.test[10.0.0.1]:25 dsn=2.0.0 (250 one)\n"
+      "a deferred relay=none dsn=4.4.1 (connect to m3.test[10.0.0.3]:25: Connection refused)\n", NULL, NULL },
     { "DATA refused", "[10.0.0.1]", 1, { { "10.0.0.1", EHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n>554 no\n" QUIT } },
       "a bounced" R1 " dsn=5.0.0 (host 10.0.0.1[10.0.0.1] said: 554 no (in reply to DATA command))\n", "", NULL },
     { "DATA answered as if it were done", "[10.0.0.1]", 1, { { "10.0.0.1", EHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n>250 done\n" QUIT } },

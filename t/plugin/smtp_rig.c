@@ -66,6 +66,19 @@ void ph_delivered(struct ph_delivery *d, uint32_t i, const struct ph_outcome *o)
     d->rcpt[i].state = o->status;
 }
 
+int ph_delivery_pass(struct ph_delivery *d, uint32_t i, const struct ph_recipient *member, const char *transport, ph_str nexthop)
+{
+    if (strcmp(transport, "local") != 0)
+        return ph_fail(PH_CONF, "no service \"%s\"", transport);
+    add(rig.outcomes, sizeof rig.outcomes, "%.*s passed to %s:%.*s\n", PH_FMT(member->address), transport, PH_FMT(nexthop));
+    d->rcpt[i].state = PH_RCPT_SENT;
+    return 0;
+}
+
+void ph_delivered_members(struct ph_delivery *d PH_UNUSED, uint32_t i PH_UNUSED, const char *action PH_UNUSED, const char *text PH_UNUSED)
+{
+}
+
 uint64_t ph_message_bytes(const struct ph_message *m)
 {
     return m->header_bytes;

@@ -49,6 +49,18 @@ static void soft_fallback(struct smtp *self, struct ph_delivery *d)
     self->p.soft_bounce = 1;
 }
 
+static void to_local(struct smtp *self, struct ph_delivery *d)
+{
+    we_are_9(self, d);
+    self->p.best_mx = PH_STR("local");
+}
+
+static void to_nobody(struct smtp *self, struct ph_delivery *d)
+{
+    we_are_9(self, d);
+    self->p.best_mx = PH_STR("nobody:x");
+}
+
 static void bind_must(struct smtp *self, struct ph_delivery *d)
 {
     bind4(self, d);
@@ -106,6 +118,8 @@ static const struct test tests[] = {
     { "our address as a next hop", "[10.0.0.9]", 1, { { NULL, NULL } }, "a bounced relay=none dsn=5.4.6 (mail for 10.0.0.9 loops back to myself)\n", "", we_are_9 },
     { "our name as a next hop", "[m9.test]:25", 1, { { NULL, NULL } }, "a bounced relay=none dsn=5.4.6 (mail for m9.test loops back to myself)\n", "", we_are_9 },
     { "but another port is another program", "[10.0.0.9]:10025", 1, { { "10.0.0.9", EHLO ACCEPT QUIT } }, "a sent relay=10.0.0.9[10.0.0.9]:10025" DONE, "", we_are_9 },
+    { "mail for which we are the best MX goes to another transport", "self1.test", 2, { { NULL, NULL } }, "a@x.test passed to local:x.test\nb@x.test passed to local:x.test\n", "", to_local },
+    { "which may not exist", "self1.test", 1, { { NULL, NULL } }, "a deferred relay=none dsn=4.3.0 (mail transport unavailable)\n", "warning: Q1: no service \"nobody\"\n", to_nobody },
     { "an MX that does not exist is no loop", "selfgone.test", 1, { { NULL, NULL } },
       "a bounced relay=none dsn=5.4.4 (" NOTFOUND "gone.test type=A: Host not found)\n", "", we_are_9 },
     { "a server with our name is we", "[10.0.0.1]", 1, { { "10.0.0.1", GREET ">250-My.Test\n>250 SIZE\n" QUIT } },

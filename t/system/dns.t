@@ -17,6 +17,8 @@ my %zone = (
     'nomx.test' => { A => ['127.0.0.1'] },
     'null.test' => { MX => [[0, '']] },
     'badmx.test' => { MX => [[10, '127.0.0.1']] },
+    'self.test' => { MX => [[10, 'live.test'], [20, 'dead.test']] },
+    'best.test' => { MX => [[10, 'live.test']] },
     'fail.test' => '!',
     'back.test' => '!',
 );
@@ -57,8 +59,10 @@ Posthorn::child(sub {
 my $sink = Posthorn::Sink->new;
 my $port = $sink->port;
 my @domains = ((grep { !/^(?:dead|live)/ } sort keys %zone), 'nowhere.test');
+my %hop = ('self.test' => 'self.test=smtp:self.test', 'best.test' => 'best.test=mxsmtp:best.test');   # SMTP's own port: there we would meet ourselves
 my $ph = Posthorn->new(dns_servers => '127.0.0.1:' . $udp->sockport, minimal_backoff_time => '1s', maximal_backoff_time => '2s', queue_run_delay => '1s',
-    transport_maps => 'inline:{ ' . join(', ', map { "{$_=smtp:$_:$port}" } @domains) . ' }')->start;
+    transport_maps => 'inline:{ ' . join(', ', map { '{' . ($hop{$_} // "$_=smtp:$_:$port") . '}' } @domains) . ' }');
+$ph->edit_master(sub { s/^(.*name: lmtp.*)$/$1\n  - {name: mxsmtp, transport: smtp, listen: unix, settings: {best_mx_transport: discard}}/m or die })->start;
 my ($code, $text) = $ph->smtp->send(from => 's@example.test', to => [map { "u\@$_" } @domains], body => "Subject: dns\r\n\r\nbody\r\n");
 is($code, 250, 'one message to all of them') or diag $text;
 
@@ -71,9 +75,12 @@ my %want = (
     'badmx.test' => qr/relay=none, .*dsn=5\.4\.4, status=bounced \(.*Malformed or unexpected name server reply/,
     'fail.test' => qr/relay=none, .*dsn=4\.4\.3, status=deferred \(.*Name service error for name=fail\.test type=MX: Host not found, try again\)/,
     'back.test' => qr/relay=none, .*dsn=4\.4\.3, status=deferred/,
+    'self.test' => qr/relay=none, .*dsn=5\.4\.6, status=bounced \(mail for self\.test loops back to myself\)/,
     'nowhere.test' => qr/relay=none, .*dsn=5\.4\.4, status=bounced \(.*Name service error for name=nowhere\.test type=A{1,4}: Host not found\)/,
 );
-for my $d (@domains) {
+ok($ph->wait_log(qr/postfix\/discard\[\d+\]: \S+: to=<u\@best\.test>, relay=\S+, .*status=sent/), 'best.test: we are the best MX, another transport has it')
+    or diag join "\n", grep { /best\.test/ } split /\n/, $ph->log;
+for my $d (grep { $want{$_} } @domains) {
     ok($ph->wait_log(qr/postfix\/smtp\[\d+\]: \S+: to=<u\@\Q$d\E>, $want{$d}/), "$d: as its records say")
         or diag join "\n", grep { /to=<u\@\Q$d\E>/ } split /\n/, $ph->log;
 }

@@ -200,7 +200,10 @@ int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int *early, in
     struct sending *x = ph_new(j->scope, struct sending);   /* too large for a task's stack */
     int rc;
 
-    *x = (struct sending){ .j = j, .s = s, .dot = PH_DOT_ENCODER_INIT, .tail = "\r\n" };
+    x->j = j;
+    x->s = s;
+    x->tail[0] = '\r';
+    x->tail[1] = '\n';
     prepare(x, bytes);
     ph_stream_deadline(s->io, deadline_for(x, 0));
     if ((rc = ph_stream_str(s->io, j->prefix)) < 0)

@@ -1,5 +1,6 @@
 /* deliver: one delivery, from next hop to outcome. */
 #include <string.h>
+#include <posthorn/address.h>
 #include "smtp.h"
 
 /* The destination's name, without brackets and port, or its socket, in the list? */
@@ -63,6 +64,7 @@ static int use_session(struct smtp_job *j, struct smtp_session *s, ph_str dest)
 
     if (rc != 1) {
         j->sessions++;
+        j->worked |= !s->broken;
         if (smtp_open_count(j))
             note_tried(j, &s->host);
     }
@@ -103,6 +105,28 @@ static int try_host(struct smtp_job *j, const struct smtp_host *h, ph_str dest)
     return use_session(j, s, dest);
 }
 
+/* best_mx_transport: what would come back to us goes to another transport here. */
+static int pass_on(struct smtp_job *j)
+{
+    ph_str nexthop = j->agent->p.best_mx, transport = ph_str_trim(ph_str_cut(&nexthop, ':')), local, domain;
+    const char *name = ph_cstr_dup(j->scope, transport);
+    int rc = 0;
+
+    for (uint32_t i = 0; i < j->d->rcpt_count && rc != PH_CANCEL; i++) {
+        if (!smtp_is_open(j, i))
+            continue;
+        ph_address_split(j->d->rcpt[i].address, &local, &domain);
+        rc = ph_delivery_pass(j->d, i, &j->d->rcpt[i], name, nexthop.n ? nexthop : domain);
+        if (rc == 0) {
+            ph_delivered_members(j->d, i, "", "");
+        } else if (rc != PH_CANCEL) {
+            ph_log_warn("%.*s: %s", PH_FMT(j->d->message->queue_id), ph_error());
+            smtp_fail(j, i, smtp_verdict(j, PH_RCPT_DEFERRED, "4.3.0", "mail transport unavailable"));
+        }
+    }
+    return rc == PH_CANCEL ? rc : 0;
+}
+
 static int try_destination(struct smtp_job *j, ph_str dest, int *is_self)
 {
     struct smtp_hosts hosts;
@@ -114,6 +138,10 @@ static int try_destination(struct smtp_job *j, ph_str dest, int *is_self)
     if (smtp_find_hosts(j, dest, &hosts, &why, &self_here) < 0) {
         if (ph_cancelled())
             return PH_CANCEL;
+        if (self_here && j->agent->p.best_mx.n) {
+            *is_self = 1;
+            return pass_on(j);
+        }
         why->keep = !self_here;    /* a fallback may know better, but not than we */
         smtp_fail_all(j, why);
     }

@@ -96,6 +96,7 @@ const struct ph_param smtp_rows[] = {
     TWINS(SMTP_STR, SMTP_STR1, SMTP_BOOL, SMTP_SECS, SMTP_NUM)
     COMMON
     PH_P_STR(struct smtp_params, dns_support, "smtp_dns_support_level", "", "disabled: host names are looked up as smtp_host_lookup = native does, and no MX."),
+    PH_P_STR(struct smtp_params, best_mx, "best_mx_transport", "", "Transport, or transport:nexthop, for mail whose best exchanger is this machine; empty: it is returned as a loop."),
     PH_P_BOOL(struct smtp_params, always_ehlo, "smtp_always_send_ehlo", "yes", "EHLO even when the greeting does not say ESMTP."),
     PH_P_BOOL(struct smtp_params, never_ehlo, "smtp_never_send_ehlo", "no", "HELO only."),
     PH_P_BOOL(struct smtp_params, skip_4xx, "smtp_skip_4xx_greeting", "yes", "Try the next host after a 4xx greeting."),

@@ -30,7 +30,7 @@
 struct smtp_params {
     ph_str helo_name, tcp_port, fallback_relay, discard_keywords, discard_keyword_maps, cache_destinations;
     ph_str address_preference, host_lookup, dns_support, bind_address, bind_address6, reply_filter, pix_workarounds, pix_maps, verify_target,
-           status_filter;
+           status_filter, best_mx;
     int64_t connect_timeout, helo_timeout, xforward_timeout, mail_timeout, rcpt_timeout, data_init_timeout, data_xfer_timeout,
             data_done_timeout, rset_timeout, quit_timeout;
     int64_t cache_time_limit, reuse_time_limit, reuse_count_limit, address_limit, session_limit, line_length_limit;
@@ -39,7 +39,7 @@ struct smtp_params {
             ignore_mx_error, defer_no_address, quote_envelope, no_downgrade, per_request, send_xforward, dummy_auth,
             assume_final, soft_bounce;
 };
-#define SMTP_ROWS 54
+#define SMTP_ROWS 55
 #define LMTP_ROWS 50
 extern const struct ph_param smtp_rows[SMTP_ROWS], lmtp_rows[LMTP_ROWS];   /* a count too small does not compile; one too large fails in mkmanifest */
 
@@ -155,6 +155,7 @@ struct smtp_job {
     struct smtp_host *tried;
     size_t tried_count;
     int64_t sessions;              /* that got past the handshake */
+    int worked;                    /* some host went along to the end: the site is not dead */
     int no_more;                   /* other hosts would not help, or are not to be asked */
     ph_str prefix;                 /* headers to put in front of the message */
     int64_t setup_us, connected_us;

@@ -100,7 +100,7 @@ static void report(struct smtp_job *j, uint32_t i, const struct smtp_verdict *v)
 {
     struct ph_outcome o = { .size = sizeof o, .status = v->status, .dsn = v->dsn, .text = v->text, .relay = v->relay,
                             .setup_us = j->setup_us, .connected_us = j->connected_us,
-                            .conn_use = v->conn_use, .dead_site = (uint32_t)v->dead_site };
+                            .conn_use = v->conn_use, .dead_site = v->dead_site && !j->worked };
 
     if (v->diagnostic.n) {
         o.diagnostic_type = PH_STR("smtp");
