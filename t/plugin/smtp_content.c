@@ -101,8 +101,83 @@ static int downgrade(void *arg PH_UNUSED)
     return 0;
 }
 
+#define TABLE "me@my.test=me@outside.test\nsome one@my.test=some.one@outside.test\nyou=you\n@in.test=@out.test\nbad@my.test=FAIL\n"
+
+/* smtp_generic_maps, S-41. */
+static int generic(void *arg PH_UNUSED)
+{
+    static const struct { const char *name, *in, *want; } cases[] = {
+        { "a bare address", "From: me@my.test\r\n", "From: me@outside.test\r\n" },
+        { "a phrase stays", "from: \"Me, <I>\" (a > b) < me@my.test > (c)\r\n", "from: \"Me, <I>\" (a > b) < me@outside.test > (c)\r\n" },
+        { "a comment stays", "To: me@my.test (Me <me@my.test>)\r\n", "To: me@outside.test (Me <me@my.test>)\r\n" },
+        { "lists, groups, folding", "Cc: a@x.test,\r\n\tme@my.test, G: <me@my.test>, b@x.test;,, B <b@in.test>\r\n",
+          "Cc: a@x.test,\r\n\tme@outside.test, G: <me@outside.test>, b@x.test;,, B <b@out.test>\r\n" },
+        { "a route goes", "To: <@r.test:me@my.test>\r\n", "To: <@r.test:me@outside.test>\r\n" },
+        { "quoted local parts", "Reply-To: \"some one\"@my.test\r\n", "Reply-To: some.one@outside.test\r\n" },
+        { "a user of ours", "Sender: you@my.test\r\n", "Sender: you@origin.test\r\n" },
+        { "not of others", "Sender: you@x.test\r\n", "Sender: you@x.test\r\n" },
+        { "resent", "Resent-To: me@my.test\r\n", "Resent-To: me@outside.test\r\n" },
+        { "other headers stay", "Subject: me@my.test\r\nDelivered-To: me@my.test\r\n", "Subject: me@my.test\r\nDelivered-To: me@my.test\r\n" },
+        { "what is no address list stays", "To: me@my.test <\r\nFrom: me@my.test\r\n", "To: me@my.test <\r\nFrom: me@outside.test\r\n" },
+        { "empty ones", "To:\r\nCc: \r\nFrom: <>\r\n", "To:\r\nCc: \r\nFrom: <>\r\n" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        PH_SCOPED(s, NULL);
+        struct smtp self;
+        struct ph_delivery *d = rig_delivery(s, "[10.0.0.1]", 1, cases[i].in);
+        struct smtp_job j = { .agent = &self, .d = d, .scope = s };
+
+        rig_agent(&self, s);
+        self.generic = RIG_TABLE(TABLE);
+        self.origin = PH_STR("origin.test");
+        int rc = smtp_generic(&j);
+        ok(rc == 0 && ph_str_eq(j.headers.p ? j.headers : ph_cstr(cases[i].in), ph_cstr(cases[i].want)), "generic: %s", cases[i].name);
+        if (j.headers.p)
+            ok(!ph_str_eq(j.headers, ph_cstr(cases[i].in)), "which is another");
+    }
+    return 0;
+}
+
+/* In the dialogue: envelope, size, headers, body; a table that fails. */
+static int generic_dialogue(void *arg PH_UNUSED)
+{
+    static const char text[] = "From: me@my.test\r\nTo: a@x.test\r\n\r\nme@my.test\r\n.\r\n";
+    static const struct server v[] = { { "10.0.0.1", GREET ">250-mx\n>250-SIZE\n>250 PIPELINING\n=MAIL FROM:<me@outside.test> SIZE=54\n=RCPT TO:<a@out.test>\n=DATA\n"
+        ">250 ok\n>250 ok\n>354 go\n.\n>250 2.0.0 Ok: queued as 1\n" QUIT }, { NULL, NULL } };
+
+    for (int bad = 0; bad < 2; bad++) {
+        PH_SCOPED(s, NULL);
+        struct smtp self;
+        struct ph_delivery *d = rig_delivery(s, "[10.0.0.1]", 1, text);
+
+        rig_forget(v);
+        rig_agent(&self, s);
+        rig_start(s);
+        d->message->body_bytes = strlen(strstr(text, "\r\n\r\n") + 2);
+        d->message->header_bytes -= d->message->body_bytes;
+        d->message->facts = PH_FACT_LEADING_DOT;
+        d->message->sender = bad ? PH_STR("bad@my.test") : PH_STR("me@my.test");
+        d->rcpt[0].address = PH_STR("a@in.test");
+        self.generic = RIG_TABLE(TABLE);
+        self.origin = PH_STR("origin.test");
+        int rc = rig_deliver(&self, d);
+        ph_group_wait(rig.servers, ph_in_ms(5000));
+        if (bad) {
+            ok(rc < 0 && rig.connects == 0 && strstr(ph_error(), "generic maps: the table is broken"), "a table that fails defers: %s", ph_error());
+            continue;
+        }
+        is_bytes(ph_cstr(rig.outcomes), SENT1, "generic: the outcome is of the recipient as he is here");
+        is_bytes(ph_cstr(rig.content), "From: me@outside.test|To: a@x.test||me@my.test|..|\n", "headers changed, the body not");
+        is_bytes(ph_cstr(rig.complaints), "", "the envelope, and the size of what was sent");
+    }
+    return 0;
+}
+
 int main(void)
 {
+    ph_run_main(generic, NULL);
+    ph_run_main(generic_dialogue, NULL);
     ph_run_main(contents, NULL);
     ph_run_main(downgrade, NULL);
     return done_testing();

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <posthorn/address.h>
 #include <posthorn/dns.h>
 #include "t/plugin/smtp_rig.h"
 
@@ -81,12 +82,12 @@ void ph_delivered_members(struct ph_delivery *d PH_UNUSED, uint32_t i PH_UNUSED,
 
 uint64_t ph_message_bytes(const struct ph_message *m)
 {
-    return m->header_bytes;
+    return m->header_bytes + m->body_bytes;   /* the empty line counts as body here */
 }
 
 int64_t ph_message_read(const struct ph_message *m, uint64_t offset, void *p, size_t n)
 {
-    size_t left = (size_t)(m->header_bytes - offset);
+    size_t left = (size_t)(m->header_bytes + m->body_bytes - offset);
 
     if (m->fd == -2)
         return ph_fail(PH_TEMP, "read: Input/output error");
@@ -186,6 +187,24 @@ int ph_maps_find(struct ph_maps *m, ph_str key, struct ph_scope *out, ph_str *va
         return PH_FOUND;
     }
     return PH_NONE;
+}
+
+int ph_maps_find_address(struct ph_maps *m, ph_str address, ph_str delimiters PH_UNUSED, int local, struct ph_scope *out, ph_str *val, ph_str *ext)
+{
+    ph_str user, domain;
+    int rc = ph_maps_find(m, address, out, val);
+
+    ph_address_split(address, &user, &domain);
+    *ext = PH_STR("");
+    if (rc == PH_NONE && local)
+        rc = ph_maps_find(m, user, out, val);
+    return rc == PH_NONE ? ph_maps_find(m, ph_str_printf(out, "@%.*s", PH_FMT(domain)), out, val) : rc;
+}
+
+/* Our domain is my.test. */
+int ph_match(struct ph_match *m PH_UNUSED, ph_str name, ph_str address PH_UNUSED)
+{
+    return ph_str_eq(name, PH_STR("my.test")) ? PH_FOUND : PH_NONE;
 }
 
 /* --- the servers --- */

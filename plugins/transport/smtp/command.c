@@ -120,9 +120,9 @@ static void send_mail(struct smtp_transaction *t)
     struct ph_stream *io = t->s->io;
     uint32_t has = t->s->features;
 
-    ph_stream_printf(io, "MAIL FROM:<%.*s>", PH_FMT(path_of(t, m->sender)));
+    ph_stream_printf(io, "MAIL FROM:<%.*s>", PH_FMT(path_of(t, t->j->sender)));
     if ((has & SMTP_HAS_SIZE) && !smtp_must_downgrade(t->j, t->s))
-        ph_stream_printf(io, " SIZE=%llu", (unsigned long long)(ph_message_bytes(m) + t->j->prefix.n));
+        ph_stream_printf(io, " SIZE=%llu", (unsigned long long)smtp_content_bytes(t->j));
     if ((has & SMTP_HAS_8BITMIME) && (m->facts & PH_FACT_BODY_8BIT))
         ph_stream_str(io, PH_STR(" BODY=8BITMIME"));
     else if ((has & SMTP_HAS_8BITMIME) && (m->facts & PH_FACT_BODY_7BIT))
@@ -161,11 +161,12 @@ static ph_str orcpt_of(const struct smtp_transaction *t, const struct ph_recipie
     return ph_buf_view(&b);
 }
 
-static void send_rcpt(struct smtp_transaction *t, const struct ph_recipient *r)
+static void send_rcpt(struct smtp_transaction *t, uint32_t i)
 {
+    const struct ph_recipient *r = &t->j->d->rcpt[i];
     struct ph_stream *io = t->s->io;
 
-    ph_stream_printf(io, "RCPT TO:<%.*s>", PH_FMT(path_of(t, r->address)));
+    ph_stream_printf(io, "RCPT TO:<%.*s>", PH_FMT(path_of(t, t->j->rcpt_to ? t->j->rcpt_to[i] : r->address)));
     if (t->s->features & SMTP_HAS_DSN) {
         ph_stream_printf(io, " ORCPT=%.*s", PH_FMT(orcpt_of(t, r)));
         if (r->dsn_notify.n)
@@ -191,10 +192,11 @@ void smtp_command_send(struct smtp_transaction *t, uint32_t i)
         t->window += t->j->d->message->sender.n;
         send_mail(t);
     } else if (c == SMTP_RCPT) {
-        const struct ph_recipient *r = &t->j->d->rcpt[t->to[i - t->resets - t->forwards - 1]];
+        uint32_t k = t->to[i - t->resets - t->forwards - 1];
+        const struct ph_recipient *r = &t->j->d->rcpt[k];
 
         t->window += 2 * r->address.n + 2 * r->dsn_orcpt.n;
-        send_rcpt(t, r);
+        send_rcpt(t, k);
     } else {
         ph_stream_str(io, PH_STR("DATA\r\n"));
     }

@@ -133,6 +133,33 @@ int smtp_must_downgrade(const struct smtp_job *j, const struct smtp_session *s)
            (j->d->message->facts & (PH_FACT_8BIT | PH_FACT_BODY_8BIT));
 }
 
+static uint64_t longest_line(ph_str block)
+{
+    uint64_t longest = 0;
+
+    while (block.n) {
+        ph_str line = ph_str_cut(&block, '\n');
+
+        if (line.n > longest + 1)
+            longest = line.n - 1;  /* CR */
+    }
+    return longest;
+}
+
+/* Headers that go instead of the message's own. */
+static int send_headers(struct sending *x)
+{
+    int rc = 0;
+
+    for (ph_str left = x->j->headers; rc >= 0 && left.n; ) {
+        size_t k = left.n < x->piece ? left.n : x->piece;
+
+        rc = send_piece(x, left.p, k, 0);
+        left = ph_str_from(left, k);
+    }
+    return rc;
+}
+
 static void prepare(struct sending *x, uint64_t bytes)
 {
     const struct ph_message *m = x->j->d->message;
@@ -142,6 +169,7 @@ static void prepare(struct sending *x, uint64_t bytes)
 
     x->must_convert = smtp_must_downgrade(x->j, x->s);
     x->must_fold = (m->facts & (PH_FACT_BARE_CR | PH_FACT_BARE_LF)) || (limit > 0 && m->longest_line > (uint64_t)limit);
+    x->must_fold |= limit > 0 && longest_line(x->j->headers) > (uint64_t)limit;
     x->must_dot = (m->facts & PH_FACT_LEADING_DOT) || x->must_fold || x->must_convert;
     x->fold.limit = limit > 0 ? (size_t)(limit < 4 ? 4 : limit) : 0;
     x->in = ph_alloc(x->j->scope, piece);
@@ -206,8 +234,9 @@ int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int *early, in
     x->tail[1] = '\n';
     prepare(x, bytes);
     ph_stream_deadline(s->io, deadline_for(x, 0));
-    if ((rc = ph_stream_str(s->io, j->prefix)) < 0)
+    if ((rc = ph_stream_str(s->io, j->prefix)) < 0 || (rc = send_headers(x)) < 0)
         return rc;
+    at = j->headers.p ? m->header_bytes : 0;
     while (at < bytes) {
         size_t want = bytes - at < PIECE ? (size_t)(bytes - at) : PIECE;
         int64_t got = ph_message_read(m, at, x->in, want);

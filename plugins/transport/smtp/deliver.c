@@ -170,7 +170,7 @@ int32_t smtp_deliver(struct ph_transport *t, struct ph_delivery *d)
     int rc;
 
     j.why = ph_alloc_array(d->scope, d->rcpt_count, sizeof *j.why);
-    if ((rc = smtp_prefix(&j)) < 0 || (rc = try_all(&j)) < 0)
+    if ((rc = smtp_generic(&j)) < 0 || (rc = smtp_prefix(&j)) < 0 || (rc = try_all(&j)) < 0)
         return rc;
     smtp_finish(&j);
     return 0;

@@ -4,7 +4,7 @@ SMTP_CLIENT = plugins/transport/smtp/smtp.h plugins/transport/smtp/params.c plug
 	plugins/transport/smtp/deliver.c plugins/transport/smtp/target.c plugins/transport/smtp/hosts.c \
 	plugins/transport/smtp/session.c plugins/transport/smtp/ehlo.c plugins/transport/smtp/reply.c \
 	plugins/transport/smtp/transact.c plugins/transport/smtp/command.c plugins/transport/smtp/finish.c \
-	plugins/transport/smtp/content.c plugins/transport/smtp/prefix.c plugins/transport/smtp/pool.c \
+	plugins/transport/smtp/content.c plugins/transport/smtp/prefix.c plugins/transport/smtp/generic.c plugins/transport/smtp/pool.c \
 	plugins/transport/smtp/verdict.c plugins/transport/smtp/downgrade.c
 
 # The plugins' own code against scripted servers; the rig stands in for DNS,

@@ -33,6 +33,7 @@
     STR1(verify_target, "smtp_address_verify_target", "rcpt", "lmtp_address_verify_target", "rcpt", "Where a probe of an address ends: rcpt or data.") \
     STR(bind_address, "smtp_bind_address", "", "lmtp_bind_address", "", "Source address of IPv4 connections.") \
     STR(bind_address6, "smtp_bind_address6", "", "lmtp_bind_address6", "", "Source address of IPv6 connections.") \
+    STR(generic_maps, "smtp_generic_maps", "", "lmtp_generic_maps", "", "Tables from addresses here to those that the outside sees, in envelope and headers.") \
     STR(reply_filter, "smtp_reply_filter", "", "lmtp_reply_filter", "", "Tables that change a line of a server's reply before it is read.") \
     STR(status_filter, "smtp_delivery_status_filter", "$default_delivery_status_filter", "lmtp_delivery_status_filter", "$default_delivery_status_filter", \
         "Tables from \"X.Y.Z text\" of an outcome to the same of another, in the class 2, or among 4 and 5.") \

@@ -6,8 +6,7 @@
 
 #define HEADERS_MAX (1u << 20)     /* what is looked at for a loop */
 
-/* The header block, or what of it is looked at. */
-static int read_headers(struct smtp_job *j, ph_str *block)
+int smtp_read_headers(struct smtp_job *j, ph_str *block)
 {
     const struct ph_message *m = j->d->message;
     uint64_t n = m->header_bytes < HEADERS_MAX ? m->header_bytes : HEADERS_MAX;
@@ -38,7 +37,7 @@ static int was_delivered_to(struct smtp_job *j, ph_str block, ph_str address)
 static int return_loops(struct smtp_job *j)
 {
     ph_str block;
-    int rc = read_headers(j, &block);
+    int rc = smtp_read_headers(j, &block);
 
     for (uint32_t i = 0; rc == 0 && i < j->d->rcpt_count; i++)
         if (was_delivered_to(j, block, j->d->rcpt[i].address)) {

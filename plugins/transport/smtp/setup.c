@@ -169,6 +169,20 @@ static int open_maps(struct ph_transport *t, const char *what, ph_str list, uint
     return rc;
 }
 
+static int open_generic(struct smtp *self, struct ph_transport *t)
+{
+    ph_str propagate = ph_conf_value(t->conf, t->scope, "propagate_unmatched_extensions");
+    int rc = open_maps(t, self->lmtp ? "lmtp_generic_maps" : "smtp_generic_maps", self->p.generic_maps, PH_MAPS_FOLD, &self->generic);
+
+    if (rc < 0 || !self->generic)
+        return rc;
+    self->origin = ph_conf_value(t->conf, t->scope, "myorigin");
+    self->delimiters = ph_conf_value(t->conf, t->scope, "recipient_delimiter");
+    for (ph_str w; (w = ph_str_list(&propagate)).n;)
+        self->generic_keeps_ext |= ph_str_eq_nocase(w, PH_STR("generic"));
+    return ph_match_open(t->conf, t->scope, "mydestination", ph_conf_value(t->conf, t->scope, "mydestination"), PH_MATCH_DOMAIN, &self->local_domains);
+}
+
 static int open_tables(struct smtp *self, struct ph_transport *t)
 {
     const struct smtp_params *p = &self->p;
@@ -178,6 +192,8 @@ static int open_tables(struct smtp *self, struct ph_transport *t)
         (rc = open_maps(t, l ? "lmtp_delivery_status_filter" : "smtp_delivery_status_filter", p->status_filter, 0, &self->status_filter)) < 0 ||
         (rc = open_maps(t, l ? "lmtp_discard_lhlo_keyword_address_maps" : "smtp_discard_ehlo_keyword_address_maps",
                         p->discard_keyword_maps, 0, &self->discard_maps)) < 0)
+        return rc;
+    if ((rc = open_generic(self, t)) < 0)
         return rc;
     return open_maps(t, l ? "lmtp_pix_workaround_maps" : "smtp_pix_workaround_maps", p->pix_maps, 0, &self->pix_maps);
 }

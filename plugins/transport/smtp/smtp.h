@@ -12,6 +12,7 @@
  * command.c   the text of the commands
  * finish.c    the message and the replies to it
  * content.c   the message itself
+ * generic.c   smtp_generic_maps
  * prefix.c    headers that a service's flags put in front of it
  * downgrade.c quoted-printable for servers without 8BITMIME
  * pool.c      sessions kept for the next delivery to the same next hop
@@ -30,7 +31,7 @@
 struct smtp_params {
     ph_str helo_name, tcp_port, fallback_relay, discard_keywords, discard_keyword_maps, cache_destinations;
     ph_str address_preference, host_lookup, dns_support, bind_address, bind_address6, reply_filter, pix_workarounds, pix_maps, verify_target,
-           status_filter, best_mx;
+           status_filter, best_mx, generic_maps;
     int64_t connect_timeout, helo_timeout, xforward_timeout, mail_timeout, rcpt_timeout, data_init_timeout, data_xfer_timeout,
             data_done_timeout, rset_timeout, quit_timeout;
     int64_t cache_time_limit, reuse_time_limit, reuse_count_limit, address_limit, session_limit, line_length_limit;
@@ -39,8 +40,8 @@ struct smtp_params {
             ignore_mx_error, defer_no_address, quote_envelope, no_downgrade, per_request, send_xforward, dummy_auth,
             assume_final, soft_bounce;
 };
-#define SMTP_ROWS 55
-#define LMTP_ROWS 50
+#define SMTP_ROWS 56
+#define LMTP_ROWS 51
 extern const struct ph_param smtp_rows[SMTP_ROWS], lmtp_rows[LMTP_ROWS];   /* a count too small does not compile; one too large fails in mkmanifest */
 
 #define SMTP_OUR_ADDRESSES 64u     /* more interfaces are not looked at */
@@ -66,6 +67,10 @@ struct smtp {
     size_t our_count;
     struct ph_ip bind4, bind6;     /* family 0: none */
     struct ph_maps *reply_filter, *status_filter, *discard_maps, *pix_maps;   /* NULL: none */
+    struct ph_maps *generic;       /* the same; then the next are set, too */
+    struct ph_match *local_domains;
+    ph_str origin, delimiters;
+    int generic_keeps_ext;
     struct ph_group *group;
     struct smtp_session *idle;     /* the newest first */
     size_t idle_count;
@@ -158,6 +163,8 @@ struct smtp_job {
     int worked;                    /* some host went along to the end: the site is not dead */
     int no_more;                   /* other hosts would not help, or are not to be asked */
     ph_str prefix;                 /* headers to put in front of the message */
+    ph_str sender, *rcpt_to;       /* as the outside sees them; rcpt_to NULL: as they are */
+    ph_str headers;                /* instead of the message's; p NULL: none */
     int64_t setup_us, connected_us;
 };
 
@@ -283,6 +290,15 @@ size_t smtp_fold(struct smtp_fold *f, const char *in, size_t n, int last, char *
  * recipient that had the message before is returned.  0, or negative: the
  * message could not be read.  Yields. */
 int smtp_prefix(struct smtp_job *j) PH_YIELDS;
+
+/* The header block on the job's scope, or what of it is looked at.  Yields. */
+int smtp_read_headers(struct smtp_job *j, ph_str *block) PH_YIELDS;
+
+/* generic.c: smtp_generic_maps applied to j->sender, j->rcpt_to, j->headers: 0,
+ * or negative: a table, or the message, could not be read.  Yields. */
+int smtp_generic(struct smtp_job *j) PH_YIELDS;
+/* Bytes of what will be sent, unless it is converted. */
+uint64_t smtp_content_bytes(const struct smtp_job *j);
 
 /* downgrade.c: parts labelled 8bit or binary in quoted-printable.  Appends to
  * out, which must take 4 * n + 262144 bytes. */

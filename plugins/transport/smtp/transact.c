@@ -180,8 +180,7 @@ static int has_controls(ph_str s)
 
 static struct smtp_verdict *not_for_this_server(struct smtp_job *j, const struct smtp_session *s)
 {
-    const struct ph_message *m = j->d->message;
-    uint64_t bytes = ph_message_bytes(m) + j->prefix.n;
+    uint64_t bytes = smtp_content_bytes(j);
     struct smtp_verdict *v = NULL;
 
     if (s->size_limit && bytes > s->size_limit)
@@ -190,7 +189,7 @@ static struct smtp_verdict *not_for_this_server(struct smtp_job *j, const struct
     if (smtp_needs_smtputf8(j) && !(s->features & SMTP_HAS_SMTPUTF8)) {
         v = smtp_verdict(j, PH_RCPT_BOUNCED, "5.6.7", "SMTPUTF8 is required, but was not offered by host %.*s", PH_FMT(s->peer));
         v->keep = 1;
-    } else if (has_controls(m->sender)) {
+    } else if (has_controls(j->sender)) {
         v = smtp_verdict(j, PH_RCPT_BOUNCED, "5.1.7", "bad sender address syntax");
     }
     return v;
@@ -202,7 +201,7 @@ static int refuse_ourselves(struct smtp_job *j, const struct smtp_session *s)
     struct smtp_verdict *v = not_for_this_server(j, s);
 
     for (uint32_t i = 0; i < j->d->rcpt_count; i++)
-        if (has_controls(j->d->rcpt[i].address))
+        if (has_controls(j->d->rcpt[i].address) || (j->rcpt_to && has_controls(j->rcpt_to[i])))
             smtp_fail(j, i, smtp_verdict(j, PH_RCPT_BOUNCED, "5.1.3", "bad address syntax"));
     if (v) {
         v->relay = ph_str_dup(j->scope, s->relay);
