@@ -72,6 +72,8 @@ static const struct test tests[] = {
     { "a host: its address, never its MX; and our own address is no loop", "inet:store.test", 1,
       { { "10.0.0.1", LHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n>354 go\n.\n>250 ok\n" QUIT } },
       "a sent relay=store.test[10.0.0.1]:24 dsn=2.0.0 (250 ok)\n", "", we_are_1 },
+    { "nor is it on the port of SMTP", "inet:[10.0.0.1]:25", 1, { { "10.0.0.1", LHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n>354 go\n.\n>250 ok\n" QUIT } },
+      "a sent" R1 " dsn=2.0.0 (250 ok)\n", "", we_are_1 },
     { "host, port and no inet:", "store.test:2424", 1, { { "10.0.0.1", LHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n>354 go\n.\n>250 ok\n" QUIT } },
       "a sent relay=store.test[10.0.0.1]:2424 dsn=2.0.0 (250 ok)\n", "", NULL },
     { "an address in brackets", "inet:[10.0.0.1]:2424", 1, { { "10.0.0.1", LHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n>354 go\n.\n>250 ok\n" QUIT } },

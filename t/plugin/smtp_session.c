@@ -22,7 +22,7 @@ static int reuse(void *arg PH_UNUSED)
         { "10.0.0.1", EHLO ACCEPT SECOND "<MAIL\n<RCPT\n<DATA\n>250 ok\n>550 no\n>503 no\n<RSET\n<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n>250 ok\n>354 go\n.\n>250 fourth\n" },
         { "10.0.0.1", EHLO ACCEPT ">421 idle too long\n" },
         { "10.0.0.1", EHLO ACCEPT "<MAIL\n>421 busy\n" },
-        { "10.0.0.1", EHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n+354 go\\r\\n250 early\\r\\n\n.\n" },
+        { "10.0.0.1", EHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n+354 go\\r\\n250 early\\r\\n\n.\nzzz" },
         { "10.0.0.1", EHLO ACCEPT QUIT },
         { NULL, NULL },
     };
