@@ -72,8 +72,8 @@ static int downgrade(void *arg PH_UNUSED)
         { "a delimiter may have more behind it", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--bb\r\n" CTE "8bit\r\n\r\n\xa0\r\n",
           "Content-Type: multipart/mixed; boundary=b\r\n\r\n--bb\r\n" CTE "quoted-printable\r\n\r\n=A0\r\n" },
         { "but an exact one of another level is that level's", "Content-Type: multipart/mixed; boundary=bb\r\n\r\n--bb\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--bb\r\n"
-          CTE "8bit\r\n\r\n\xa0\r\n--b\r\n", "Content-Type: multipart/mixed; boundary=bb\r\n\r\n--bb\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--bb\r\n"
-          CTE "quoted-printable\r\n\r\n=A0\r\n--b\r\n" },
+          CTE "8bit\r\n\r\n\xa0\r\n--b\r\n" CTE "8bit\r\n\r\n\xa1\r\n", "Content-Type: multipart/mixed; boundary=bb\r\n\r\n--bb\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--bb\r\n"
+          CTE "quoted-printable\r\n\r\n=A0\r\n--b\r\n" CTE "8bit\r\n\r\n=A1\r\n" },
         { "headers only", CTE "8bit\r\n", CTE "8bit\r\n" },
         { "what is no header stays as it is", CTE "8bit\r\nnonsense\r\n\r\n\xa0\r\n", CTE "8bit\r\nnonsense\r\n\r\n\xa0\r\n" },
     };

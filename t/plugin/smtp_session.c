@@ -22,7 +22,8 @@ static int reuse(void *arg PH_UNUSED)
         { "10.0.0.1", EHLO ACCEPT SECOND "<MAIL\n<RCPT\n<DATA\n>250 ok\n>550 no\n>503 no\n<RSET\n<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n>250 ok\n>354 go\n.\n>250 fourth\n" },
         { "10.0.0.1", EHLO ACCEPT ">421 idle too long\n" },
         { "10.0.0.1", EHLO ACCEPT "<MAIL\n>421 busy\n" },
-        { "10.0.0.1", EHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n+354 go\\r\\n250 early\\r\\n\n.\nzzz" },
+        { "10.0.0.1", EHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n>354 go\n.\n>250 fifth\n<MAIL\n" },
+        { "10.0.0.1", EHLO "<MAIL\n<RCPT\n<DATA\n>250 ok\n>250 ok\n+354 go\\r\\n250 early\\r\\n\n.\n=(nothing)\n" },
         { "10.0.0.1", EHLO ACCEPT QUIT },
         { NULL, NULL },
     };
@@ -42,9 +43,10 @@ static int reuse(void *arg PH_UNUSED)
     while (ph_group_count(rig.servers))
         ph_yield();                /* its 421 is there */
     again(&self, s, SENT1, "a session that has something to say is not used");
-    again(&self, s, "a sent" R1 " dsn=2.0.0 (250 early)\n", "421 to the first command of a reused session: a new connection");
+    again(&self, s, "a sent" R1 " dsn=2.0.0 (250 fifth)\n", "421 to the first command of a reused session: a new connection");
+    again(&self, s, "a sent" R1 " dsn=2.0.0 (250 early)\n", "a hang-up after the first command of a reused session: a new connection");
     again(&self, s, SENT1, "a peer that answers early gets no second message");
-    is_int(rig.connects, 5, "five connections in all");
+    is_int(rig.connects, 6, "six connections in all");
     is_bytes(ph_cstr(rig.complaints), "", "the servers got what they expected");
     is_bytes(ph_cstr(rig.log), "", "and nothing was logged");
     self.idle->idle_until = ph_now_ms();
