@@ -77,6 +77,7 @@ my %server = (
         print $c "250 ok\r\n250 ok\r\n354 go\r\n";
         sysread $c, my $rest, 65536;
         Posthorn::spew("$said/raw", $rest);
+        Posthorn::spew("$said/from", $c->peerhost);
         say_all($c, '250 2.0.0 ok');
     },
     busy => sub { my ($c) = @_; say_all($c, '220 s.test ESMTP'); until_line($c, 'EHLO'); say_all($c, '250 s.test'); until_line($c, 'MAIL'); say_all($c, '451 4.7.1 wait'); until_line($c, 'QUIT') },
@@ -88,7 +89,7 @@ my $dead = Posthorn::free_port();
 my %hop = map { $_ => '[127.0.0.1]:' . $sink{$_}->port } keys %sink;
 $hop{next} = "[127.0.0.1]:$dead, $hop{busy}, [127.0.0.1]:" . $good->port;
 $hop{cached} = '[127.0.0.1]:' . $good->port;
-my $ph = Posthorn->new(minimal_backoff_time => '300s', queue_run_delay => '300s', smtp_helo_timeout => '2s', smtp_skip_5xx_greeting => 'no', smtp_mx_session_limit => 5,
+my $ph = Posthorn->new(minimal_backoff_time => '300s', queue_run_delay => '300s', smtp_helo_timeout => '2s', smtp_skip_5xx_greeting => 'no', smtp_mx_session_limit => 5, smtp_bind_address => '127.0.0.2',
     smtp_connection_cache_destinations => 'localhost', message_size_limit => '10000000',
     transport_maps => 'inline:{ ' . join(', ', map { my $h = $_ eq 'cached' ? $hop{$_} =~ s/\[127.0.0.1\]/localhost/r : $hop{$_}; "{$_.test=smtp:$h}" } keys %hop) . ' }',
     smtp_host_lookup => 'native', smtp_dns_support_level => 'disabled', inet_protocols => 'ipv4')->start;
@@ -125,6 +126,7 @@ line('raw', relay('raw') . ', .*status=sent', 'one write for the message');
 my $raw = Posthorn::slurp("$said/raw");
 like($raw, qr/\r\nsmall\r\n\.\r\nQUIT\r\n\z/, 'with the final dot and QUIT');
 unlike($raw, qr/[^\r]\n/, 'and no line ends without CR');
+is(Posthorn::slurp("$said/from"), '127.0.0.2', 'smtp_bind_address, from inside the seal');
 
 # Sessions that are kept: conn_use counts, the server sees one connection.
 for my $i (1 .. 4) {
