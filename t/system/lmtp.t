@@ -86,6 +86,7 @@ Posthorn::end_child($pid);
 unlink $path;
 $id = deliver('ann@sock.test');
 ok($ph->wait_log(qr/\Q$id\E: to=<ann\@sock\.test>, relay=none, .*status=deferred \(connect to $host\[\Q$path\E\]: No such file or directory\)/), 'the store is down: deferred');
+ok(Posthorn::wait_for(sub { grep { $_->{queue_id} eq $id && $_->{queue_name} eq 'deferred' } $ph->queued }), 'and in the queue');
 $pid = start_store();
 $ph->cmd('postqueue', '-f');
 ok($ph->wait_log(qr/\Q$id\E: to=<ann\@sock\.test>, .*status=sent/), 'it is back: delivered') or diag $ph->log;
