@@ -72,7 +72,7 @@ static int add_calls(scmp_filter_ctx c)
             return ph_fail_errno(PH_CONF, -rc, "seccomp: %s", calls[i]);
     }
     /* Signals to ourselves (abort, raise), not to others of our uid. */
-    if (seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())) < 0)
+    if (seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0)) < 0)
         return ph_fail(PH_CONF, "seccomp: tgkill");
     /* Threads, not processes. */
     int rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
