@@ -47,10 +47,14 @@ while (defined(my $name = pop @todo)) {
     $seen{$1}++ or push @todo, $1 while $def =~ /\$[{(]?([A-Za-z0-9_]+)/g;
 }
 
+# Those of our own transports stand in the table by name too.
+my %of_transport = map { my $t = $_; map { ("$t$_" => 1) } grep { $seen{$_} || $seen{substr $_, 1} } map { $_->[0] =~ /^\*(.*)/ } @rows }
+    qw(smtp lmtp relay local virtual);
+
 for (@rows) {
     my ($name, $class, $min, $max, $def) = @$_;
     my $list = \@plain;
-    my $built = $class eq 'computed' || $seen{$name} ? 1 : 0;
+    my $built = $class eq 'computed' || $seen{$name} || $of_transport{$name} ? 1 : 0;
     if ($name =~ s/^\*//) {
         $list = \@template;
         $built = $seen{$name} || $seen{substr $name, 1} ? 1 : 0;

@@ -37,7 +37,7 @@ my $ph = Posthorn->new(
     relayhost => "[127.0.0.1]:$port", smtpd_recipient_limit => 5000,
     transport_maps => 'inline:{ ' . join(', ', map { "{$_.test=$_:[127.0.0.1]:$port}" } @clones) .
         ", {one.test=spaced:[127.0.0.1]:$port}, {two.test=spaced:[localhost]:$port} }",
-    batch_destination_recipient_limit => 3,
+    batch_destination_recipient_limit => 3, smtp_destination_concurrency_limit => 15, local_destination_recipient_limit => 1,
     narrow_destination_concurrency_limit => 2,
     paced_destination_rate_delay => '1s', paced_destination_concurrency_failed_cohort_limit => 10,
     spaced_transport_rate_delay => '1s',
@@ -46,6 +46,8 @@ my $ph = Posthorn->new(
     minimal_backoff_time => '300s', queue_run_delay => '300s', dns_servers => '127.0.0.1:1');
 $ph->edit_master(sub { $_ .= join '', map { "  - {name: $_, transport: smtp, listen: unix}\n" } @clones });
 $ph->start;
+
+unlike($ph->postfix('check') . $ph->log, qr/_destination_|_rate_delay/, 'the parameters of transports are known and have an effect');
 
 sub submit {
     my ($from, @to) = @_;
