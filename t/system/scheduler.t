@@ -130,7 +130,8 @@ for my $kind (qw(paced spaced)) {
     ok(Posthorn::wait_for(sub { ended("$kind\@example.test") == 3 }, 20), "$kind: all are delivered");
     my @t = map { $_->{at} } events($kind eq 'paced' ? qr/ (?:begin|end) paced/ : qr/ begin spaced/);
     my @gap = $kind eq 'paced' ? ($t[2] - $t[1], $t[4] - $t[3]) : ($t[1] - $t[0], $t[2] - $t[1]);
-    ok((grep { $_ > 0.9 } @gap) == 2, "$kind: a second between them (@gap)");
+    # Between two beginnings lies the second less what the first came late to the sink on a busy machine; unspaced they'd be milliseconds.
+    ok((grep { $_ > ($kind eq 'paced' ? 0.9 : 0.5) } @gap) == 2, "$kind: a second between them (@gap)");
 }
 $ph->stop;
 done_testing();
