@@ -40,6 +40,50 @@ static int contents(void *arg PH_UNUSED)
     return 0;
 }
 
+#define CHUNKING GREET ">250-mx\n>250-PIPELINING\n>250 CHUNKING\n<MAIL FROM:<s@x.test>\n<RCPT TO:<a@x.test>\n>250 2.1.0 ok\n"
+#define TAKEN CHUNKING ">250 2.1.5 ok\n"
+#define SAID_OK ">250 2.0.0 Ok: queued as 1\n"
+#define SAID(status, dsn, text) "a " status R1 " dsn=" dsn " (host 10.0.0.1[10.0.0.1] said: " text " (in reply to BDAT command))\n"
+
+static void dots(struct smtp *self PH_UNUSED, struct ph_delivery *d) { d->message->facts |= PH_FACT_LEADING_DOT; }
+static void long_lines(struct smtp *self, struct ph_delivery *d) { self->p.line_length_limit = 9; d->message->longest_line = 10; }
+static void strays(struct smtp *self PH_UNUSED, struct ph_delivery *d) { d->message->facts |= PH_FACT_BARE_CR; }
+static void no_chunking(struct smtp *self, struct ph_delivery *d PH_UNUSED) { self->p.discard_keywords = PH_STR("chunking"); }
+static void probe(struct smtp *self PH_UNUSED, struct ph_delivery *d) { d->probe = 1; }
+
+/* RFC 3030: one chunk when it was offered and the size is known beforehand. */
+static int chunks(void *arg PH_UNUSED)
+{
+#define BY_DATA CHUNKING ">250 2.1.5 ok\n<DATA\n>354 go\n.\n" SAID_OK QUIT
+    static const struct { struct test t; const char *want; } cases[] = {
+        { { "one chunk", "[10.0.0.1]", 1, { { "10.0.0.1", TAKEN "=BDAT 21 LAST\nb21\n" SAID_OK QUIT } }, SENT1, NULL, NULL }, "Subject: x||hello|\n" },
+        { { "nothing is stuffed", "[10.0.0.1]", 1, { { "10.0.0.1", TAKEN "=BDAT 21 LAST\nb21\n" SAID_OK QUIT } }, SENT1, NULL, dots }, "Subject: x||hello|\n" },
+        { { "without PIPELINING", "[10.0.0.1]", 1, { { "10.0.0.1", GREET ">250-mx\n>250 CHUNKING\n<MAIL FROM:<s@x.test>\n>250 ok\n<RCPT TO:<a@x.test>\n>250 ok\n=BDAT 21 LAST\nb21\n" SAID_OK QUIT } },
+            SENT1, NULL, NULL }, "Subject: x||hello|\n" },
+        { { "no recipient: nothing is sent", "[10.0.0.1]", 1, { { "10.0.0.1", CHUNKING ">550 5.1.1 no\n" QUIT } },
+            "a bounced" R1 " dsn=5.1.1 (host 10.0.0.1[10.0.0.1] said: 550 5.1.1 no (in reply to RCPT TO command))\n", NULL, NULL }, "" },
+        { { "refused for now", "[10.0.0.1]", 1, { { "10.0.0.1", TAKEN "=BDAT 21 LAST\nb21\n>452 4.3.1 full\n" QUIT } }, SAID("deferred", "4.3.1", "452 4.3.1 full"), NULL, NULL }, "Subject: x||hello|\n" },
+        { { "refused for good: the session ends, it may read content as commands", "[10.0.0.1]", 1, { { "10.0.0.1", TAKEN "=BDAT 21 LAST\nb21\n>550 5.7.1 spam\n" } },
+            SAID("bounced", "5.7.1", "550 5.7.1 spam"), NULL, NULL }, "Subject: x||hello|\n" },
+        { { "hangs up in the chunk", "[10.0.0.1]", 1, { { "10.0.0.1", TAKEN "=BDAT 21 LAST\nb5\n" } },
+            "a deferred" R1 " dsn=4.4.2 dead (lost connection with 10.0.0.1[10.0.0.1] while sending end of data -- message may be sent more than once)\n", NULL, NULL }, "Subje\n" },
+        { { "lines to break: DATA", "[10.0.0.1]", 1, { { "10.0.0.1", BY_DATA } }, SENT1, NULL, long_lines }, "Subject: | x||hello|\n" },
+        { { "stray CR: DATA", "[10.0.0.1]", 1, { { "10.0.0.1", BY_DATA } }, SENT1, NULL, strays }, "Subject: x||hello|\n" },
+        { { "discarded: DATA", "[10.0.0.1]", 1, { { "10.0.0.1", BY_DATA } }, SENT1, NULL, no_chunking }, "Subject: x||hello|\n" },
+        { { "a probe ends before", "[10.0.0.1]", 1, { { "10.0.0.1", CHUNKING ">250 2.1.5 ok\n<RSET\n>250 ok\n" QUIT } }, "a sent" R1 " dsn=2.1.5 (250 2.1.5 ok)\n", NULL, probe }, "" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int good = rig_case(&cases[i].t, 0);
+
+        ok(good, "chunking: %s", cases[i].t.name);
+        if (!good)
+            rig_explain(&cases[i].t);
+        is_bytes(ph_cstr(rig.content), cases[i].want, "its content");
+    }
+    return 0;
+}
+
 /* For servers without 8BITMIME. */
 static int downgrade(void *arg PH_UNUSED)
 {
@@ -179,6 +223,7 @@ int main(void)
     ph_run_main(generic, NULL);
     ph_run_main(generic_dialogue, NULL);
     ph_run_main(contents, NULL);
+    ph_run_main(chunks, NULL);
     ph_run_main(downgrade, NULL);
     return done_testing();
 }

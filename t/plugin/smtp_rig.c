@@ -245,6 +245,20 @@ static int read_bytes(struct ph_stream *io, size_t n)
     return rc;
 }
 
+/* A chunk, shown as read_content shows lines. */
+static int keep_bytes(struct ph_stream *io, size_t n)
+{
+    char c;
+    int rc = 0;
+
+    while (n-- && (rc = ph_stream_read(io, &c, 1)) >= 0)
+        if (c != '\r')
+            add(rig.content, sizeof rig.content, "%c", c == '\n' ? '|' : c);
+    if (rc >= 0)
+        add(rig.content, sizeof rig.content, "\n");
+    return rc;
+}
+
 static int send_text(struct ph_stream *io, const char *text, size_t n, int end)
 {
     for (size_t i = 0; i < n; i++) {
@@ -276,6 +290,8 @@ static int step(struct serving *v, const char *s, size_t n)
         return ph_sleep_until(ph_in_ms(atoi(s + 1)));
     if (*s == 'r')
         return read_bytes(v->io, (size_t)atoi(s + 1));
+    if (*s == 'b')
+        return keep_bytes(v->io, (size_t)atoi(s + 1));
     if (*s == 'z')
         return ph_stream_read(v->io, waste, sizeof waste);
     snprintf(want, sizeof want, "%.*s", (int)n - 1, s + 1);

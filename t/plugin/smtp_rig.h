@@ -17,6 +17,7 @@
  *   +text   send without CRLF
  *   ~N      wait N milliseconds
  *   rN      read N bytes
+ *   bN      read N bytes of content and keep them
  *   zzz     sleep until the client leaves
  *   (end)   hang up */
 #define GREET   ">220 mx ESMTP\n<EHLO me.test\n"

@@ -30,6 +30,6 @@ for my $m ($exim->mail) {
 }
 is_deeply(\%seen, { map { $_ => 1 } 1 .. $n }, "$n messages: all arrive, once") or diag substr($ph->log, -3000), $exim->log;
 is($bad, undef, 'as they were sent, for both recipients');
-like($ph->log, qr/to=<r1\@exim\.peer>, relay=127\.0\.0\.1\[127\.0\.0\.1\]:${\$exim->port}, .*dsn=2\.0\.0, status=sent \(250 OK id=\S+\)/, 'and Exim says so');
+like($ph->log, qr/to=<r1\@exim\.peer>, relay=127\.0\.0\.1\[127\.0\.0\.1\]:${\$exim->port}, .*dsn=2\.0\.0, status=sent \(250.* byte chunk.* OK id=\S+\)/, 'and Exim says so of its BDAT chunk');
 ok(Posthorn::wait_for(sub { !$ph->queued }), 'our queue is empty');
 done_testing();

@@ -1,4 +1,4 @@
-/* content: the message after 354, RFC 5321 4.1.1.4, 4.5.2.
+/* content: the message after 354, RFC 5321 4.1.1.4, 4.5.2, or as a chunk, RFC 3030.
  *
  * It is copied out of the queue file through the stream, never lent to the
  * socket: slots are used again, and a peer that answers early and reads late
@@ -62,7 +62,7 @@ struct sending {
     struct smtp_job *j;
     struct smtp_session *s;
     struct smtp_fold fold;
-    int must_convert, must_fold, must_dot;
+    int must_convert, must_fold, must_dot, bdat;
     struct smtp_mime mime;
     struct ph_buf converted;
     struct ph_dot_encoder dot;
@@ -160,6 +160,20 @@ static int send_headers(struct sending *x)
     return rc;
 }
 
+static int must_fold(const struct smtp_job *j, const struct smtp_session *s)
+{
+    const struct ph_message *m = j->d->message;
+    int64_t limit = s->agent->p.line_length_limit;
+
+    return (m->facts & (PH_FACT_BARE_CR | PH_FACT_BARE_LF)) ||
+           (limit > 0 && (m->longest_line > (uint64_t)limit || longest_line(j->headers) > (uint64_t)limit));
+}
+
+int smtp_can_bdat(const struct smtp_job *j, const struct smtp_session *s)
+{
+    return (s->features & SMTP_HAS_CHUNKING) && !s->agent->lmtp && !smtp_must_downgrade(j, s) && !must_fold(j, s);
+}
+
 static void prepare(struct sending *x, uint64_t bytes)
 {
     const struct ph_message *m = x->j->d->message;
@@ -168,9 +182,8 @@ static void prepare(struct sending *x, uint64_t bytes)
     size_t piece = x->piece = bytes < PIECE ? (size_t)bytes + 1 : PIECE;
 
     x->must_convert = smtp_must_downgrade(x->j, x->s);
-    x->must_fold = (m->facts & (PH_FACT_BARE_CR | PH_FACT_BARE_LF)) || (limit > 0 && m->longest_line > (uint64_t)limit);
-    x->must_fold |= limit > 0 && longest_line(x->j->headers) > (uint64_t)limit;
-    x->must_dot = (m->facts & PH_FACT_LEADING_DOT) || x->must_fold || x->must_convert;
+    x->must_fold = must_fold(x->j, x->s);
+    x->must_dot = !x->bdat && ((m->facts & PH_FACT_LEADING_DOT) || x->must_fold || x->must_convert);
     x->fold.limit = limit > 0 ? (size_t)(limit < 4 ? 4 : limit) : 0;
     x->in = ph_alloc(x->j->scope, piece);
     if (x->must_convert) {
@@ -212,6 +225,8 @@ static int final_dot(struct sending *x)
 {
     int rc = 0;
 
+    if (x->bdat)
+        return quit_too(x->s);
     if (x->s->pix & SMTP_PIX_DELAY_DOT && ((rc = ph_stream_flush(x->s->io)) < 0 || (rc = ph_sleep_until(ph_in_ms(x->s->agent->p.pix_delay * 1000))) < 0))
         return rc;
     if (x->tail[0] != '\r' || x->tail[1] != '\n')
@@ -221,7 +236,19 @@ static int final_dot(struct sending *x)
     return quit_too(x->s);
 }
 
-int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int *early, int *local)
+/* What comes before the first header: our chunk's size, RFC 3030 2, and the headers of flags=. */
+static int begin(struct sending *x)
+{
+    int rc = 0;
+
+    if (x->bdat)
+        rc = ph_stream_printf(x->s->io, "BDAT %llu LAST\r\n", (unsigned long long)smtp_content_bytes(x->j));
+    if (rc < 0 || (rc = ph_stream_str(x->s->io, x->j->prefix)) < 0)
+        return rc;
+    return send_headers(x);
+}
+
+int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int bdat, int *early, int *local)
 {
     const struct ph_message *m = j->d->message;
     uint64_t bytes = ph_message_bytes(m), at = 0;
@@ -230,11 +257,12 @@ int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int *early, in
 
     x->j = j;
     x->s = s;
+    x->bdat = bdat;
     x->tail[0] = '\r';
     x->tail[1] = '\n';
     prepare(x, bytes);
     ph_stream_deadline(s->io, deadline_for(x, 0));
-    if ((rc = ph_stream_str(s->io, j->prefix)) < 0 || (rc = send_headers(x)) < 0)
+    if ((rc = begin(x)) < 0)
         return rc;
     at = j->headers.p ? m->header_bytes : 0;
     while (at < bytes) {

@@ -25,6 +25,7 @@ int smtp_ehlo_forget(struct smtp_session *s)
 static const struct { const char *word; uint32_t feature; } known[] = {
     { "PIPELINING", SMTP_HAS_PIPELINING }, { "SIZE", SMTP_HAS_SIZE }, { "8BITMIME", SMTP_HAS_8BITMIME }, { "DSN", SMTP_HAS_DSN },
     { "SMTPUTF8", SMTP_HAS_SMTPUTF8 }, { "AUTH", SMTP_HAS_AUTH }, { "XFORWARD", SMTP_HAS_XFORWARD },
+    { "CHUNKING", SMTP_HAS_CHUNKING },
 };
 
 void smtp_ehlo_log(struct smtp_session *s)

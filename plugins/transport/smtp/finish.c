@@ -1,16 +1,21 @@
-/* finish: the message after 354, and what is said to it: one reply, RFC 5321
- * 4.1.1.4, or with LMTP one per accepted recipient, RFC 2033 4.2. */
+/* finish: the message after 354 (or in one BDAT chunk), and what is said to it: one
+ * reply, RFC 5321 4.1.1.4, RFC 3030 2, or with LMTP one per accepted recipient,
+ * RFC 2033 4.2. */
 #include "smtp.h"
 
-static const char end_of_data[] = "end of DATA";
 static const char end_stage[] = "sending end of data -- message may be sent more than once";
+
+static const char *end_of_data(const struct smtp_transaction *t)
+{
+    return t->bdat ? "BDAT" : "end of DATA";
+}
 
 /* Sending failed.  The peer may have said why before it hung up. */
 static int content_failed(struct smtp_transaction *t, int rc)
 {
     if (rc != PH_CANCEL && smtp_reply_read(t->s, 1, 0) == 0 && t->s->reply.code >= 400) {
         t->s->broken = 1;
-        smtp_fail_rest(t, smtp_said(t->j, t->s, end_of_data));
+        smtp_fail_rest(t, smtp_said(t->j, t->s, end_of_data(t)));
         return 0;
     }
     return smtp_transaction_lost(t, rc, "sending message body");
@@ -30,7 +35,7 @@ static int content_unreadable(struct smtp_transaction *t)
 static int take_one(struct smtp_transaction *t)
 {
     if (t->s->reply.code / 100 != 2) {
-        smtp_fail_rest(t, smtp_command_said(t, end_of_data));
+        smtp_fail_rest(t, smtp_command_said(t, end_of_data(t)));
         return 0;
     }
     for (uint32_t k = 0; k < t->count; k++)
@@ -54,10 +59,10 @@ static int take_each(struct smtp_transaction *t)
         if (t->s->reply.code / 100 == 2)
             smtp_sent(t->j, t->s, t->to[k]);
         else
-            smtp_fail(t->j, t->to[k], smtp_command_said(t, end_of_data));
+            smtp_fail(t->j, t->to[k], smtp_command_said(t, end_of_data(t)));
         if (t->s->reply.code == 421) {
             t->s->broken = 1;
-            smtp_fail_rest(t, smtp_said(t->j, t->s, end_of_data));
+            smtp_fail_rest(t, smtp_said(t->j, t->s, end_of_data(t)));
         }
     }
     return 0;
@@ -65,7 +70,7 @@ static int take_each(struct smtp_transaction *t)
 
 int smtp_send_message(struct smtp_transaction *t)
 {
-    int early = 0, local = 0, rc = smtp_send_content(t->j, t->s, &early, &local);
+    int early = 0, local = 0, rc = smtp_send_content(t->j, t->s, t->bdat, &early, &local);
     int whole = rc == 0;
 
     if (local)
@@ -74,8 +79,8 @@ int smtp_send_message(struct smtp_transaction *t)
         return content_failed(t, rc);
     if ((rc = smtp_reply_read(t->s, t->s->agent->p.data_done_timeout, 0)) < 0)
         return smtp_transaction_lost(t, rc, end_stage);
-    if (early || t->s->reply.code == 421)
-        t->s->broken = 1;          /* it does not listen, or stops to */
+    if (early || t->s->reply.code == 421 || (t->bdat && t->s->reply.code >= 500))
+        t->s->broken = 1;          /* it does not listen, or stops to, or knows no BDAT and reads content as commands */
     else
         t->s->needs_reset = 0;
     return t->s->agent->lmtp && whole ? take_each(t) : take_one(t);

@@ -106,6 +106,7 @@ struct smtp_reply {
 #define SMTP_HAS_SMTPUTF8   16u
 #define SMTP_HAS_AUTH       32u
 #define SMTP_HAS_XFORWARD   64u
+#define SMTP_HAS_CHUNKING  128u
 
 /* XFORWARD attributes, in the order they are sent. */
 #define SMTP_XFORWARD_NAMES { "NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE" }
@@ -242,7 +243,8 @@ struct smtp_transaction {
     uint32_t sent, answered, total;
     size_t window;                 /* bytes sent and not answered */
     ph_str forward[2];             /* XFORWARD commands */
-    int mail_refused, go;          /* go: DATA was answered by 354 */
+    int mail_refused, go;          /* go: DATA was answered by 354, or BDAT may go */
+    int bdat;                      /* content goes by BDAT, not DATA */
 };
 
 /* transact.c: offer the message on s to all open recipients.  0; 1: the cached
@@ -274,11 +276,14 @@ int smtp_send_message(struct smtp_transaction *t) PH_YIELDS;
  * nobody asks, RFC 2920 3.1.  0.  Yields. */
 int smtp_send_nothing(struct smtp_transaction *t) PH_YIELDS;
 
-/* content.c: the message and the final dot: 0; 1: a 4xx or 5xx reply came and
+/* content.c: the message and the final dot, or one BDAT chunk of all of it: 0; 1: a 4xx or 5xx reply came and
  * waits to be read, the rest was not sent; negative: the stream's, or PH_TEMP
  * with *local set when the queue file could not be read.  *early: some reply
  * came before the final dot.  Yields. */
-int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int *early, int *local) PH_YIELDS;
+int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int bdat, int *early, int *local) PH_YIELDS;
+/* 1 when it goes by BDAT, RFC 3030: offered, and its size known beforehand since it
+ * goes out as it stands. */
+int smtp_can_bdat(const struct smtp_job *j, const struct smtp_session *s);
 /* 1 when this server gets it in another encoding, so that its size is unknown. */
 int smtp_must_downgrade(const struct smtp_job *j, const struct smtp_session *s);
 /* Break lines longer than limit (0: never), make stray CR and LF blanks.

@@ -231,10 +231,13 @@ int smtp_transact(struct smtp_job *j, struct smtp_session *s)
     s->uses++;
     collect(&t);
     t.forwards = smtp_xforward_prepare(&t);
-    t.total = t.resets + t.forwards + 1 + t.count + (j->d->probe && !probes_data(&t) ? 0 : 1);
+    t.bdat = !j->d->probe && smtp_can_bdat(j, s);
+    t.total = t.resets + t.forwards + 1 + t.count + (t.bdat || (j->d->probe && !probes_data(&t)) ? 0 : 1);
     s->needs_reset = 1;
     if ((rc = talk(&t)) == 0 && j->d->probe && !s->broken)
         return end_probe(&t);
+    if (t.bdat)
+        t.go = t.accepted > 0;
     if (rc != 0 || s->broken || !t.go)
         return rc;
     return t.accepted ? smtp_send_message(&t) : smtp_send_nothing(&t);
