@@ -145,7 +145,7 @@ void ph_transcript_sender(struct ph_transcript *t, ph_str sender)
 
 void ph_transcript_reset(struct ph_transcript *t)
 {
-    if (!t)
+    if (!t || (t->met & t->r->classes))
         return;
     t->met = 0;
     t->is_notice = t->is_cut = 0;

@@ -43,7 +43,8 @@ void ph_transcript_error(struct ph_transcript *t, uint32_t classes);
 /* Mail of this sender is under way: a notice about a notice would go on for ever,
  * so when it is one, nothing is sent about this session. */
 void ph_transcript_sender(struct ph_transcript *t, ph_str sender);
-/* Forget what was said and met (a session that goes on with other mail). */
+/* A session goes on with other mail: forget what was said, unless an error was met
+ * that is to be sent. */
 void ph_transcript_reset(struct ph_transcript *t);
 /* Send it when an error was met that the postmaster wants to hear of; `reason`: why
  * the session ended early, or "".  0 (also when there is nothing to send); PH_TEMP

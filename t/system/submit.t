@@ -179,7 +179,7 @@ for my $signal (qw(HUP INT QUIT TERM)) {
     if (!$pid) {
         open STDIN, '<&', $read;
         close $write;
-        $SIG{$_} = 'DEFAULT' for qw(HUP INT TERM);
+        $SIG{$_} = 'DEFAULT' for qw(HUP INT QUIT TERM);     # a shell's background job ignores QUIT
         exec Posthorn->sbin('postdrop'), '-r', '-c', "$dir";
     }
     close $read;

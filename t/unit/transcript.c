@@ -107,12 +107,20 @@ static void test_session(struct ph_scope *s, const struct ph_transcript_rules *r
     got.refuse = 1;
     is_int(ph_transcript_send(t, ""), PH_TEMP, "cleanup refuses: said so");
     got.refuse = 0;
+    t = ph_transcript_new(s, r, PH_ERROR_POLICY, PH_STR("x[192.0.2.1]"));
+    ph_transcript_out(t, PH_STR("250 ok"));
     ph_transcript_reset(t);
+    ph_transcript_error(t, PH_ERROR_DATA);
     is_int(ph_transcript_send(t, ""), 0, "after reset nothing is left");
+    is_int(got.mails, 1, "and nothing told");
+    ph_transcript_error(t, PH_ERROR_POLICY);
+    ph_transcript_reset(t);
+    is_int(ph_transcript_send(t, ""), 0, "but an error stays");
+    is_int(got.mails, 2, "and is told");
     ph_transcript_error(t, PH_ERROR_POLICY);
     ph_transcript_sender(t, PH_STR("Double-Bounce@mx.example"));
     is_int(ph_transcript_send(t, ""), 0, "mail that is itself a notice to the postmaster");
-    is_int(got.mails, 1, "makes no other");
+    is_int(got.mails, 2, "makes no other");
 }
 
 static void test_bounds(struct ph_scope *s, const struct ph_transcript_rules *r)

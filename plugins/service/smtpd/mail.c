@@ -135,6 +135,7 @@ static void begin(struct session *s, ph_str sender)
 {
     s->t.sender = sender;
     s->t.sender_shown = ph_address_external(s->t.scope, sender);
+    ph_transcript_sender(s->transcript, sender);
     s->t.open = 1;
     s->t.instance = ph_str_printf(s->t.scope, "%llx.%llx", (unsigned long long)(uintptr_t)s, (unsigned long long)++s->serial);
 }

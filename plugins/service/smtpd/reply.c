@@ -85,6 +85,26 @@ static int send_with_footer(struct session *s, ph_str text)
     return ph_stream_str(s->io, lines);
 }
 
+/* What a refusal is about, by who said it and its enhanced code, RFC 3463 3.4: the mail
+ * system's resources (x.3.1 full, 4.3.0 a write that failed), its working, or the protocol. */
+static uint32_t error_class(const struct session *s, ph_str line)
+{
+    ph_str status = ph_str_first(ph_str_from(line, 4), 5);
+
+    if (s->by_policy || ph_str_eq(status, PH_STR("5.3.4")))
+        return PH_ERROR_POLICY;
+    if (status.n < 5 || status.p[2] != '3')
+        return PH_ERROR_PROTOCOL;
+    return status.p[4] == '1' || ph_str_starts(line, PH_STR("451 4.3.0")) ? PH_ERROR_RESOURCE : PH_ERROR_SOFTWARE;
+}
+
+static void note_error(struct session *s, ph_str line)
+{
+    ph_transcript_out(s->transcript, line);
+    if (s->transcript && line.n > 4 && (line.p[0] == '4' || line.p[0] == '5'))
+        ph_transcript_error(s->transcript, error_class(s, line));
+}
+
 static int send_text(struct session *s, ph_str text)
 {
     char line[TEXT_MAX + 2];
@@ -98,6 +118,7 @@ static int send_text(struct session *s, ph_str text)
     if (s->c->p.soft_bounce)
         soften(line, n);
     s->bad |= n && (line[0] == '4' || line[0] == '5');
+    note_error(s, (ph_str){ line, n });
     if ((rc = reply_begin(s)) < 0)
         return rc;
     if (s->bad && (s->c->p.footer.n || s->c->footer_maps))
@@ -111,6 +132,7 @@ int reply_lines(struct session *s, ph_str lines)
 {
     int rc = reply_begin(s);
 
+    ph_transcript_out(s->transcript, lines);
     return rc < 0 ? rc : ph_stream_str(s->io, lines);
 }
 
@@ -163,5 +185,6 @@ int reject(struct session *s, const char *where, ph_str text, ph_str rcpt)
     if (s->c->p.soft_bounce)
         soften(p, text.n);
     log_decision(s, "reject", where, (ph_str){ p, text.n }, rcpt);
+    s->by_policy = 1;
     return send_text(s, text);
 }

@@ -86,12 +86,25 @@ static int bare_command(struct session *s)
     return rc;
 }
 
+/* What the postmaster may read of a command: what stands behind AUTH is a secret. */
+static void remember(struct session *s, ph_str line)
+{
+    ph_str rest = line, verb = ph_str_word(&rest);
+
+    if (!s->transcript)
+        return;
+    if (ph_str_eq_nocase(verb, PH_STR("AUTH")))
+        line = ph_str_first(line, (size_t)(verb.p - line.p) + verb.n);
+    ph_transcript_in(s->transcript, line);
+}
+
 /* One command; an answer that refuses it is an error of the client. */
 static int command(struct session *s, int kind, ph_str line)
 {
     int rc;
 
-    s->bad = s->forgiven = 0;
+    s->bad = s->forgiven = s->by_policy = 0;
+    remember(s, line);
     if (kind == PH_LINE_LF && s->bare_mode != PH_BARE_NO && s->c->note_bare)
         s->saw_bare_lf = 1;
     if (kind == PH_LINE_LONG || line.n > (size_t)s->c->p.line_limit)
@@ -101,6 +114,8 @@ static int command(struct session *s, int kind, ph_str line)
     else
         rc = verb_run(s, line);
     s->errors += s->bad && !s->forgiven;
+    if (!s->bad && strcmp(s->where, "END-OF-MESSAGE") == 0)
+        ph_transcript_reset(s->transcript);
     return rc;
 }
 
@@ -173,6 +188,15 @@ static void say_timeout(struct session *s)
         (void)!ph_stream_flush(s->io);
 }
 
+/* The postmaster hears of errors of the classes in notify_classes. */
+static void tell_postmaster(struct session *s, int rc)
+{
+    const char *reason = rc == PH_TIMEOUT ? "timeout" : rc < 0 ? "lost connection" : "";
+
+    if (rc != PH_CANCEL && (rc = ph_transcript_send(s->transcript, reason)) < 0 && rc != PH_CANCEL)
+        ph_log_warn("postmaster notice about %.*s: %s", PH_FMT(s->name_addr), ph_error());
+}
+
 /* How it ended, for the log; the client hears of a timeout. */
 static void part(struct session *s, int rc)
 {
@@ -183,6 +207,7 @@ static void part(struct session *s, int rc)
     else if (rc < 0 && strcmp(s->where, "END-OF-MESSAGE") != 0)
         log_abnormal(s, "lost connection");
     log_disconnect(s);
+    tell_postmaster(s, rc);
 }
 
 int session_run(struct session *s)
@@ -190,6 +215,7 @@ int session_run(struct session *s)
     s->where = "CONNECT";
     s->left_ms = timeout_ms(s);
     client_identify(s);
+    s->transcript = ph_transcript_new(s->scope, s->c->transcripts, PH_ERROR_POLICY | PH_ERROR_PROTOCOL | PH_ERROR_RESOURCE | PH_ERROR_SOFTWARE, s->name_addr);
     ph_log("connect from %.*s", PH_FMT(s->name_addr));
     int rc = check_early(s);
     if (rc >= 0 && !s->quit)

@@ -13,6 +13,7 @@
 #ifndef SMTPD_H
 #define SMTPD_H
 
+#include <posthorn/transcript.h>
 #include <posthorn/buf.h>
 #include <posthorn/frame.h>
 #include <posthorn/lookup.h>
@@ -77,6 +78,7 @@ struct smtpd_conf {
     ph_str shown_bytes;            /* smtpd_expansion_filter */
     uint32_t bare_mode;            /* PH_BARE_* for clients that are not excluded */
     int note_bare;                 /* smtpd_forbid_bare_newline = note */
+    struct ph_transcript_rules *transcripts;  /* notify_classes */
     uint32_t hidden;               /* KEY_*: never announced */
     ph_str ehlo;                   /* the EHLO reply to most clients */
     ph_str help;                   /* the reply to HELP */
@@ -177,6 +179,8 @@ struct session {
     enum chunks chunks;
     uint32_t bare_mode, hidden;
     int bad, forgiven;             /* this command was answered with 4xx or 5xx; it does not count */
+    int by_policy;                 /* 4xx or 5xx that a rule said */
+    struct ph_transcript *transcript; /* NULL: the postmaster does not want it */
     int64_t errors, junk;
     int64_t deadline_ms, left_ms;  /* of the request under way; what the reply has of it */
     int64_t flushed_ms;            /* replies left */
