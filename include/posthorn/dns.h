@@ -35,8 +35,9 @@ int ph_dns_find_a(struct ph_scope *s, ph_str host, struct ph_dns_answer *a) PH_Y
 int ph_dns_find_aaaa(struct ph_scope *s, ph_str host, struct ph_dns_answer *a) PH_YIELDS;
 int ph_dns_find_ptr(struct ph_scope *s, const struct ph_ip *ip, struct ph_dns_answer *a) PH_YIELDS;
 int ph_dns_find_txt(struct ph_scope *s, ph_str name, struct ph_dns_answer *a) PH_YIELDS;
-/* Addresses of a host through nsswitch (/etc/hosts): smtp_host_lookup = native,
- * and the way host names of clients are checked.  Runs in the disk pool. */
+/* Addresses of a host through nsswitch (/etc/hosts): smtp_host_lookup = native.
+ * Runs in the disk pool, so nothing that a stranger can ask for as often as he
+ * likes comes here: names of clients are looked up in the DNS only. */
 int ph_host_find(struct ph_scope *s, ph_str host, struct ph_dns_answer *a) PH_YIELDS;
 
 /* The ASCII form of a domain in UTF-8, RFC 5891 (one in ASCII is its own): 0
