@@ -59,6 +59,7 @@ pong: :include:$tmp/pong
 twice: $me, \\$me, $me\@local.test, x\@example.test, X\@EXAMPLE.test, x\@example.test
 bar: "|echo \$EXTENSION >$out.ext; exit 0"
 direct: |/usr/bin/env
+conf: "|echo \$MAIL_CONFIG >$out.conf"
 bad: two words\@x@@, "unclosed
 postmaster: $me
 big: :include:$tmp/big
@@ -120,6 +121,8 @@ like_line((send_to('a'))[0], qr/dsn=5\.4\.6, status=bounced \(alias database loo
 like_line($l[-1], qr/^to=<bad\@local\.test>, .*dsn=4\.3\.5, status=deferred \(mail system configuration error\)/, 'a line that cannot be read defers');
 like_line((send_to('bar+Some~thing'))[0], qr/status=sent \(delivered to command: echo \$EXTENSION/, 'a command by an extended name');
 is(Posthorn::slurp("$out.ext"), "some_thing\n", 'its environment is cleaned');
+like_line((send_to('conf'))[0], qr/status=sent/, 'a command that wants to know its configuration');
+is(Posthorn::slurp("$out.conf"), $ph->dir . "\n", 'gets MAIL_CONFIG');
 like_line((send_to('direct'))[0], qr/status=sent \(delivered to command: \/usr\/bin\/env\)$/, 'a bare command');
 
 # ---- :include: ----

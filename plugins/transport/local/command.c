@@ -11,7 +11,6 @@
 #define OUTPUT_MAX 4096u
 #define ENV_MAX    64u
 #define ARGS_MAX   1000u
-#define PATH_VALUE "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* ---- the command line ---- */
 
@@ -83,19 +82,6 @@ static void put_known(struct environment *e, const char *name, ph_str value)
         put(e, name, value);
 }
 
-/* export_environment: what we have ourselves, or name=value. */
-static void put_exported(struct environment *e)
-{
-    for (ph_str list = e->j->agent->p.export_environment, w; (w = ph_str_list(&list)).n && e->n < ENV_MAX; ) {
-        const char *text = ph_cstr_dup(e->j->scope, w), *own = strchr(text, '=') ? NULL : getenv(text);
-
-        if (strchr(text, '='))
-            e->v[e->n++] = text;
-        else if (own)
-            e->v[e->n++] = ph_str_printf(e->j->scope, "%s=%s", text, own).p;
-    }
-}
-
 static void put_client(struct environment *e)
 {
     const struct ph_message *m = e->j->d->message;
@@ -118,8 +104,8 @@ static const char *const *environment(struct local_job *j, const struct local_st
     ph_str local, domain;
 
     e->j = j;
-    e->v[e->n++] = "PATH=" PATH_VALUE;
-    put_exported(e);
+    for (const char *const *common = j->agent->environment; *common && e->n < ENV_MAX; common++)
+        e->v[e->n++] = *common;
     ph_address_split(s->address, &local, &domain);
     if (u) {
         put(e, "HOME", u->home);

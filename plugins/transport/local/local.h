@@ -22,11 +22,11 @@
 #include "plugins/transport/common/mailbox.h"
 #include "dest.h"
 
-#define LOCAL_ROWS 39
+#define LOCAL_ROWS 38
 
 struct local_params {
     ph_str myhostname, mail_name, aliases, allow_commands, allow_files, command_filter, directory, directory_filter, default_privs,
-        export_environment, fallback, fallback_maps, forward_filter, forward_path, home_mailbox, shell, luser_relay, spool, command,
+        fallback, fallback_maps, forward_filter, forward_path, home_mailbox, shell, luser_relay, spool, command,
         command_maps, lock, transport, transport_maps, prepend, propagate, delimiter, status_filter, queue_directory;
     int64_t time_limit, attempts, delay, stale, duplicates, mailbox_limit, message_limit;
     int32_t original, expand_owner, frozen, owner_special, require_home, reset_owner, strict_owner;
@@ -54,6 +54,7 @@ struct local_agent {
     struct ph_maps *command_maps, *transport_maps, *fallback_maps, *status_filter;
     struct mailbox_locks locks;
     struct mailbox_turns *turns;
+    const char *const *environment;  /* what every command gets */
     uint32_t commands_by, files_by, propagate_by;  /* LOCAL_BY_* */
     uint32_t delivered_in;         /* LOCAL_IN_*: where Delivered-To is added */
 };

@@ -12,7 +12,6 @@ const struct ph_param local_rows[LOCAL_ROWS] = {
     PH_P_RAW(ST, directory, "command_execution_directory", "", "Working directory of commands, with $home, $user ...; empty: the queue directory."),
     PH_P_STR(ST, directory_filter, "execution_directory_expansion_filter", "1234567890!@%-_=+:,./abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "Characters allowed in the expansions of command_execution_directory."),
     PH_P_STR(ST, default_privs, "default_privs", "nobody", "Whose rights files and commands have that no user asked for."),
-    PH_P_STR(ST, export_environment, "export_environment", "TZ MAIL_CONFIG LANG", "Variables commands inherit: names, or name=value."),
     PH_P_STR(ST, fallback, "fallback_transport", "", "Transport for names that are neither aliases nor users."),
     PH_P_STR(ST, fallback_maps, "fallback_transport_maps", "", "The same by name."),
     PH_P_STR(ST, forward_filter, "forward_expansion_filter", "1234567890!@%-_=+:,./abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "Characters allowed in the expansions of forward_path."),
@@ -148,6 +147,7 @@ int local_open(struct ph_transport *t)
     if ((rc = open_tables(t, a)) < 0 || (rc = warm_up(t, a)) < 0)
         return rc;
     a->turns = mailbox_turns_new(t->scope);
+    a->environment = ph_command_environment(t->conf, t->scope);
     t->self = a;
     return 0;
 }
