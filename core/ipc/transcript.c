@@ -5,12 +5,21 @@
 #include <posthorn/clock.h>
 #include <posthorn/date.h>
 #include <posthorn/error.h>
+#include <posthorn/log.h>
 #include <posthorn/submission.h>
 #include <posthorn/transcript.h>
 
 #define HEAD_BYTES 8192u           /* how a session began is kept */
 #define TAIL_BYTES 16384u          /* and how it ended */
 #define LINE_BYTES 500u            /* of one line */
+#define NOTICES_MAX 100u           /* in a window: strangers decide how many sessions fail */
+#define WINDOW_MS  3600000
+
+/* What was sent lately, by all sessions of the service in this process. */
+struct budget {
+    int64_t until;                 /* end of the window */
+    uint32_t sent;
+};
 
 struct ph_transcript_rules {
     uint32_t classes;
@@ -18,6 +27,7 @@ struct ph_transcript_rules {
     ph_str recipient, sender;      /* with their domain */
     ph_str myhostname, myorigin, mail_name;
     int filter;                    /* 1: through content filters */
+    struct budget *budget;
 };
 
 struct ph_transcript {
@@ -65,6 +75,7 @@ int ph_transcript_setup(struct ph_conf *c, struct ph_scope *s, const char *progr
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         r->classes |= is_listed(classes, known[i].name) ? known[i].flag : 0;
     r->program = program;
+    r->budget = ph_new(s, struct budget);
     r->recipient = qualified(s, recipient, r->myorigin);
     r->sender = qualified(s, sender, r->myorigin);
     r->filter = is_listed(filters, "notify");
@@ -185,9 +196,18 @@ static void put_session(const struct ph_transcript *t, struct ph_buf *out, const
     ph_buf_puts(out, "\r\nFor other details, see the local mail logfile\r\n");
 }
 
+static int may_send(struct budget *b)
+{
+    if (ph_now_ms() >= b->until)
+        *b = (struct budget){ .until = ph_in_ms(WINDOW_MS) };
+    if (b->sent == NOTICES_MAX)
+        ph_log_warn("more than %u notices to the postmaster in an hour: for the rest see the log", NOTICES_MAX);
+    return b->sent <= NOTICES_MAX && b->sent++ < NOTICES_MAX;
+}
+
 int ph_transcript_send(struct ph_transcript *t, const char *reason)
 {
-    if (!t || !(t->met & t->r->classes) || t->is_notice)
+    if (!t || !(t->met & t->r->classes) || t->is_notice || !may_send(t->r->budget))
         return 0;
     PH_SCOPED(s, t->scope);
     struct ph_submission sub = { .io = NULL };

@@ -47,7 +47,8 @@ void ph_transcript_sender(struct ph_transcript *t, ph_str sender);
  * that is to be sent. */
 void ph_transcript_reset(struct ph_transcript *t);
 /* Send it when an error was met that the postmaster wants to hear of; `reason`: why
- * the session ended early, or "".  0 (also when there is nothing to send); PH_TEMP
+ * the session ended early, or "".  At most 100 an hour from one process: strangers decide how
+ * many sessions fail.  0 (also when there is nothing to send); PH_TEMP
  * with text: it could not be sent, and is not kept; PH_CANCEL.  Yields.  The
  * caller's service `uses` cleanup. */
 int ph_transcript_send(struct ph_transcript *t, const char *reason) PH_YIELDS;

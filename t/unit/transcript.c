@@ -142,6 +142,20 @@ static void test_bounds(struct ph_scope *s, const struct ph_transcript_rules *r)
     ok(before > 0, "and it has a home");
 }
 
+/* Strangers decide how many sessions fail. */
+static void test_flood(struct ph_scope *s, const struct ph_transcript_rules *r)
+{
+    unsigned before = (unsigned)got.mails;
+
+    for (int i = 0; i < 500; i++) {
+        struct ph_transcript *t = ph_transcript_new(s, r, PH_ERROR_POLICY, PH_STR("x[192.0.2.3]"));
+
+        ph_transcript_error(t, PH_ERROR_POLICY);
+        ph_transcript_send(t, "");
+    }
+    ok((unsigned)got.mails > before && got.mails <= 100, "500 sessions that fail: %d notices", (int)got.mails);
+}
+
 static int run(void *arg PH_UNUSED)
 {
     PH_SCOPED(s, NULL);
@@ -161,6 +175,7 @@ static int run(void *arg PH_UNUSED)
     ok(ph_transcript_new(s, rules(s, "myhostname = mx.example\n"), PH_ERROR_SOFTWARE, PH_STR("x")) != NULL, "software is wanted by default");
     test_session(s, r);
     test_bounds(s, r);
+    test_flood(s, r);
     ph_group_cancel(group);
     return ph_group_wait(group, PH_FOREVER);
 }
