@@ -19,3 +19,5 @@ t_faults_inject_la_CFLAGS = $(AM_CFLAGS) -Wno-missing-prototypes -U_FORTIFY_SOUR
 t_faults_inject_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
 t_faults_inject_la_LIBADD = -ldl
 EXTRA_DIST += t/lib/Posthorn.pm t/lib/PeerPostfix.pm t/lib/PeerExim.pm t/lib/PeerDovecot.pm t/style/layers.t t/style/scripts.t t/style/lint
+
+include t/fuzz/local.mk

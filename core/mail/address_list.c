@@ -51,6 +51,8 @@ static int take_quoted(struct ph_buf *out, ph_str v, size_t *at)
         }
         if (c == '\\' && *at + 1 < v.n)
             c = v.p[++*at];
+        if (c == 0)                /* no address has one (RFC 5322 3.2.4, 4.1 aside) */
+            return 0;
         if (c != '\r' && c != '\n')
             ph_buf_putc(out, c);
     }

@@ -1,0 +1,30 @@
+# Fuzz targets: t/fuzz/NAME.c, seeds in t/fuzz/seeds/NAME, words in t/fuzz/NAME.dict.
+# With --enable-fuzzing (./dev fuzz) t/fuzz/NAME.t is a libFuzzer program; otherwise it
+# replays the seeds as a test.  README.md beside this says how to add one.
+FUZZ_LENGTH = 4096
+noinst_HEADERS += t/fuzz/fuzz.h
+check_LTLIBRARIES += t/fuzz/libfuzz.la
+t_fuzz_libfuzz_la_SOURCES = t/fuzz/check.c
+t_fuzz_libfuzz_la_CPPFLAGS = $(AM_CPPFLAGS) $(FUZZ_CPPFLAGS) -DFUZZ_SEEDS='"$(abs_top_srcdir)/t/fuzz/seeds"'
+if FUZZING
+FUZZ_CPPFLAGS = -DPH_FUZZING
+FUZZ_LDADD = t/fuzz/libfuzz.la core/libposthorn.la $(FUZZ_ENGINE)
+else
+t_fuzz_libfuzz_la_SOURCES += t/fuzz/replay.c
+FUZZ_LDADD = t/fuzz/libfuzz.la core/libposthorn.la
+endif
+
+check_PROGRAMS += t/fuzz/address.t
+t_fuzz_address_t_SOURCES = t/fuzz/address.c
+t_fuzz_address_t_LDADD = $(FUZZ_LDADD)
+
+# make fuzz-NAME [TIME=seconds of CPU].  A build that cannot do it asks `dev` for one that can.
+TIME = 60
+if FUZZING
+fuzz-%: t/fuzz/%.t
+	@$(srcdir)/t/fuzz/run $* $(TIME) $(or $(FUZZ_LENGTH_$*),$(FUZZ_LENGTH))
+else
+fuzz-%:
+	@env -u MAKEFLAGS -u MAKELEVEL $(srcdir)/dev fuzz $* $(TIME)
+endif
+EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict
