@@ -87,6 +87,7 @@ size_t ph_stream_discard(struct ph_stream *io)
     size_t n = ph_stream_pending(io);
 
     io->in_at = io->in_end = 0;
+    io->in_long = 0;
     return n;
 }
 
@@ -168,17 +169,24 @@ int ph_stream_peek(struct ph_stream *io, ph_str *view)
     return rc;
 }
 
-/* The rest of an overlong line, up to its LF. */
-static int discard_line(struct ph_stream *io, ph_str *line)
+/* Of an overlong line up to its LF, but at most twice the limit: a peer that
+ * never ends it must not keep us here. */
+static int discard_line(struct ph_stream *io, size_t limit, ph_str *line)
 {
-    for (;;) {
-        char *at = io->in + io->in_at, *lf = memchr(at, '\n', ph_stream_pending(io));
+    size_t most = 2 * limit;
 
-        if (lf) {
-            ph_stream_skip(io, (size_t)(lf - at) + 1);
+    io->in_long = 1;
+    for (;;) {
+        size_t n = ph_stream_pending(io);
+        char *at = io->in + io->in_at, *lf = n ? memchr(at, '\n', n < most ? n : most) : NULL;
+
+        if (lf || n >= most) {
+            io->in_long = !lf;
+            ph_stream_skip(io, lf ? (size_t)(lf - at) + 1 : most);
             *line = PH_STR("");
             return PH_LINE_LONG;
         }
+        most -= n;
         io->in_at = io->in_end = 0;
         int rc = fill(io);
         if (rc < 0)
@@ -192,6 +200,8 @@ int ph_stream_line(struct ph_stream *io, size_t limit, ph_str *line)
 
     if (limit == 0 || limit > io->size - 2)
         limit = io->size - 2;
+    if (io->in_long)
+        return discard_line(io, limit, line);
     for (;;) {
         char *at = io->in + io->in_at, *lf = NULL;
         size_t n = ph_stream_pending(io);
@@ -204,14 +214,14 @@ int ph_stream_line(struct ph_stream *io, size_t limit, ph_str *line)
 
             len -= (size_t)crlf;
             if (len > limit)
-                return discard_line(io, line);
+                return discard_line(io, limit, line);
             *line = (ph_str){ at, len };
             /* Not ph_stream_skip: the view must stay where it is. */
             io->in_at += end + 1;
             return crlf ? PH_LINE_CRLF : PH_LINE_LF;
         }
         if (n > limit + 1)
-            return discard_line(io, line);
+            return discard_line(io, limit, line);
         seen = n;
         int rc = fill(io);
         if (rc < 0)

@@ -36,6 +36,7 @@ struct ph_stream {
     size_t size;                   /* of each buffer */
     char *in, *out;                /* heap, NULL while not needed */
     size_t in_at, in_end, out_n;
+    int in_long;                   /* the rest of an overlong line is still to come */
     int64_t deadline;
     int error;                     /* a failed write stays */
     struct ph_stream_fds fds_in, fds_out;

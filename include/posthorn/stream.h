@@ -35,8 +35,10 @@ void ph_stream_deadline(struct ph_stream *io, int64_t deadline);
 /* What one line was. */
 #define PH_LINE_CRLF 1     /* ended by CR LF */
 #define PH_LINE_LF   2     /* ended by a bare LF */
-#define PH_LINE_LONG 3     /* longer than the buffer or the limit: *line is empty,
-                              the rest up to LF was discarded (bounded memory) */
+#define PH_LINE_LONG 3     /* longer than the buffer or the limit: *line is empty, and of the
+                              line at most twice the limit was discarded.  When it was longer
+                              still the next call meets the rest, as PH_LINE_LONG again: so
+                              who counts these ends a line that has no end */
 /* Next line without its end; at most `limit` bytes before the end (0: the
  * buffer's size, which also bounds limit).  Bytes after the last LF before EOF
  * are an answer PH_EOF.  Yields. */

@@ -45,7 +45,7 @@ static void write_pieces(void *arg)
 
 static const struct { int rc; const char *line; } lines[] = {
     { PH_LINE_CRLF, "one" }, { PH_LINE_LF, "two" }, { PH_LINE_CRLF, "" }, { PH_LINE_CRLF, "a\rb" },
-    { PH_LINE_LONG, "" }, { PH_LINE_LF, "after" },
+    { PH_LINE_LONG, "" }, { PH_LINE_LONG, "" }, { PH_LINE_LONG, "" }, { PH_LINE_LF, "after" },   /* 3001 bytes, 1196 at a time */
 };
 
 static void test_lines(struct ph_scope *parent)
