@@ -21,3 +21,4 @@ t_faults_inject_la_LIBADD = -ldl
 EXTRA_DIST += t/lib/Posthorn.pm t/lib/PeerPostfix.pm t/lib/PeerExim.pm t/lib/PeerDovecot.pm t/style/layers.t t/style/scripts.t t/style/lint
 
 include t/fuzz/local.mk
+include t/soak/local.mk
