@@ -70,7 +70,7 @@ sbin_PROGRAMS += core/cmd/postfix
 core_cmd_postfix_SOURCES = $(COMMON) core/cmd/postfix.c core/cmd/postfix.h core/cmd/postfix_init.c core/cmd/postfix_check.c \
 	core/cmd/postfix_permissions.c core/cmd/layout.c core/cmd/layout.h \
 	core/cmd/layout_files.c core/cmd/postfix_upgrade.c \
-	core/cmd/postfix_logrotate.c core/cmd/postfix_instances.c
+	core/cmd/postfix_logrotate.c core/cmd/postfix_tasks.c core/cmd/postfix_instances.c
 core_cmd_postfix_LDADD = core/libposthorn.la
 dist_man_MANS += man/postqueue.1 man/postcat.1 man/postsuper.1 man/postkick.1 man/postlock.1 man/postfix.1 man/master.8 man/posthorn.7
 

@@ -312,7 +312,7 @@ static const struct { const char *name; int (*run)(struct postfix *p); } actions
     { "start", do_start }, { "start-fg", do_start_fg }, { "stop", do_stop }, { "abort", do_abort }, { "reload", do_reload },
     { "status", do_status }, { "check", do_check }, { "flush", do_flush },
     { "set-permissions", postfix_set_permissions }, { "upgrade-configuration", postfix_upgrade_configuration },
-    { "drain", do_drain }, { "quick-stop", do_quick_stop }, { "logrotate", postfix_logrotate },
+    { "drain", do_drain }, { "quick-stop", do_quick_stop }, { "logrotate", postfix_logrotate }, { "tasks", postfix_tasks },
     { "start_msg", do_start_msg }, { "stop_msg", do_stop_msg },
 };
 
@@ -321,7 +321,7 @@ static const char *const planned[] = { "tls", "non-bdb", "post-install" };
 /* These take arguments; the others do not. */
 static int takes_arguments(const char *name)
 {
-    return strcmp(name, "set-permissions") == 0 || strcmp(name, "upgrade-configuration") == 0;
+    return strcmp(name, "tasks") == 0 || strcmp(name, "set-permissions") == 0 || strcmp(name, "upgrade-configuration") == 0;
 }
 
 /* Any program, with our environment and in the queue directory. */
@@ -356,7 +356,7 @@ static int run_action(struct postfix *p, const char *dir, const char *name)
             return actions[i].run(p);
         }
     ph_cmd_fatal("unknown command: '%s'. Usage: postfix start (or stop, reload, abort, flush, check, status, "
-                 "set-permissions, upgrade-configuration, logrotate)", name);
+                 "set-permissions, upgrade-configuration, logrotate, tasks)", name);
 }
 
 int main(int argc, char **argv)

@@ -29,6 +29,8 @@ int postfix_upgrade_configuration(struct postfix *p);
 void postfix_check_quietly(void);
 /* postfix_logrotate.c: exit status, or fatal. */
 int postfix_logrotate(struct postfix *p);
+/* postfix_tasks.c: tasks [--debug] [service]: exit status, or fatal. */
+int postfix_tasks(struct postfix *p);
 /* postfix_instances.c: several instances are configured and none was named: become
  * the command that acts on each of them; returns when there is one only. */
 void postfix_instances(struct ph_scope *s, struct ph_conf *c, char **command);

@@ -230,10 +230,14 @@ static void one_event(struct ph_loop *l, const struct epoll_event *ev)
     if (ev->events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
         ready |= PH_WRITE;
     struct ph_watch *w = l->fds[fd].watch;
-    if (w)
-        w->fn(w, ready & w->what);
-    else
+    if (w) {
+        void (*fn)(struct ph_watch *, int) = w->fn;
+
+        fn(w, ready & w->what);
+        ph_sight_after(l, NULL, (const void *)(uintptr_t)fn);
+    } else {
         wake_waiters(l, fd, ready, ev->events);
+    }
 }
 
 void ph_fds_poll(struct ph_loop *l, int timeout_ms)
@@ -242,6 +246,7 @@ void ph_fds_poll(struct ph_loop *l, int timeout_ms)
     int n = epoll_wait(l->epoll_fd, ev, 128, timeout_ms);
 
     l->now = ph_clock_ms();
+    ph_sight_begin(l);
     for (int i = 0; i < n; i++)
         one_event(l, &ev[i]);
 }

@@ -34,8 +34,11 @@ struct ph_task {
     void (*fn)(void *);
     void *arg;
     struct ph_stack *stack;
+    ph_str about;                  /* whom or what it serves: its owner's memory */
     char name[TASK_NAME_MAX];
 };
+
+struct ph_peek;
 
 struct fd_slot {
     struct ph_task *task[2];       /* waiting for PH_READ, PH_WRITE */
@@ -67,6 +70,10 @@ struct ph_loop {
     sigset_t signals, old_mask;
     struct signal_slot { void (*fn)(int, void *); void *arg; } on_signal[65];
     struct disk_pool *pool;
+    struct ph_peek *peek;          /* set: who is switched to shows its stack and switches back */
+    int64_t mark;                  /* of ph_sight_clock: since then one callback or task has run */
+    int64_t slow_said;             /* when the last warning of a slow one was logged; 0: never */
+    unsigned slow_unsaid;
 };
 
 extern _Thread_local struct ph_loop *ph_loop_current;
@@ -105,6 +112,26 @@ void ph_fds_fini(struct ph_loop *l);
 int ph_watch_start_edge(struct ph_watch *w, int fd);
 /* signal.c */
 void ph_signals_fini(struct ph_loop *l);
+/* sight.c.  After each task's run and each callback: a warning when it took long.  t or
+ * the callback's function names it. */
+#define PH_SLOW_MS 100
+int64_t ph_sight_clock(void);
+void ph_sight_slow(struct ph_loop *l, const struct ph_task *t, const void *fn, int64_t ms);
+static inline void ph_sight_begin(struct ph_loop *l)
+{
+    l->mark = ph_sight_clock();
+}
+static inline void ph_sight_after(struct ph_loop *l, const struct ph_task *t, const void *fn)
+{
+    int64_t before = l->mark;
+
+    ph_sight_begin(l);
+    if (l->mark - before > PH_SLOW_MS)
+        ph_sight_slow(l, t, fn, l->mark - before);
+}
+/* In a task that was switched to while `peek` is set: write its frames there. */
+void ph_sight_unwind(struct ph_peek *p);
+
 /* disk.c */
 void ph_disk_stop(struct ph_loop *l);
 

@@ -3,7 +3,7 @@
  *
  * Files: loop.c turns and posts; task.c tasks; group.c cond.c what tasks wait
  * for; fd.c timer.c signal.c sources of events; stack.c switch.c their stacks;
- * disk.c diskio.c the pool; clock.c time. */
+ * disk.c diskio.c the pool; clock.c time; sight.c who is there. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,7 +52,10 @@ static void run_posts(struct ph_loop *l)
     while (inverse) {
         struct ph_post *next = inverse->next;   /* fn may free its post */
 
-        inverse->fn(inverse);
+        void (*fn)(struct ph_post *) = inverse->fn;
+
+        fn(inverse);
+        ph_sight_after(ph_loop_current, NULL, (const void *)(uintptr_t)fn);
         inverse = next;
     }
 }
@@ -92,8 +95,11 @@ static void run_hooks(struct ph_loop *l)
     for (struct ph_list *n = l->hooks.next, *next; n != &l->hooks; n = next) {
         struct ph_turn_hook *h = ph_list_of(n, struct ph_turn_hook, node);
 
+        void (*fn)(void *) = h->fn;
+
         next = n->next;
-        h->fn(h->arg);
+        fn(h->arg);
+        ph_sight_after(l, NULL, (const void *)(uintptr_t)fn);
     }
 }
 
@@ -112,6 +118,7 @@ static int loop_init(struct ph_loop *l)
     memset(l, 0, sizeof *l);
     l->signal_fd = -1;
     l->now = ph_clock_ms();
+    ph_sight_begin(l);
     l->task_limit = limit_of_tasks();
     ph_list_init(&l->ready);
     ph_list_init(&l->next);

@@ -86,8 +86,12 @@ int ph_yield_fair(void) PH_YIELDS;
  * with their creator's.  0 threads: work stays in place.  0, or PH_TEMP. */
 int ph_disk_start(unsigned threads);
 
-/* Append one line per live task: name, age, what it waits for and since when. */
-void ph_tasks_dump(struct ph_buf *out);
+/* Append one line per live task: name, whom it serves, age, what it waits for and
+ * since when.  With stacks (in callbacks only) the calls of each waiting task follow,
+ * innermost first, each as FILE+0xOFFSET(SYMBOL), where (SYMBOL) may be missing. */
+void ph_tasks_dump(struct ph_buf *out, int stacks);
+/* Before the seal, so that stacks can be shown later: the unwinder loads a library. */
+void ph_sight_warm(void);
 size_t ph_tasks_count(void);
 
 #endif

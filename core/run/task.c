@@ -99,6 +99,10 @@ static int sleep_now(struct ph_task *t, const char *what, int fd)
     t->trimmed = 0;
     t->burst = 0;
     switch_to_loop(t);
+    while (ph_loop_current->peek) {
+        ph_sight_unwind(ph_loop_current->peek);
+        switch_to_loop(t);
+    }
     return t->rc;
 }
 
@@ -208,6 +212,7 @@ static void resume(struct ph_loop *l, struct ph_task *t)
     serve_foreign(l, t);
     ph_errtext_current = NULL;
     l->current = NULL;
+    ph_sight_after(l, t, NULL);
     if (t->state == TASK_ENDED)
         task_end(l, t);
 }
@@ -288,31 +293,6 @@ int ph_sleep_until(int64_t when_ms)
     int own_first = t->ctx.deadline < when_ms;
     int rc = ph_task_block(t, "time", -1, when_ms);
     return rc == PH_TIMEOUT && !own_first ? 0 : rc;
-}
-
-size_t ph_tasks_count(void)
-{
-    return ph_loop_current ? ph_loop_current->task_count : 0;
-}
-
-void ph_tasks_dump(struct ph_buf *out)
-{
-    struct ph_loop *l = ph_loop_current;
-
-    for (struct ph_list *n = l ? l->tasks.next : NULL; n && n != &l->tasks; n = n->next) {
-        const struct ph_task *t = ph_list_of(n, struct ph_task, all);
-        double age = (double)(l->now - t->born) / 1000, since = (double)(l->now - t->since) / 1000;
-
-        ph_buf_printf(out, "task %s: age %.1f s", t->name, age);
-        if (t->cancelled)
-            ph_buf_puts(out, ", cancelled");
-        if (t->state != TASK_WAITING)
-            ph_buf_puts(out, t->state == TASK_RUNNING ? ", runs\n" : ", ready\n");
-        else if (t->what_fd >= 0)
-            ph_buf_printf(out, ", waits %.1f s for descriptor %d %s\n", since, t->what_fd, t->what);
-        else
-            ph_buf_printf(out, ", waits %.1f s for %s\n", since, t->what);
-    }
 }
 
 /* Pages that a stack once touched and does not use now go back.  The sweep

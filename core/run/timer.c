@@ -45,8 +45,11 @@ void ph_timers_run(struct ph_loop *l)
 
         if (!t || t->when > l->now)
             break;
+        void (*fn)(struct ph_timer *) = t->fn;
+
         ph_heap_pop(&l->timers);
-        t->fn(t);
+        fn(t);
+        ph_sight_after(l, NULL, (const void *)(uintptr_t)fn);
     }
 }
 

@@ -56,11 +56,14 @@ static void session_task(void *arg)
 {
     struct session *x = arg;
     struct ph_worker *w = x->w;
+
+    ph_task_about(x->peer.address);
     int rc = w->is_transport ? ph_agent_serve(w->agent, x->scope, x->io)
                              : w->service.ops->serve(&w->service, x->scope, x->io, &x->peer);
 
     if (rc == PH_PERM || rc == PH_CONF)
         ph_log_warn("session with %.*s ended: %s", PH_FMT(x->peer.address), ph_error());
+    ph_task_about(PH_STR(""));
     ph_scope_free(x->scope);       /* holds x */
     if (w->session_count-- == w->session_max)
         ph_worker_tell(w, PH_WORKER_FREE);

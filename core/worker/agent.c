@@ -73,10 +73,13 @@ static void deliver_task(void *arg)
     struct delivery *v = arg;
     struct ph_agent *a = v->agent;
     const struct ph_transport_plugin *ops = a->transport->ops;
+
+    ph_task_about(v->message->queue_id);
     int rc = v->d.probe && !ops->probes ? deliver_nothing(v) : ops->deliver(a->transport, &v->d);
 
     defer_open(v, rc);
     a->running--;
+    ph_task_about(PH_STR(""));
     finish_delivery(v);
     start_waiting(a);
 }

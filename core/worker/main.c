@@ -7,7 +7,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <posthorn/buf.h>
 #include <posthorn/error.h>
 #include "core/ipc/client.h"
 #include "core/net/dns.h"
@@ -100,20 +99,6 @@ static int seal_and_start(struct ph_worker *w)
     return w->is_builtin ? ph_qmgr_start(&w->service, w->tasks) : 0;
 }
 
-static void dump_tasks(int signo PH_UNUSED, void *arg PH_UNUSED)
-{
-    struct ph_buf b;
-
-    ph_buf_init(&b, NULL, 1u << 20);
-    ph_tasks_dump(&b);
-    for (ph_str rest = ph_buf_view(&b); rest.n; ) {
-        ph_str line = ph_str_cut(&rest, '\n');
-
-        ph_log("task: %.*s", PH_FMT(line));
-    }
-    ph_buf_fini(&b);
-}
-
 /* A stop that came to us and not through the master. */
 static void terminate(int signo PH_UNUSED, void *arg)
 {
@@ -139,7 +124,7 @@ static int serve(void *arg)
     ph_client_setup(ph_conf_value(w->conf, w->scope, "queue_directory"), ipc_timeout * 1000);
     if (w->account && strcmp(w->account, "net") == 0)
         ph_client_places("net");
-    ph_signal_watch(SIGUSR1, dump_tasks, w);
+    ph_worker_sight(w);
     ph_signal_watch(SIGTERM, terminate, w);
     ph_signal_watch(SIGINT, terminate, w);
     ph_signal_watch(SIGHUP, NULL, NULL);

@@ -55,6 +55,10 @@ int ph_worker_wait(struct ph_worker *w) PH_YIELDS;
 void ph_worker_tell(struct ph_worker *w, char word);
 int ph_worker_listen_to_master(struct ph_worker *w);
 
+/* sight.c: from now on SIGUSR1 lists the live tasks in the log, SIGUSR2 with their
+ * stacks.  Before the seal. */
+void ph_worker_sight(struct ph_worker *w);
+
 /* drop.c: when root, become the identity.  0, or PH_CONF.  Then, when the plugin
  * is loaded: does the account fit what it needs?  0, or PH_CONF. */
 int ph_worker_drop(struct ph_worker *w);

@@ -40,6 +40,10 @@ int ph_cancelled(void);
 int64_t ph_deadline_set(int64_t deadline);
 int64_t ph_deadline(void);
 
+/* Whom or what the current task serves, for listings and warnings: the text is the
+ * caller's and stays until it is replaced (an empty one: nobody) or the task ends. */
+void ph_task_about(ph_str text);
+
 /* Let the others run once: 0, or PH_CANCEL.  Yields. */
 int ph_yield(void) PH_YIELDS;
 /* Until that time: 0, or PH_CANCEL, or PH_TIMEOUT when the task's own deadline

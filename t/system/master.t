@@ -51,7 +51,26 @@ is(Posthorn::wait_for(sub { my @r = eval { $ph->smtp->send(from => 'a@b.test', t
 my %q = $ph->processes;
 my ($qmgr) = grep { $q{$_} =~ /-n qmgr/ } keys %q;
 kill 'USR1', $qmgr;
-ok($ph->wait_log(qr/postfix\/qmgr\[$qmgr\]: task: .*waits/), 'SIGUSR1 lists the tasks of a worker');
+ok($ph->wait_log(qr/postfix\/qmgr\[$qmgr\]: task .*waits.*postfix\/qmgr\[$qmgr\]: tasks: \d+$/sm), 'SIGUSR1 lists the tasks of a worker');
+my $session = $ph->smtp;
+$session->ask('EHLO client.test');
+$out = $ph->postfix('tasks', 'smtp');
+is($?, 0, 'postfix tasks');
+like($out, qr/^smtp\[\d+\]\n(?:  task .*\n)*  task smtp \(127\.0\.0\.1\): age [\d.]+ s, waits [\d.]+ s for descriptor \d+ readable\n/m, 'shows a session') or diag $out;
+unlike($out, qr/^qmgr/m, 'and no other service');
+$out = $ph->postfix('tasks', '--debug');
+my ($shown) = $out =~ /^  task smtp \(127\.0\.0\.1\).*\n((?:      \S+\n)+)/m;
+like($shown // '', qr/ph_fd_wait.*\n(?:.*\n)*.*smtpd\.so\+0x/, 'with the calls in which it waits') or diag $out;
+like($out, qr/^qmgr\[$qmgr\]\n/m, 'and without a name all services');
+$session->quit;
+kill 'STOP', $qmgr;
+$out = $ph->postfix('tasks', 'qmgr');
+kill 'CONT', $qmgr;
+isnt($?, 0, 'a worker that does not turn');
+like($out, qr/qmgr\[$qmgr\] does not answer/, 'is named');
+$out = $ph->postfix('tasks', 'nosuch');
+isnt($?, 0, 'a service of no name');
+like($out, qr/no worker of nosuch/, 'is said');
 
 $ph->stop;
 ok(Posthorn::wait_for(sub { my %q = $ph->processes; !%q }), 'stop leaves no process behind');

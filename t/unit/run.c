@@ -407,34 +407,6 @@ static int test_callbacks(void *arg PH_UNUSED)
     return 0;
 }
 
-static void waits_for_fd(void *arg)
-{
-    ph_fd_wait(*(int *)arg, PH_READ, PH_FOREVER);
-}
-
-static int test_dump(void *arg PH_UNUSED)
-{
-    struct ph_scope *s = ph_scope_new(NULL);
-    struct ph_group *g = ph_group_new(s);
-    struct ph_buf out;
-    int sv[2];
-    char want[64];
-
-    ph_buf_init(&out, s, 4096);
-    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sv);
-    ph_spawn(g, "reader", waits_for_fd, &sv[0]);
-    ph_yield();
-    ph_tasks_dump(&out);
-    snprintf(want, sizeof want, "s for descriptor %d readable\n", sv[0]);
-    ok(strstr(out.p, "task main: age 0.0 s, runs\n") != NULL, "the listing has the running task");
-    ok(strstr(out.p, "task reader") && strstr(out.p, want), "and what the other waits for");
-    ph_scope_free(s);
-    ph_fd_forget(sv[0]);
-    close(sv[0]);
-    close(sv[1]);
-    return 0;
-}
-
 static const char *service_seen;
 
 static void see_service(void *arg PH_UNUSED)
@@ -489,7 +461,6 @@ int main(void)
     ph_run_main(test_disk, &none);
     ph_run_main(test_disk, &two);
     ph_run_main(test_callbacks, NULL);
-    ph_run_main(test_dump, NULL);
     ph_run_main(test_context, NULL);
     ok(ph_loop_here() == NULL, "no loop is left");
     return done_testing();
