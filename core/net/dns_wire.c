@@ -281,9 +281,11 @@ static void make_room(struct answer *x)
         a->text = ph_alloc_array(x->s, PH_DNS_RECORDS_MAX, sizeof *a->text);
 }
 
+/* What was taken before the packet turned out to be malformed is no answer. */
 static int bad(struct ph_dns_answer *a, const char *what)
 {
     a->why = PH_DNS_BAD;
+    a->count = 0;
     return ph_fail(PH_PERM, "%s", what);
 }
 

@@ -83,7 +83,9 @@ static inline struct ph_task *task_here(void)
 {
     return ph_loop_current ? ph_loop_current->current : NULL;
 }
+/* clock.c */
 int64_t ph_clock_ms(void);
+int ph_clock_is_simulated(void);
 
 /* task.c.  Sleep until ph_task_wake or the deadline: what wake said, PH_TIMEOUT or
  * PH_CANCEL.  Whoever put the task where its waker finds it removes it after. */

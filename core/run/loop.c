@@ -27,9 +27,11 @@ struct ph_loop *ph_loop_here(void)
  * is left for everything else. */
 static size_t limit_of_tasks(void)
 {
-    size_t maps = 65530;
-    FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
+    static _Thread_local size_t maps;      /* asked once: tests make loops by the thousand */
+    FILE *f = maps ? NULL : fopen("/proc/sys/vm/max_map_count", "re");
 
+    if (!maps)
+        maps = 65530;
     if (f) {
         if (fscanf(f, "%zu", &maps) != 1)
             maps = 65530;
@@ -103,11 +105,40 @@ static void run_hooks(struct ph_loop *l)
     }
 }
 
+static int is_busy(const struct ph_loop *l)
+{
+    return !ph_list_is_empty(&l->ready) || !ph_list_is_empty(&l->next);
+}
+
+static void die_of_silence(void)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_buf b;
+
+    ph_buf_init(&b, s, 16384);
+    ph_tasks_dump(&b);
+    ph_die("nobody can go on:\n%s", ph_buf_view(&b).p);
+}
+
+/* Simulated time goes where the next timer is. */
+static void jump(struct ph_loop *l)
+{
+    const struct ph_timer *t = ph_heap_top(&l->timers);
+
+    if (!t || t->when == PH_FOREVER)
+        die_of_silence();
+    if (t->when > l->now)
+        ph_clock_simulate(l->now = t->when);
+}
+
 /* Callbacks and what they made ready; sleeps when nobody is. */
 static void look_around(struct ph_loop *l)
 {
-    int busy = !ph_list_is_empty(&l->ready) || !ph_list_is_empty(&l->next);
-    ph_fds_poll(l, busy ? 0 : ph_timers_sleep_ms(l));
+    int at_once = is_busy(l) || ph_clock_is_simulated();
+
+    ph_fds_poll(l, at_once ? 0 : ph_timers_sleep_ms(l));
+    if (ph_clock_is_simulated() && !is_busy(l))
+        jump(l);
     ph_timers_run(l);
     while (!ph_list_is_empty(&l->next))
         ph_list_push(&l->ready, ph_list_shift(&l->next));

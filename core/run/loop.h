@@ -49,6 +49,13 @@ struct ph_timer {
 void ph_timer_set(struct ph_timer *t, int64_t when_ms);
 void ph_timer_stop(struct ph_timer *t);
 
+/* For tests: time stands still at ms (> 0), on the wall too, and where the loop
+ * would sleep it jumps to the next timer: waits take no time, and a run repeats.
+ * Nothing outside the process may be waited for: when no timer is left either,
+ * nobody can ever go on, and the process ends with a list of tasks.  0: the machine's
+ * clock again.  Not while a loop runs, except to move time forward. */
+void ph_clock_simulate(int64_t ms);
+
 /* fn(arg) at the end of each turn, before the loop may sleep.  Memory is the
  * caller's and stays until removed. */
 struct ph_turn_hook {

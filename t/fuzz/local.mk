@@ -18,6 +18,10 @@ check_PROGRAMS += t/fuzz/address.t
 t_fuzz_address_t_SOURCES = t/fuzz/address.c
 t_fuzz_address_t_LDADD = $(FUZZ_LDADD)
 
+check_PROGRAMS += t/fuzz/dns.t
+t_fuzz_dns_t_SOURCES = t/fuzz/dns.c
+t_fuzz_dns_t_LDADD = $(FUZZ_LDADD) -lresolv
+
 # make fuzz-NAME [TIME=seconds of CPU].  A build that cannot do it asks `dev` for one that can.
 TIME = 60
 if FUZZING
@@ -27,4 +31,4 @@ else
 fuzz-%:
 	@env -u MAKEFLAGS -u MAKELEVEL $(srcdir)/dev fuzz $* $(TIME)
 endif
-EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict
+EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/dns.dict

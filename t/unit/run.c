@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <posthorn/disk.h>
 #include <posthorn/task.h>
@@ -428,6 +429,66 @@ static int test_context(void *arg PH_UNUSED)
     return 0;
 }
 
+/* Two sleepers and a waiter who gives up, an hour in no time. */
+static void sleeps(void *arg)
+{
+    ph_sleep_until(ph_in_ms(*(int *)arg));
+    mark(*(int *)arg > 1000000 ? "late " : "early ");
+}
+
+static int test_simulated(void *arg PH_UNUSED)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_group *g = ph_group_new(s);
+    struct ph_cond *never = ph_cond_new(s);
+    int hour = 3600000, second = 1000;
+    int64_t wall = ph_wall_us();
+
+    trail[0] = 0;
+    is_int(ph_now_ms(), 5000, "time is what was said");
+    ph_spawn(g, "late", sleeps, &hour);
+    ph_spawn(g, "early", sleeps, &second);
+    is_int(ph_cond_wait(never, ph_in_ms(60000)), PH_TIMEOUT, "a wait that nobody ends times out");
+    is_int(ph_now_ms(), 65000, "at its deadline");
+    is_bytes(ph_cstr(trail), "early ", "who slept for less has gone on");
+    ph_group_wait(g, PH_FOREVER);
+    is_bytes(ph_cstr(trail), "early late ", "and then the other");
+    is_int(ph_now_ms(), 5000 + hour, "an hour later");
+    is_int(ph_wall_us() - wall, (int64_t)hour * 1000, "on the wall too");
+    return 0;
+}
+
+static int waits_for_nobody(void *arg PH_UNUSED)
+{
+    PH_SCOPED(s, NULL);
+
+    return ph_cond_wait(ph_cond_new(s), PH_FOREVER);
+}
+
+/* Where no timer is left the machine would sleep for ever. */
+static void test_silence(void)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        close(2);
+        ph_clock_simulate(1);
+        ph_run_main(waits_for_nobody, NULL);
+        _exit(0);
+    }
+    waitpid(pid, &status, 0);
+    is_int(status, 1 << 8, "a wait that can never end ends the process");
+}
+
+static void simulated(void)
+{
+    ph_clock_simulate(5000);
+    ph_run_main(test_simulated, NULL);
+    ph_clock_simulate(0);
+    test_silence();
+}
+
 static void outside(void)
 {
     int sv[2];
@@ -462,6 +523,7 @@ int main(void)
     ph_run_main(test_disk, &two);
     ph_run_main(test_callbacks, NULL);
     ph_run_main(test_context, NULL);
+    simulated();
     ok(ph_loop_here() == NULL, "no loop is left");
     return done_testing();
 }
