@@ -169,6 +169,12 @@ int ph_stream_peek(struct ph_stream *io, ph_str *view)
     return rc;
 }
 
+/* What was read and not consumed begins there; without a buffer nowhere. */
+static char *unread(const struct ph_stream *io)
+{
+    return io->in ? io->in + io->in_at : NULL;
+}
+
 /* Of an overlong line up to its LF, but at most twice the limit: a peer that
  * never ends it must not keep us here. */
 static int discard_line(struct ph_stream *io, size_t limit, ph_str *line)
@@ -178,7 +184,7 @@ static int discard_line(struct ph_stream *io, size_t limit, ph_str *line)
     io->in_long = 1;
     for (;;) {
         size_t n = ph_stream_pending(io);
-        char *at = io->in + io->in_at, *lf = n ? memchr(at, '\n', n < most ? n : most) : NULL;
+        char *at = unread(io), *lf = n ? memchr(at, '\n', n < most ? n : most) : NULL;
 
         if (lf || n >= most) {
             io->in_long = !lf;
@@ -203,7 +209,7 @@ int ph_stream_line(struct ph_stream *io, size_t limit, ph_str *line)
     if (io->in_long)
         return discard_line(io, limit, line);
     for (;;) {
-        char *at = io->in + io->in_at, *lf = NULL;
+        char *at = unread(io), *lf = NULL;
         size_t n = ph_stream_pending(io);
 
         if (n > seen)

@@ -22,6 +22,20 @@ check_PROGRAMS += t/fuzz/dns.t
 t_fuzz_dns_t_SOURCES = t/fuzz/dns.c
 t_fuzz_dns_t_LDADD = $(FUZZ_LDADD) -lresolv
 
+# Whole services: the plugins themselves in a small world (world.h).
+noinst_HEADERS += t/fuzz/world.h t/fuzz/judge.h
+FUZZ_WORLD = t/fuzz/world.c plugins/policy/basic/basic.c plugins/policy/basic/basic.h plugins/policy/basic/address.c \
+	plugins/policy/basic/access.c plugins/policy/basic/client.c plugins/table/inline/inline.c plugins/table/static/static.c
+check_PROGRAMS += t/fuzz/smtpd.t
+t_fuzz_smtpd_t_SOURCES = t/fuzz/smtpd.c t/fuzz/judge.c $(FUZZ_WORLD) $(CLEANUP_SOURCES) $(REWRITE_SOURCES) \
+	$(plugins_service_smtpd_service_smtpd_la_SOURCES)
+t_fuzz_smtpd_t_CFLAGS = $(AM_CFLAGS)
+t_fuzz_smtpd_t_LDADD = $(FUZZ_LDADD)
+check_PROGRAMS += t/fuzz/smtp.t
+t_fuzz_smtp_t_SOURCES = t/fuzz/smtp.c $(t_plugin_libsmtprig_la_SOURCES)
+t_fuzz_smtp_t_CFLAGS = $(AM_CFLAGS)
+t_fuzz_smtp_t_LDADD = $(FUZZ_LDADD)
+
 # make fuzz-NAME [TIME=seconds of CPU].  A build that cannot do it asks `dev` for one that can.
 TIME = 60
 if FUZZING
@@ -31,4 +45,4 @@ else
 fuzz-%:
 	@env -u MAKEFLAGS -u MAKELEVEL $(srcdir)/dev fuzz $* $(TIME)
 endif
-EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/dns.dict
+EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/dns.dict t/fuzz/smtpd.dict t/fuzz/smtp.dict

@@ -171,6 +171,10 @@ static const struct test tests[] = {
     /* S-34 */
     { "blotted out greeting, old mail: no ESMTP", "[10.0.0.1]", 1, { { "10.0.0.1", ">220 **********2******0*****\n<HELO me.test\n" OLD_SMTP } }, SENT1,
       "Q1: enabling PIX workarounds: disable_esmtp,delay_dotcrlf for 10.0.0.1[10.0.0.1]:25\n", old_mail },
+    { "who hangs up while the final dot is held back has no message", "[10.0.0.1]", 1,
+      { { "10.0.0.1", ">220 **********2******0*****\n<HELO me.test\n>250 mx\n<MAIL\n>250 ok\n<RCPT\n>250 ok\n<DATA\n>354 go\n~100\n>250 early\n" } },
+      "a deferred" R1 " dsn=4.4.2 dead (lost connection with 10.0.0.1[10.0.0.1] while sending end of data -- message may be sent more than once)\n",
+      NULL, old_mail },
     { "fresh mail is tried as ever", "[10.0.0.1]", 1, { { "10.0.0.1", ">220 **********2******0*****\n<EHLO me.test\n>250-mx\n>250 PIPELINING\n" ACCEPT QUIT } }, SENT1, "", fresh_mail },
     { "workarounds by address", "[10.0.0.1]", 1, { { "10.0.0.1", ">220 **********2******0*****\n<EHLO me.test\n>250-mx\n>250 PIPELINING\n" ACCEPT QUIT } }, SENT1,
       "Q1: enabling PIX workarounds: delay_dotcrlf for 10.0.0.1[10.0.0.1]:25\n", pix_map },

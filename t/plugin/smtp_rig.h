@@ -50,6 +50,7 @@ struct rig {
     char queries[4096];            /* "MX mx.test" ... */
     char binds[256];               /* source addresses asked for */
     unsigned connects, wanted;
+    unsigned said[26];             /* outcomes of each recipient, by its index */
     struct ph_group *servers;      /* those that still run */
 };
 extern struct rig rig;
@@ -58,6 +59,9 @@ extern struct rig rig;
 extern const char *rig_zone;
 /* A table of lines "key=value", for the members of struct smtp; FAIL as a value fails. */
 #define RIG_TABLE(text) ((struct ph_maps *)(uintptr_t)(const void *)(text))
+/* Not NULL: every address has a server, and this is what it does; it runs in a task
+ * of rig.servers and closes the stream. */
+extern void (*rig_serve)(struct ph_stream *io);
 /* Answer of ph_dial_ip while a source address is given: 0, or PH_CONF. */
 extern int rig_bind_fails;
 

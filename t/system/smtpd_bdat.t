@@ -115,6 +115,15 @@ for my $bad ('', '-1', '5 LAST foo', 'x', '9999999999999999999', '5 FIRST', '5.0
     is(($c->ask("BDAT $bad" =~ s/ $//r))[1], '521 5.5.4 Syntax: BDAT count [LAST]', "BDAT $bad");
     is($c->line, undef, 'closes: what follows may be content');
 }
+# Nor when the line as such cannot be read: what follows it is content all the same.
+for (['not UTF-8', "BDAT 6 LAST \xff"], ['too long', 'BDAT 6 LAST' . ' ' x 2100]) {
+    my ($what, $line) = @$_;
+    hello();
+    begin();
+    $c->put("$line\r\nRSET\r\nNOOP\r\n");
+    is(($c->reply)[1], '521 5.5.4 Syntax: BDAT count [LAST]', "a BDAT line that is $what");
+    is($c->line, undef, 'closes');
+}
 ok($ph->wait_log(qr/warning: \w+: malformed BDAT command syntax from localhost\[127\.0\.0\.1\]: BDAT 5 LAST foo/), 'log: syntax');
 hello();
 begin();

@@ -35,6 +35,13 @@ sub mail {
 sub body { my $m = mail(); $m =~ s/.*?\n\n//s; return $m }
 sub data { my ($bytes) = @_; return $c->ask('DATA') unless defined $bytes; $c->ask('DATA') == 354 or return 0; $c->put($bytes); return $c->reply }
 
+# ---- RFC 2920 3.2: what is owed leaves before we wait, also for the rest of a line ----
+hello();
+$c->put("RSET\r\nRS");
+is(($c->reply)[1], '250 2.0.0 Ok', 'a reply is not kept back by half a command behind it');
+$c->put("ET\r\n");
+is(($c->reply)[1], '250 2.0.0 Ok', 'which is answered when it is whole');
+
 # ---- end of data and bare newlines (23.1), also a byte a packet ----
 my @vectors = (
     ["a\r\n.\r\n", "a\n"], ["a\n.\r\nb\r\n.\r\n", "a\nb\n"], ["a\r\n.\nb\r\n.\r\n", "a\nb\n"], ["a\n.\nb\r\n.\r\n", "a\nb\n"], ["a\n.\r\n.\r\n", "a\n"],

@@ -3,7 +3,7 @@
  * Buffer rule: the bytes of a chunk are consumed by this file and nowhere else,
  * exactly as many as were announced, whatever becomes of the message; only
  * then is the next command read.  When it is not known how many there are
- * (bad syntax, not offered) the session ends, or content would be read as
+ * (bad syntax, a line that cannot be read, not offered) the session ends, or content would be read as
  * commands.  After an error all chunks up to LAST, or RSET, are passed over. */
 #include <posthorn/error.h>
 #include "smtpd.h"
@@ -29,12 +29,12 @@ static int parse(ph_str args, struct chunk *k)
     return ph_str_u64(size, &k->size) && k->size <= INT64_MAX && (last.n == 0 || ph_str_eq_nocase(last, PH_STR("LAST"))) && args.n == 0;
 }
 
-static int close_on(struct session *s, ph_str args, const char *text)
+int bdat_malformed(struct session *s, ph_str args)
 {
     PH_SCOPED(t, s->scope);
 
     ph_log_warn("%.*s: malformed BDAT command syntax from %.*s: BDAT %.*s", PH_FMT(log_id(s)), PH_FMT(s->name_addr), PH_FMT(escaped(t, args, 100)));
-    return reply(s, "%s", text);
+    return reply(s, "521 5.5.4 Syntax: BDAT count [LAST]");
 }
 
 /* Where the client was lost. */
@@ -167,7 +167,7 @@ int do_bdat(struct session *s, ph_str args)
     if (s->hidden & KEY_CHUNKING)
         return reply(s, "521 5.5.1 Error: command not implemented");
     if (!parse(args, &k))
-        return close_on(s, args, "521 5.5.4 Syntax: BDAT count [LAST]");
+        return bdat_malformed(s, args);
     if (k.size == 0 && !k.last) {
         ph_log_warn("%.*s: null BDAT request from %.*s", PH_FMT(log_id(s)), PH_FMT(s->name_addr));
         return skip(s, &k, "551 5.7.1 Null BDAT request");

@@ -71,9 +71,12 @@ static int check_limits(struct session *s)
 static int too_long(struct session *s, ph_str line)
 {
     PH_SCOPED(t, s->scope);
+    ph_str args = ph_str_dup(t, line), verb = ph_str_word(&args);
 
     ph_log_warn("%.*s: request longer than %lld: %.*s...", PH_FMT(s->name_addr), (long long)s->c->p.line_limit, PH_FMT(escaped(t, line, 30)));
     s->where = "UNKNOWN";
+    if (ph_str_eq_nocase(verb, PH_STR("BDAT")))
+        return bdat_malformed(s, args);
     return reply(s, "500 5.5.2 %.*s Error: command too long", PH_FMT(s->c->p.myhostname));
 }
 
@@ -119,10 +122,19 @@ static int command(struct session *s, int kind, ph_str line)
     return rc;
 }
 
-/* RFC 2920 3.2: replies leave together while commands wait; but not too late. */
+/* A whole line is here: reading it will not wait. */
+static int has_command(struct session *s)
+{
+    ph_str more;
+
+    return ph_stream_pending(s->io) && ph_stream_peek(s->io, &more) > 0 && ph_str_find(more, '\n') >= 0;
+}
+
+/* RFC 2920 3.2: replies leave together while commands wait; but not too late, and
+ * not when we are about to wait for the rest of one. */
 static int send_replies(struct session *s)
 {
-    if (ph_stream_pending(s->io) && ph_now_ms() - s->flushed_ms < FLUSH_MS)
+    if (has_command(s) && ph_now_ms() - s->flushed_ms < FLUSH_MS)
         return 0;
     s->flushed_ms = ph_now_ms();
     return ph_stream_flush(s->io);

@@ -256,6 +256,8 @@ int do_bdat(struct session *s, ph_str args) PH_YIELDS;
 int do_etrn(struct session *s, ph_str args) PH_YIELDS;
 int do_xclient(struct session *s, ph_str args) PH_YIELDS;
 int do_xforward(struct session *s, ph_str args) PH_YIELDS;
+/* bdat.c: a BDAT line that does not say how many bytes follow; the session ends. */
+int bdat_malformed(struct session *s, ph_str args) PH_YIELDS;
 /* mail.c: the log line of an address that is none, and the reply. */
 int bad_address(struct session *s, const char *verb, ph_str text, const char *answer) PH_YIELDS;
 /* Every way out of a transaction goes through here. */

@@ -246,10 +246,12 @@ static int filter(struct session *s, struct ph_scope *t, ph_str *line)
     return rc < 0 ? rc : PH_TEMP;
 }
 
-static int malformed(struct session *s, const char *how)
+static int malformed(struct session *s, int index, ph_str word, ph_str args)
 {
     s->where = "UNKNOWN";
-    return reply(s, "500 5.5.2 Error: bad %ssyntax", how);
+    if (index == CMD_BDAT)
+        return bdat_malformed(s, args);
+    return reply(s, "500 5.5.2 Error: bad %ssyntax", word.n ? "UTF-8 " : "");
 }
 
 int verb_run(struct session *s, ph_str line)
@@ -270,7 +272,7 @@ int verb_run(struct session *s, ph_str line)
         rest.n--;
     int index = find_verb(word);
     if (word.n == 0 || (s->c->p.utf8 && !ph_str_is_utf8(all)))
-        return malformed(s, word.n ? "UTF-8 " : "");
+        return malformed(s, index, word, rest);
     if ((rc = is_listed(s, s->c->noop_commands, word)) != 0) {
         if (rc < 0)
             return s->quit ? 0 : rc;

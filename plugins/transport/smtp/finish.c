@@ -79,6 +79,12 @@ int smtp_send_message(struct smtp_transaction *t)
         return content_failed(t, rc);
     if ((rc = smtp_reply_read(t->s, t->s->agent->p.data_done_timeout, 0)) < 0)
         return smtp_transaction_lost(t, rc, end_stage);
+    /* What looked like a refusal was none: the rest of the message did not leave. */
+    if (!whole && t->s->reply.code < 400)
+        return smtp_transaction_lost(t, PH_EOF, "sending message body");
+    /* A peer that had hung up before the end of the message left cannot have taken it. */
+    if (t->s->reply.code < 400 && (rc = ph_stream_flush(t->s->io)) < 0)
+        return smtp_transaction_lost(t, rc, end_stage);
     if (early || t->s->reply.code == 421 || (t->bdat && t->s->reply.code >= 500))
         t->s->broken = 1;          /* it does not listen, or stops to, or knows no BDAT and reads content as commands */
     else
