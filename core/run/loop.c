@@ -116,7 +116,7 @@ static void die_of_silence(void)
     struct ph_buf b;
 
     ph_buf_init(&b, s, 16384);
-    ph_tasks_dump(&b);
+    ph_tasks_dump(&b, 0);
     ph_die("nobody can go on:\n%s", ph_buf_view(&b).p);
 }
 
