@@ -93,7 +93,7 @@ static int arrange(const struct service *v, int channel)
     for (unsigned i = 0; i < v->listen_count; i++)
         from[n++] = v->listen_fd[i];
     for (unsigned i = 0; i < n; i++)
-        if ((high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 200)) < 0)
+        if ((high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, PH_WORKER_CHANNEL_FD + PH_LISTEN_MAX + 1 + PH_SNAPSHOT_FILES)) < 0)
             return -1;
     for (unsigned i = 0; i < n; i++)
         if (dup2(high[i], PH_WORKER_CHANNEL_FD + (int)i) < 0)

@@ -50,6 +50,8 @@ struct service {
     unsigned listen_count;
     struct ph_watch watch[PH_LISTEN_MAX];
     int watching;
+    int full;                      /* all workers there may be have no room */
+    int64_t full_told_ms;          /* when the log said so, 0: never */
     struct ph_list children;
     int64_t throttled_until;       /* 0: not */
     struct ph_timer throttle, wakeup;

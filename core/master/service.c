@@ -6,6 +6,8 @@
 #include "core/master/master.h"
 #include "core/ipc/channel.h"
 
+#define FULL_SAY_MS 60000
+
 unsigned service_live(const struct service *v)
 {
     unsigned n = 0;
@@ -80,6 +82,23 @@ static void watch(struct service *v, int on)
     }
 }
 
+/* At its limit: whoever comes now waits in the listener's queue.  That is said
+ * when it begins, not each time that one leaves and the next one comes. */
+static void note_full(struct service *v, int full)
+{
+    int64_t now = ph_now_ms();
+
+    if (full && !v->full && (v->full_told_ms == 0 || now - v->full_told_ms >= FULL_SAY_MS)) {
+        const struct ph_listen_def *l = v->def->listen;
+
+        ph_log_warn("service \"%s\" (%.*s) has reached its process limit \"%u\": new clients may experience noticeable delays", v->name,
+                    PH_FMT(l->kind == PH_LISTEN_INET ? l->port : l->name), limit_of(v));
+        ph_log_warn("to avoid this condition, increase processes or sessions in %s, or reduce the service time per client", v->master->config->def->file);
+        v->full_told_ms = now;
+    }
+    v->full = full;
+}
+
 void service_update(struct service *v)
 {
     struct master *m = v->master;
@@ -92,7 +111,10 @@ void service_update(struct service *v)
         watch(v, 0);
         return;
     }
-    watch(v, !idle && !has_room(v) && service_live(v) < limit_of(v));
+    int room = idle || has_room(v), may_start = !idle && service_live(v) < limit_of(v);
+
+    watch(v, !room && may_start);
+    note_full(v, !room && !may_start);
 }
 
 struct child *service_ready_child(struct service *v)

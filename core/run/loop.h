@@ -100,5 +100,7 @@ void ph_tasks_dump(struct ph_buf *out, int stacks);
 /* Before the seal, so that stacks can be shown later: the unwinder loads a library. */
 void ph_sight_warm(void);
 size_t ph_tasks_count(void);
+/* How many there may be: each stack costs two of vm.max_map_count. */
+size_t ph_tasks_limit(void);
 
 #endif

@@ -105,6 +105,11 @@ size_t ph_tasks_count(void)
     return ph_loop_current ? ph_loop_current->task_count : 0;
 }
 
+size_t ph_tasks_limit(void)
+{
+    return ph_loop_current ? ph_loop_current->task_limit : 0;
+}
+
 void ph_tasks_dump(struct ph_buf *out, int stacks)
 {
     struct ph_loop *l = ph_loop_current;

@@ -128,6 +128,7 @@ static int serve(void *arg)
     ph_signal_watch(SIGTERM, terminate, w);
     ph_signal_watch(SIGINT, terminate, w);
     ph_signal_watch(SIGHUP, NULL, NULL);
+    ph_worker_limit(w);
     if ((rc = ph_worker_load(w)) < 0 || (rc = seal_and_start(w)) < 0 || (rc = ph_worker_accept(w)) < 0 ||
         (rc = ph_worker_listen_to_master(w)) < 0)
         return rc;

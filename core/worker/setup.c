@@ -10,7 +10,6 @@
 #include "core/sched/qmgr.h"
 #include "core/worker/worker.h"
 
-#define SESSIONS_DEFAULT 500
 #define INLINE_DEPTH 5
 
 static const struct ph_service_def *find_def(const struct ph_worker *w)
@@ -39,7 +38,6 @@ int ph_worker_configure(struct ph_worker *w)
         return rc;
     ph_conf_identity(w->conf, ph_cstr_dup(w->scope, w->def->code), w->name);
     w->is_builtin = w->def->kind == PH_DEF_BUILTIN;
-    w->session_max = w->def->sessions > 0 ? (uint32_t)w->def->sessions : SESSIONS_DEFAULT;
     /* What wakes up by itself or serves the network stays. */
     int stays = w->is_builtin || w->def->wakeup_s > 0 || strcmp(w->type, "inet") == 0;
     int64_t idle_s = 100;

@@ -2,6 +2,7 @@
  *
  * main.c     options, life and end          setup.c    configuration, plugin, inline services
  * accept.c   listeners, sessions            channel.c  words from the master
+ * limit.c    sessions that one process can have
  * drop.c     identity                       seal.c, landlock.c  no new rights, no other files or calls
  * agent.c    transports (agent.h)       spawner.c ... the helper that becomes other users (spawner.h)
  * The contract with the master: README.md. */
@@ -48,6 +49,8 @@ int ph_worker_configure(struct ph_worker *w);
 int ph_worker_load(struct ph_worker *w) PH_YIELDS;
 /* PH_KIND_TRANSPORT or PH_KIND_SERVICE: of its plugin. */
 uint32_t ph_worker_kind(const struct ph_worker *w);
+/* limit.c: set session_max, before ph_worker_load. */
+void ph_worker_limit(struct ph_worker *w);
 /* accept.c: tasks that accept; the worker's main task waits in ph_worker_wait. */
 int ph_worker_accept(struct ph_worker *w);
 int ph_worker_wait(struct ph_worker *w) PH_YIELDS;
