@@ -4,6 +4,7 @@
 #include <string.h>
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
+#include "core/base/arena.h"
 
 static char nothing[1];            /* p of an empty buffer: never written but by NUL */
 
@@ -48,6 +49,10 @@ static void grow(struct ph_buf *b, size_t want)
         cap = cap > b->max / 2 ? b->max : cap * 2;
     if (cap > b->max)
         cap = b->max;
+    if (b->scope && b->p != nothing && ph_scope_extend(b->scope, b->p, b->cap + 1, cap + 1)) {
+        b->cap = cap;
+        return;
+    }
     char *p = b->scope ? ph_alloc(b->scope, cap + 1) : malloc(cap + 1);
     if (!p)
         ph_die("out of memory (%zu bytes)", cap + 1);

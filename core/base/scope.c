@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <posthorn/error.h>
 #include <posthorn/scope.h>
+#include "core/base/arena.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ONE_BY_ONE 1
@@ -23,7 +24,8 @@
 #endif
 
 #define FIRST_BYTES 496u           /* with malloc's own words: one 512 class */
-#define BLOCK_BYTES 4080u
+#define SECOND_BYTES 1008u         /* the next one; then each is twice as large, up to BLOCK_BYTES: */
+#define BLOCK_BYTES 4080u          /* thousands of sessions that wait hold scopes with little in them */
 #define ALIGN 16u
 
 struct block {
@@ -44,6 +46,7 @@ struct ph_scope {
     struct block *blocks;          /* newest first; the last one holds this struct */
     struct ph_defer *defers;       /* newest first */
     size_t bytes;
+    size_t next_block;             /* size of the next block */
 };
 
 static struct block *block_new(size_t cap)
@@ -76,6 +79,7 @@ struct ph_scope *ph_scope_new(struct ph_scope *parent)
     memset(s, 0, sizeof *s);
     b->used = round_up(sizeof *s);
     s->blocks = b;
+    s->next_block = SECOND_BYTES;
     if ((s->parent = parent)) {
         s->next = parent->child;
         if (s->next)
@@ -139,6 +143,7 @@ void ph_scope_reset(struct ph_scope *s)
     }
     s->blocks->used = round_up(sizeof *s);
     s->bytes = 0;
+    s->next_block = SECOND_BYTES;
 }
 
 size_t ph_scope_bytes(const struct ph_scope *s)
@@ -166,6 +171,28 @@ static void *alloc_apart(struct ph_scope *s, size_t n)
     return b->data;
 }
 
+static int has_room(const struct block *b, size_t n)
+{
+    return b->cap - b->used >= n;
+}
+
+/* The newest block, the one before it when that is a large piece, or a new one. */
+static struct block *block_with(struct ph_scope *s, size_t want)
+{
+    struct block *b = s->blocks;
+
+    if (has_room(b, want))
+        return b;
+    if (b->next && has_room(b->next, want))
+        return b->next;
+    size_t size = s->next_block - sizeof *b;
+    b = block_new(size < want ? want : size);
+    b->next = s->blocks;
+    s->blocks = b;
+    s->next_block = s->next_block * 2 + ALIGN > BLOCK_BYTES ? BLOCK_BYTES : s->next_block * 2 + ALIGN;
+    return b;
+}
+
 void *ph_alloc(struct ph_scope *s, size_t n)
 {
     size_t want = round_up(n ? n : 1);
@@ -176,15 +203,25 @@ void *ph_alloc(struct ph_scope *s, size_t n)
     if (ONE_BY_ONE || want > BLOCK_BYTES / 4) {
         p = alloc_apart(s, ONE_BY_ONE ? (n ? n : 1) : want);
     } else {
-        if (b->cap - b->used < want) {
-            b = block_new(BLOCK_BYTES - sizeof(struct block));
-            b->next = s->blocks;
-            s->blocks = b;
-        }
+        b = block_with(s, want);
         p = b->data + b->used;
         b->used += want;
     }
     return memset(p, 0, n ? n : 1);
+}
+
+int ph_scope_extend(struct ph_scope *s, void *p, size_t have, size_t want)
+{
+    struct block *b = s->blocks;
+    size_t old = round_up(have), new = round_up(want);
+
+    for (int i = 0; !ONE_BY_ONE && b && i < 2; i++, b = b->next)
+        if ((char *)p >= b->data && (char *)p + old == b->data + b->used && has_room(b, new - old)) {
+            b->used += new - old;
+            s->bytes += new - old;
+            return 1;
+        }
+    return 0;
 }
 
 void *ph_alloc_array(struct ph_scope *s, size_t count, size_t size)

@@ -13,6 +13,7 @@
 #include "core/run/stream_in.h"
 
 #define SIZE_LEAST 512u
+#define OUT_LEAST  512u             /* of the output buffer, which grows to the size */
 
 int ph_stream_fds_add(struct ph_stream_fds *l, int fd, unsigned max)
 {
@@ -73,7 +74,7 @@ void ph_stream_close(struct ph_stream *io)
     free(io->in);
     free(io->out);
     io->in = io->out = NULL;
-    io->in_at = io->in_end = io->out_n = 0;
+    io->in_at = io->in_end = io->out_n = io->out_cap = 0;
     ph_stream_fds_close(&io->fds_in);
     ph_stream_fds_close(&io->fds_out);
 }
@@ -112,9 +113,10 @@ static void drop_idle(struct ph_stream *io)
         io->in = NULL;
         io->in_at = io->in_end = 0;
     }
-    if (io->out && io->out_n == 0) {
+    if (io->out && io->out_n == 0 && !io->sending) {   /* another task may be sending from it */
         free(io->out);
         io->out = NULL;
+        io->out_cap = 0;
     }
 }
 
@@ -288,6 +290,7 @@ static int send_all(struct ph_stream *io, struct iovec *iov, int count)
 {
     int rc = is_open(io);
 
+    io->sending = 1;
     while (rc == 0 && count) {
         if (iov->iov_len == 0) {
             iov++, count--;
@@ -311,6 +314,7 @@ static int send_all(struct ph_stream *io, struct iovec *iov, int count)
                 iov++, count--;
         }
     }
+    io->sending = 0;
     if (rc < 0)
         io->error = rc;
     return rc;
@@ -332,6 +336,22 @@ int ph_stream_flush(struct ph_stream *io)
     return send_all(io, &iov, 1);
 }
 
+/* A few words that wait to be sent do not hold a whole buffer. */
+static void grow_out(struct ph_stream *io, size_t want)
+{
+    size_t cap = io->out_cap ? io->out_cap : OUT_LEAST;
+
+    if (want <= io->out_cap)
+        return;
+    while (cap < want)
+        cap *= 2;
+    if (cap > io->size)
+        cap = io->size;
+    if (!(io->out = realloc(io->out, cap)))
+        ph_die("out of memory (%zu bytes)", cap);
+    io->out_cap = cap;
+}
+
 int ph_stream_write(struct ph_stream *io, const void *p, size_t n)
 {
     int rc = earlier_error(io);
@@ -344,8 +364,7 @@ int ph_stream_write(struct ph_stream *io, const void *p, size_t n)
         io->out_n = 0;
         return send_all(io, iov, 2);
     }
-    if (!io->out)
-        io->out = buffer(io);
+    grow_out(io, io->out_n + n);
     memcpy(io->out + io->out_n, p, n);
     io->out_n += n;
     return 0;

@@ -35,7 +35,8 @@ struct ph_stream {
     int family;                    /* AF_*, 0: no socket */
     size_t size;                   /* of each buffer */
     char *in, *out;                /* heap, NULL while not needed */
-    size_t in_at, in_end, out_n;
+    size_t in_at, in_end, out_n, out_cap;
+    int sending;                   /* `out` is being sent from */
     int in_long;                   /* the rest of an overlong line is still to come */
     int64_t deadline;
     int error;                     /* a failed write stays */

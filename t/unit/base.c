@@ -91,6 +91,25 @@ static void test_buf(void)
     ok(ph_buf_puts(&b, "abc") && !ph_buf_putc(&b, 'd'), "fixed memory keeps room for the NUL");
 }
 
+/* Alone on its scope a buffer grows where it is; with neighbours it moves, and
+ * nobody's bytes are touched. */
+static void test_buf_grows(int neighbours)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_buf b[3];
+    int good = 1;
+
+    for (int k = 0; k <= neighbours; k++)
+        ph_buf_init(&b[k], s, 100000);
+    for (size_t i = 0; i < 20000; i++)
+        for (int k = 0; k <= neighbours; k++)
+            good &= ph_buf_putc(&b[k], (char)('a' + k + (int)(i % 7)));
+    for (int k = 0; k <= neighbours; k++)
+        for (size_t i = 0; i < 20000; i++)
+            good &= b[k].p[i] == (char)('a' + k + (int)(i % 7)) && b[k].p[b[k].n] == 0;
+    ok(good, "20000 bytes, one by one, %d buffers beside", neighbours);
+}
+
 static void test_map(void)
 {
     struct ph_map *m = ph_map_new(NULL);
@@ -181,6 +200,8 @@ int main(void)
     test_str();
     test_utf8();
     test_scope();
+    for (int i = 0; i < 3; i++)
+        test_buf_grows(i);
     test_buf();
     test_map();
     test_heap();

@@ -167,6 +167,44 @@ static void test_idle(struct ph_scope *parent)
     is_int(ph_stream_pending(b), 0, "%s: nothing is left", kind());
 }
 
+static void read_to_end(void *arg)
+{
+    ph_str v;
+
+    while (ph_stream_peek(arg, &v) > 0)
+        ph_stream_skip(arg, v.n);
+}
+
+/* One task sends, the peer does not read yet; meanwhile another task of ours
+ * waits and reads on the same stream: the buffers of the two are apart. */
+static void test_both_ways(struct ph_scope *parent)
+{
+    PH_SCOPED(s, parent);
+    struct ph_stream *a, *b;
+    size_t n = 2u << 20, got = 0, bad = 0;
+    ph_str v;
+
+    make_pair(s, 8192, &a, &b);
+    struct writer w = { .io = a, .text = { memset(ph_alloc(s, n), 'w', n), n }, .step = 8192 };
+    struct ph_group *g = ph_group_new(s);
+    ph_spawn(g, "writer", write_pieces, &w);
+    ph_spawn(g, "reader", read_to_end, a);
+    for (int i = 0; i < 200; i++) {
+        ph_stream_str(b, PH_STR("rrrrrrrrrrrrrrrr"));
+        ph_stream_flush(b);
+        ph_yield();
+    }
+    while (got < n && ph_stream_peek(b, &v) > 0) {
+        for (size_t i = 0; i < v.n; i++)
+            bad += v.p[i] != 'w';
+        got += v.n;
+        ph_stream_skip(b, v.n);
+    }
+    ok(got == n && bad == 0, "%s: what one task sends is not disturbed by what another reads (%zu of %zu bytes wrong)", kind(), bad, got);
+    ph_stream_close(b);
+    ph_group_wait(g, PH_FOREVER);
+}
+
 static int all(void *arg)
 {
     struct ph_scope *s = ph_scope_new(NULL);
@@ -178,6 +216,7 @@ static int all(void *arg)
         test_limits(s);
         test_fds(s);
         test_idle(s);
+        test_both_ways(s);
     }
     ph_scope_free(s);
     return 0;
