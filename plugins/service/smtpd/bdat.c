@@ -99,16 +99,19 @@ static int transfer(struct session *s, uint64_t left)
 
     deadline_begin(s);
     while (left) {
+        content_rest(s);
         if ((rc = next_bytes(s, &view)) < 0)
             return rc;
         view = ph_str_first(view, left < CONTENT_PIECE ? (size_t)left : CONTENT_PIECE);
-        size_t used = view.n, n = ph_eol_decode(&x->eol, view, x->out);
+        char *out = content_room(x);
+        size_t used = view.n, n = ph_eol_decode(&x->eol, view, out);
         ph_stream_skip(s->io, used);
         deadline_extend(s, used);
         left -= used;
-        if ((rc = content_add(s, (ph_str){ x->out, n })) < 0)
+        if ((rc = content_add(s, (ph_str){ out, n })) < 0)
             return rc;
     }
+    content_rest(s);               /* commands may follow, or the next chunk much later */
     deadline_end(s);
     return 0;
 }
@@ -141,9 +144,10 @@ static int take_chunk(struct session *s, const struct chunk *k)
     if ((rc = transfer(s, k->size)) < 0)
         return rc;
     if (k->last) {
-        size_t n = ph_eol_decode_end(&x->eol, x->out);
+        char *out = content_room(x);
+        size_t n = ph_eol_decode_end(&x->eol, out);
 
-        return (rc = content_add(s, (ph_str){ x->out, n })) < 0 ? rc : content_conclude(s, 1);
+        return (rc = content_add(s, (ph_str){ out, n })) < 0 ? rc : content_conclude(s, 1);
     }
     const struct chunk read = { 0, 0 };
     if (x->too_big)

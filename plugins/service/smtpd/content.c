@@ -1,5 +1,6 @@
 /* content: what DATA and BDAT bring, from the wire to cleanup, and the end of a
  * message, RFC 5321 4.1.1.4, 6.1: 250 means that it is on stable storage. */
+#include <stdlib.h>
 #include <string.h>
 #include <posthorn/address.h>
 #include <posthorn/error.h>
@@ -26,11 +27,32 @@ static int to_cleanup(struct session *s, ph_str bytes)
     return 0;
 }
 
+static void room_end(void *arg)
+{
+    struct content *x = arg;
+
+    free(x->room);
+    x->room = NULL;
+}
+
+char *content_room(struct content *x)
+{
+    if (!x->room && !(x->room = malloc(2 * CONTENT_PIECE + 66)))
+        ph_die("out of memory");
+    return x->room;
+}
+
+void content_rest(struct session *s)
+{
+    if (!ph_stream_pending(s->io))
+        room_end(s->t.content);
+}
+
 int content_begin(struct session *s)
 {
     struct content *x = ph_new(s->t.scope, struct content);
 
-    x->out = ph_alloc(s->t.scope, 2 * CONTENT_PIECE + 66);
+    ph_defer(s->t.scope, room_end, x);
     ph_dot_decode_init(&x->dot, s->bare_mode);
     s->t.content = x;
     return to_cleanup(s, received_header(s));

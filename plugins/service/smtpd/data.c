@@ -12,13 +12,15 @@ static int transfer(struct session *s)
 
     deadline_begin(s);
     while (!x->dot.done) {
+        content_rest(s);
         if ((rc = ph_stream_peek(s->io, &view)) < 0)
             return rc;
         view = ph_str_first(view, CONTENT_PIECE);
-        size_t written, used = ph_dot_decode(&x->dot, view, x->out, &written);
+        char *out = content_room(x);
+        size_t written, used = ph_dot_decode(&x->dot, view, out, &written);
         ph_stream_skip(s->io, used);
         deadline_extend(s, used);
-        if ((rc = content_add(s, (ph_str){ x->out, written })) < 0)
+        if ((rc = content_add(s, (ph_str){ out, written })) < 0)
             return rc;
     }
     deadline_end(s);

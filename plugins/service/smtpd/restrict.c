@@ -8,6 +8,7 @@
 #include "smtpd.h"
 
 #define DEPTH_MAX 100
+#define STICKY_MAX 512u            /* of the reply that a HELO left behind */
 
 enum kind { RULE_PERMIT, RULE_REJECT, RULE_DEFER, RULE_DEFER_IF_PERMIT, RULE_DEFER_IF_REJECT, RULE_PIPELINING, RULE_CLASS, RULE_CHECK };
 
@@ -427,11 +428,14 @@ static void inherit(struct run *x)
         x->defer_if_permit = s->t.sticky;
 }
 
-static ph_str kept(char *mem, size_t size, ph_str text)
+/* HELO may come often: one place for what it leaves. */
+static ph_str keep_sticky(struct session *s, ph_str text)
 {
-    text = ph_str_first(text, size);
-    memcpy(mem, text.p, text.n);
-    return (ph_str){ mem, text.n };
+    text = ph_str_first(text, STICKY_MAX);
+    if (!s->sticky_text)
+        s->sticky_text = ph_alloc(s->scope, STICKY_MAX);
+    memcpy(s->sticky_text, text.p, text.n);
+    return (ph_str){ s->sticky_text, text.n };
 }
 
 /* 1 when the stage only raised the flag: the command goes on. */
@@ -444,7 +448,7 @@ static int bequeath(struct run *x)
     if (x->stage == PH_STAGE_CONNECT)
         s->sticky_client = ph_str_dup(s->scope, x->defer_if_permit);
     else if (x->stage == PH_STAGE_HELO)
-        s->sticky_helo = kept(s->sticky_text, sizeof s->sticky_text, x->defer_if_permit);
+        s->sticky_helo = keep_sticky(s, x->defer_if_permit);
     else if (x->stage == PH_STAGE_MAIL)
         s->t.sticky = ph_str_dup(s->t.scope, x->defer_if_permit);
     else

@@ -171,7 +171,7 @@ struct session {
     struct who w;
     ph_str name_addr;              /* name[addr] */
     ph_str helo;                   /* in helo_text: it may change often */
-    char helo_text[HELO_MAX + 1], sticky_text[512];
+    char helo_text[HELO_MAX + 1], *sticky_text; /* the last: room of sticky_helo, once needed */
     ph_str denied;                 /* the reply of a refusal at connect, smtpd_delay_reject = no */
     ph_str sticky_client, sticky_helo; /* defer_if_permit that these lists raised */
     int esmtp, quit, is_local, bad_pipelining, saw_bare_lf;
@@ -290,7 +290,7 @@ void verb_counts(const struct session *s, struct ph_buf *b);
 struct content {
     struct ph_dot_decoder dot;     /* DATA */
     struct ph_eol_decoder eol;     /* BDAT */
-    char *out;                     /* room for what CONTENT_PIECE bytes can become */
+    char *room;                    /* content_room; NULL while not needed */
     char head[8];                  /* the first bytes, until it is clear what line they start */
     uint32_t head_n;
     uint64_t bytes;                /* with line ends of two bytes */
@@ -299,6 +299,10 @@ struct content {
 #define CONTENT_PIECE 16384u
 /* The Received: header goes to cleanup. */
 int content_begin(struct session *s) PH_YIELDS;
+/* Room for what CONTENT_PIECE bytes can become; and giving it back when the next
+ * bytes must be waited for: many clients are slow. */
+char *content_room(struct content *x);
+void content_rest(struct session *s);
 int content_add(struct session *s, ph_str bytes) PH_YIELDS;
 /* The message is complete: the reply; the transaction ends in any case. */
 int content_conclude(struct session *s, int chunked) PH_YIELDS;
