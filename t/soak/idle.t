@@ -16,7 +16,7 @@ my $slow = Soak::pick(50, 200);
 my $open = Soak::pick(60, 500);                  # of each other kind
 my $probes = Soak::pick(50, 2000);
 my $tick = Soak::pick(100, 1000);
-my $kib_max = 8;                                 # of an idle session
+my $kib_max = Soak::pick(16, 8);                 # of an idle session; the long form waits until all is given back
 
 # An empty server of the same kind beside: what else the machine does meets both.
 my %plain = (virtual_transport => 'discard', virtual_mailbox_domains => 'example.test', smtpd_timeout => '1200s');
