@@ -88,7 +88,7 @@ static ph_str log_text(struct ph_scope *s)
     return ph_cstr(text ? text + 3 : "");
 }
 
-static struct session *session_new(struct ph_scope *s, const char *client, struct smtpd_conf *c)
+static struct session *a_session(struct ph_scope *s, const char *client, struct smtpd_conf *c)
 {
     struct session *x = ph_new(s, struct session);
     struct ph_peer *peer = ph_new(s, struct ph_peer);
@@ -104,7 +104,7 @@ static struct session *session_new(struct ph_scope *s, const char *client, struc
 static void test_names(struct ph_scope *s, struct smtpd_conf *c)
 {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct session *x = session_new(s, cases[i].client, c);
+        struct session *x = a_session(s, cases[i].client, c);
 
         dns.ptr_code = cases[i].ptr_code;
         dns.name = cases[i].name;
@@ -128,13 +128,13 @@ static void test_settings(struct ph_scope *s, struct smtpd_conf *c)
     dns.name = "a.test";
     c->p.peername = 0;
     c->p.port_logging = 1;
-    client_identify(x = session_new(s, "192.0.2.1", c));
+    client_identify(x = a_session(s, "192.0.2.1", c));
     is_bytes(x->name_addr, "unknown[192.0.2.1]:1234", "smtpd_peername_lookup = no, smtpd_client_port_logging = yes");
     c->p.peername = 1;
     c->p.port_logging = 0;
-    client_identify(x = session_new(s, "127.0.0.1", c));
+    client_identify(x = a_session(s, "127.0.0.1", c));
     ok(x->w.name.n > 0 && !ph_str_eq(x->w.name, PH_STR("a.test")), "loopback is not the DNS's to name");
-    client_identify(x = session_new(s, "unix", c));
+    client_identify(x = a_session(s, "unix", c));
     is_bytes(x->name_addr, "localhost[unix]", "a UNIX socket");
 }
 
@@ -148,12 +148,12 @@ static void test_lists(struct ph_scope *s, struct smtpd_conf *c)
     c->bare_mode = PH_BARE_REJECT;
     is_int(ph_match_open(c->conf, s, "x", PH_STR("192.0.2.0/24, .friend.test"), PH_MATCH_ADDRESS | PH_MATCH_DOMAIN, &c->bare_exclusions), 0, "a list");
     c->xclient_hosts = c->xforward_hosts = c->bare_exclusions;
-    client_identify(x = session_new(s, "192.0.2.9", c));
+    client_identify(x = a_session(s, "192.0.2.9", c));
     ok(x->may_xclient && x->may_xforward && x->bare_mode == PH_BARE_NO && !x->cannot_decide, "a client that is in it");
-    client_identify(x = session_new(s, "198.51.100.9", c));
+    client_identify(x = a_session(s, "198.51.100.9", c));
     ok(!x->may_xclient && !x->may_xforward && x->bare_mode == PH_BARE_REJECT && !x->cannot_decide, "one that is not");
     is_int(ph_match_open(c->conf, s, "x", PH_STR("192.0.2.1/24"), PH_MATCH_ADDRESS, &c->xforward_hosts), 0, "a list that cannot be used");
-    client_identify(x = session_new(s, "192.0.2.9", c));
+    client_identify(x = a_session(s, "192.0.2.9", c));
     ok(x->may_xclient && !x->may_xforward && x->cannot_decide, "gives nothing, and is known to have failed");
 }
 

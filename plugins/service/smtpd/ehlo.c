@@ -116,26 +116,51 @@ void helo_set(struct session *s, ph_str clean)
     s->sticky_helo = PH_STR("");
 }
 
+/* The name before this one, with what its list raised. */
+static void helo_restore(struct session *s, ph_str name, ph_str sticky)
+{
+    helo_set(s, name);
+    if (sticky.n)
+        memcpy(s->sticky_text, sticky.p, sticky.n);
+    s->sticky_helo = (ph_str){ s->sticky_text, sticky.n };
+}
+
+/* smtpd_delay_reject = no.  The name is judged by itself; when it is refused
+ * everything is as it was before, RFC 5321 4.1.4: the name and the transaction. */
+static int judge_helo(struct session *s, struct ph_scope *t, ph_str clean, const char *verb)
+{
+    ph_str name = ph_str_dup(t, s->helo), sticky = ph_str_dup(t, s->sticky_helo), text;
+    struct transaction under_way = s->t;
+
+    s->t = (struct transaction){ .scope = t };
+    helo_set(s, clean);
+    int rc = restrict_stage(s, PH_STAGE_HELO, verb, PH_STR(""), &text);
+    if (rc == PH_FOUND) {
+        rc = reject(s, verb, text, PH_STR(""));
+        rc = rc < 0 ? rc : PH_FOUND;
+        helo_restore(s, name, sticky);
+    }
+    s->t = under_way;
+    return rc;
+}
+
 /* 0: go on; PH_NONE: it was refused and answered; negative. */
 static int take_helo(struct session *s, ph_str args, const char *verb)
 {
     PH_SCOPED(t, s->scope);
-    ph_str text;
     int rc;
 
     if (args.n == 0) {
         rc = reply(s, "501 Syntax: %s hostname", verb);
         return rc < 0 ? rc : PH_NONE;
     }
-    transaction_reset(s);
-    helo_set(s, clean_helo(t, args));
+    ph_str clean = clean_helo(t, args);
     if (s->c->p.delay_reject)
-        return 0;
-    if ((rc = restrict_stage(s, PH_STAGE_HELO, verb, PH_STR(""), &text)) != PH_FOUND)
-        return rc < 0 ? rc : 0;
-    rc = reject(s, verb, text, PH_STR(""));
-    helo_set(s, PH_STR(""));
-    return rc < 0 ? rc : PH_NONE;
+        helo_set(s, clean);
+    else if ((rc = judge_helo(s, t, clean, verb)) != PH_NONE)
+        return rc < 0 ? rc : PH_NONE;
+    transaction_reset(s);
+    return 0;
 }
 
 int do_helo(struct session *s, ph_str args)

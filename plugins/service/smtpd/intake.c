@@ -21,7 +21,7 @@ static int take(struct session *s, struct intake **out)
         }
         ph_scope_free(in->scope);
     }
-    struct ph_scope *scope = ph_scope_new(NULL);
+    struct ph_scope *scope = ph_scope_new(c->scope);
     struct intake *in = ph_new(scope, struct intake);
     in->scope = scope;
     int rc = ph_service_dial(scope, "cleanup", &in->io);

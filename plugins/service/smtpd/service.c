@@ -104,14 +104,7 @@ static int smtpd_open(struct ph_service *v)
 
 static int smtpd_serve(struct ph_service *v, struct ph_scope *scope, struct ph_stream *io, const struct ph_peer *peer)
 {
-    struct session *s = ph_new(scope, struct session);
-
-    s->c = v->self;
-    s->scope = scope;
-    s->io = io;
-    s->peer = peer;
-    s->t.scope = ph_scope_new(scope);
-    return session_run(s);
+    return session_run(session_new(v->self, scope, io, peer));
 }
 
 PH_PLUGIN_SERVICE(smtpd, PH_IS(.summary = "SMTP server", .exec = PH_COROUTINE, .concurrency = PH_MANY_CALLS, .params = smtpd_rows,

@@ -222,6 +222,18 @@ static void part(struct session *s, int rc)
     tell_postmaster(s, rc);
 }
 
+struct session *session_new(struct smtpd_conf *c, struct ph_scope *scope, struct ph_stream *io, const struct ph_peer *peer)
+{
+    struct session *s = ph_new(scope, struct session);
+
+    s->c = c;
+    s->scope = scope;
+    s->io = io;
+    s->peer = peer;
+    s->t.scope = ph_scope_new(scope);
+    return s;
+}
+
 int session_run(struct session *s)
 {
     s->where = "CONNECT";

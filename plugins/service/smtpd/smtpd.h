@@ -192,6 +192,8 @@ struct session {
 };
 
 /* session.c */
+struct session *session_new(struct smtpd_conf *c, struct ph_scope *scope, struct ph_stream *io, const struct ph_peer *peer);
+/* From the greeting to the end: 0, or PH_CANCEL. */
 int session_run(struct session *s) PH_YIELDS;
 /* The greeting, or the refusal at connect (smtpd_delay_reject = no). */
 int session_greet(struct session *s) PH_YIELDS;
