@@ -287,6 +287,8 @@ is(scalar($c->ask('MAIL FROM:<a@b.test>')), 250, 'defer_if_permit at connect let
 is(($c->ask('RCPT TO:<u@example.test>'))[1], '450 4.7.0 <localhost[127.0.0.1]>: Client host rejected: defer_if_permit requested', 'and defers each recipient');
 like(($c->ask('EHLO bad.test'))[1], qr/^554 5\.7\.1 <bad\.test>: Helo command rejected/, 'EHLO is refused at once');
 ok($ph->wait_log(qr/reject: EHLO from localhost\[127\.0\.0\.1\]: 554 5\.7\.1 <bad\.test>: Helo command rejected: Access denied; proto=ESMTP helo=<bad\.test>$/m), '... with WHERE EHLO and no from=');
+is(($c->ask('MAIL FROM:<bad@b.test>'))[1], '503 5.5.1 Error: nested MAIL command', '... and leaves everything as it was, RFC 5321 4.1.4');
+$c->ask('RSET');
 like(($c->ask('MAIL FROM:<bad@b.test>'))[1], qr/^554 5\.7\.1 <bad\@b\.test>: Sender address rejected/, 'so is MAIL');
 with(smtpd_delay_reject => 'no', smtpd_client_restrictions => 'check_client_access inline:{{127.0.0.1=421 4.7.0 away}}');
 $c = Posthorn::Client->new(port => $ph->port, raw => 1);
