@@ -113,7 +113,7 @@ static int test_cond(void *arg PH_UNUSED)
     PH_SCOPED(s, NULL);
     struct ph_group *g = ph_group_new(s);
     struct ph_cond *c = ph_cond_new(s);
-    struct waiter w[] = { { c, "1", 0, 9 }, { c, "2", 5, 9 }, { c, "3", 0, 9 }, { c, "4", 0, 9 } };
+    struct waiter w[] = { { c, "1", 0, 9 }, { c, "2", 200, 9 }, { c, "3", 0, 9 }, { c, "4", 0, 9 } };
 
     trail[0] = 0;
     for (int i = 0; i < 4; i++)
