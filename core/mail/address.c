@@ -1,6 +1,8 @@
 /* address: internal and external form, paths, parts.  See posthorn/address.h. */
+#include <string.h>
 #include <posthorn/address.h>
 #include <posthorn/buf.h>
+#include "address_domain.h"
 
 /* RFC 5322 3.2.3 atext, and bytes above ASCII (RFC 6531). */
 static int is_atext(char c)
@@ -69,26 +71,36 @@ static int take_quoted(struct ph_buf *out, ph_str text, size_t *at)
     return 0;
 }
 
-/* Domain: bytes up to a blank or '>', a literal up to its ']'. */
-static int take_domain(struct ph_buf *out, ph_str text, size_t *at)
+/* Inside a domain, or a domain literal. */
+static int is_domain_byte(char c, int literal)
 {
-    int literal = *at < text.n && text.p[*at] == '[';
+    if ((unsigned char)c <= ' ' || c == 0x7f || memchr("@\"\\<>(),;[]", c, 12))
+        return 0;
+    return literal || c != ':';
+}
 
-    for (; *at < text.n; (*at)++) {
-        char c = text.p[*at];
+int ph_address_domain_fits(ph_str internal)
+{
+    ph_str local, domain;
 
-        if (c == '>' || ph_is_space(c))
-            break;
-        if ((unsigned char)c < 0x20 || c == 0x7f || c == '@' || c == '"' || c == '\\' || c == '<' || c == '(' || c == ')' ||
-            c == ',' || c == ';' || (!literal && (c == '[' || c == ']' || c == ':')))
+    ph_address_split(internal, &local, &domain);
+    int literal = domain.n && domain.p[0] == '[';
+    if (literal) {
+        if (domain.n < 2 || domain.p[domain.n - 1] != ']')
             return 0;
-        ph_buf_putc(out, c);
-        if (literal && c == ']') {
-            (*at)++;
-            return *at == text.n || text.p[*at] == '>' || ph_is_space(text.p[*at]);
-        }
+        domain = ph_str_first(ph_str_from(domain, 1), domain.n - 2);
     }
-    return !literal;
+    for (size_t i = 0; i < domain.n; i++)
+        if (!is_domain_byte(domain.p[i], literal))
+            return 0;
+    return 1;
+}
+
+/* Domain: what stands before a blank or '>'. */
+static void take_domain(struct ph_buf *out, ph_str text, size_t *at)
+{
+    for (; *at < text.n && text.p[*at] != '>' && !ph_is_space(text.p[*at]); (*at)++)
+        ph_buf_putc(out, text.p[*at]);
 }
 
 /* local [ "@" domain ] from *at; stops at '>', a blank or the end.  A quoted
@@ -105,7 +117,11 @@ static int take_mailbox(struct ph_buf *out, ph_str text, size_t *at, int strict)
         (*at)++;
         if (c == '@') {
             ph_buf_putc(out, '@');
-            return take_domain(out, text, at);
+            size_t domain = out->n;
+            take_domain(out, text, at);
+            if (memchr(out->p + domain, '@', out->n - domain))
+                return 0;
+            break;
         }
         if (c == '"') {
             quotes++;
@@ -123,7 +139,8 @@ static int take_mailbox(struct ph_buf *out, ph_str text, size_t *at, int strict)
         if (strict && (quotes > 1 || (quotes && atoms)))
             return 0;
     }
-    return 1;
+    /* A quoted "@" without a domain behind it reads as the domain's. */
+    return ph_address_domain_fits(ph_buf_view(out));
 }
 
 /* "@a,@b:" in front of a mailbox (RFC 5321 4.1.2 A-d-l): skipped. */

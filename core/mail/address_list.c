@@ -2,6 +2,7 @@
 #include <posthorn/address.h>
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
+#include "address_domain.h"
 
 /* Comments nest; 1 and *at behind it, or 0 when it does not end. */
 static int skip_comment(ph_str v, size_t *at)
@@ -11,7 +12,7 @@ static int skip_comment(ph_str v, size_t *at)
     for (; *at < v.n; (*at)++) {
         char c = v.p[*at];
 
-        if (c == '\\')
+        if (c == '\\' && *at + 1 < v.n)
             (*at)++;
         else if (c == '(')
             depth++;
@@ -59,6 +60,42 @@ static int take_quoted(struct ph_buf *out, ph_str v, size_t *at)
     return 0;
 }
 
+/* "[...]" right behind "@", RFC 5322 3.4.1: its colons and commas end nothing. */
+static int take_literal(struct ph_buf *out, ph_str v, size_t *at)
+{
+    ptrdiff_t end = ph_str_find(ph_str_from(v, *at), ']');
+
+    if (end < 0)
+        return 0;
+    for (size_t last = *at + (size_t)end; *at <= last; (*at)++) {
+        char c = v.p[*at];
+
+        if (((unsigned char)c < 0x20 || c == 0x7f) && !ph_is_space(c))
+            return 0;
+        if (!ph_is_space(c))
+            ph_buf_putc(out, c);
+    }
+    return 1;
+}
+
+/* A quoted string, a literal or one byte; 0 for a syntax error. */
+static int take_piece(struct ph_buf *out, ph_str v, size_t *at)
+{
+    char c = v.p[*at];
+
+    if (c == '"')
+        return take_quoted(out, v, at);
+    if (c == '[' && out->n && out->p[out->n - 1] == '@')
+        return take_literal(out, v, at);
+    if (c == '\\' && *at + 1 < v.n)
+        c = v.p[++*at];
+    if ((unsigned char)c < 0x20 || c == 0x7f || c == '>' || c == ')')
+        return 0;
+    ph_buf_putc(out, c);
+    (*at)++;
+    return 1;
+}
+
 /* Words, dots and "@" up to one of the stop bytes; blanks inside vanish.
  * 1 and *stop (0 at the end), or 0 for a syntax error. */
 static int take_spec(struct ph_buf *out, ph_str v, size_t *at, const char *stops, char *stop)
@@ -68,26 +105,11 @@ static int take_spec(struct ph_buf *out, ph_str v, size_t *at, const char *stops
     for (;;) {
         if (!skip_cfws(v, at, &any))
             return 0;
-        if (*at == v.n) {
-            *stop = 0;
+        *stop = *at < v.n ? v.p[*at] : 0;
+        if (*at == v.n || (*stop && ph_str_find(ph_cstr(stops), *stop) >= 0))
             return 1;
-        }
-        char c = v.p[*at];
-        if (ph_str_find(ph_cstr(stops), c) >= 0) {
-            *stop = c;
-            return 1;
-        }
-        if (c == '"') {
-            if (!take_quoted(out, v, at))
-                return 0;
-            continue;
-        }
-        if (c == '\\' && *at + 1 < v.n)
-            c = v.p[++*at];
-        if ((unsigned char)c < 0x20 || c == 0x7f || c == '>' || c == ')')
+        if (!take_piece(out, v, at))
             return 0;
-        ph_buf_putc(out, c);
-        (*at)++;
     }
 }
 
@@ -95,16 +117,17 @@ static int take_spec(struct ph_buf *out, ph_str v, size_t *at, const char *stops
 static int take_angle(struct ph_buf *out, ph_str v, size_t *at)
 {
     char stop;
+    int any = 0;
 
-    if (!take_spec(out, v, at, ">:", &stop))
+    if (!skip_cfws(v, at, &any))
         return 0;
-    if (stop == ':') {             /* what stood there was a route */
-        ph_buf_reset(out);
-        (*at)++;
-        if (!take_spec(out, v, at, ">", &stop))
+    if (*at < v.n && v.p[*at] == '@') {
+        if (!take_spec(out, v, at, ">:", &stop) || stop != ':')
             return 0;
+        (*at)++;
+        ph_buf_reset(out);
     }
-    if (stop != '>')
+    if (!take_spec(out, v, at, ">", &stop) || stop != '>')
         return 0;
     (*at)++;
     return 1;
@@ -124,23 +147,20 @@ static int take_member(struct ph_buf *out, ph_str v, size_t *at)
         return 2;
     }
     if (stop == '<') {
-        (*at)++;
-        ph_buf_reset(out);
         struct ph_buf rest;
         char mem[1024];
 
-        if (!take_angle(out, v, at))
-            return 0;
-        ph_buf_fixed(&rest, mem, sizeof mem);
-        if (!take_spec(&rest, v, at, ",;", &stop))
-            return 0;
-        if (stop)
-            (*at)++;
-        return 1;                  /* <> too: the empty address */
-    }
-    if (stop)
         (*at)++;
-    return out->n ? 1 : 2;
+        ph_buf_reset(out);
+        ph_buf_fixed(&rest, mem, sizeof mem);
+        if (!take_angle(out, v, at) || !take_spec(&rest, v, at, ",;", &stop))
+            return 0;
+    } else if (!out->n) {
+        *at += stop != 0;
+        return 2;
+    }
+    *at += stop != 0;
+    return ph_address_domain_fits(ph_buf_view(out)); /* <> too: the empty address */
 }
 
 int ph_address_next(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address)

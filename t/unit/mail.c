@@ -14,6 +14,7 @@ static const struct { const char *in; int strict; const char *want, *rest; } pat
     { "a@b", 1, NULL, "" }, { " <a@b>", 1, NULL, "" }, { "<a@b", 1, NULL, "" }, { "<a b@c>", 1, NULL, "" }, { "<a@b>x", 1, NULL, "" },
     { "<a@b@c>", 1, NULL, "" }, { "<\"a@b>", 1, NULL, "" }, { "<a@[1.2.3.4]x>", 1, NULL, "" }, { "<a@[1.2.3.4>", 1, NULL, "" }, { "", 0, NULL, "" },
     { "<a\r\nb@c>", 0, NULL, "" }, { "<a@b\x01>", 0, NULL, "" }, { "<\"u@other\"@here>", 1, "u@other@here", "" }, { "<a(c)@b>", 0, NULL, "" },
+    { "<\"a@b:c\">", 0, NULL, "" }, { "<\"a@b\">", 0, "a@b", "" }, { "<a@[[1.2.3.4]>", 0, NULL, "" },
 };
 
 static void test_paths(struct ph_scope *s)
@@ -55,6 +56,9 @@ static const struct { const char *in, *want; int end; } lists[] = {
     { "Group: a@b, c@d;, e@f", "a@b|c@d|e@f|", 0 }, { "undisclosed-recipients:;", "", 0 }, { "<@r:a@b>", "a@b|", 0 }, { "<>", "|", 0 },
     { "\"john doe\"@x", "john doe@x|", 0 }, { "a @ b . c", "a@b.c|", 0 }, { "user", "user|", 0 }, { ",,a@b,,", "a@b|", 0 },
     { "a@b,\r\n\tc@d", "a@b|c@d|", 0 }, { "Joe <a@b", "", PH_PERM }, { "(unended a@b", "", PH_PERM }, { "a@b, \"x", "a@b|", PH_PERM },
+    { "a@[IPv6:2001:db8::1], <b@[IPv6:::1]>", "a@[IPv6:2001:db8::1]|b@[IPv6:::1]|", 0 }, { "a@[192.0.2.1]", "a@[192.0.2.1]|", 0 },
+    { "Joe <@[IPv6:::2],@r:a@b>", "a@b|", 0 }, { "a@\"b c\"", "", PH_PERM }, { "<a@b;c>", "", PH_PERM }, { "\"a@b c\"", "", PH_PERM },
+    { "a@[1.2.3.4]x", "", PH_PERM }, { "\"u@other\"@here", "u@other@here|", 0 }, { "<r:a@b>", "r:a@b|", 0 }, { "Joe @[home: x] <a@b>", "a@b|", 0 },
 };
 
 static void test_lists(struct ph_scope *s)
