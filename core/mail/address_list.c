@@ -4,6 +4,11 @@
 #include <posthorn/error.h>
 #include "address_domain.h"
 
+/* Where an address stands in the value, what is around it left out. */
+struct span {
+    size_t from, to;
+};
+
 /* Comments nest; 1 and *at behind it, or 0 when it does not end. */
 static int skip_comment(ph_str v, size_t *at)
 {
@@ -97,24 +102,27 @@ static int take_piece(struct ph_buf *out, ph_str v, size_t *at)
 }
 
 /* Words, dots and "@" up to one of the stop bytes; blanks inside vanish.
- * 1 and *stop (0 at the end), or 0 for a syntax error. */
-static int take_spec(struct ph_buf *out, ph_str v, size_t *at, const char *stops, char *stop)
+ * 1, *stop (0 at the end) and *where, or 0 for a syntax error. */
+static int take_spec(struct ph_buf *out, ph_str v, size_t *at, const char *stops, char *stop, struct span *where)
 {
     int any = 0;
 
-    for (;;) {
+    for (*where = (struct span){ 0, 0 };;) {
         if (!skip_cfws(v, at, &any))
             return 0;
         *stop = *at < v.n ? v.p[*at] : 0;
         if (*at == v.n || (*stop && ph_str_find(ph_cstr(stops), *stop) >= 0))
             return 1;
+        if (!where->to)
+            where->from = *at;
         if (!take_piece(out, v, at))
             return 0;
+        where->to = *at;
     }
 }
 
 /* Behind '<': route dropped, the address up to '>'. */
-static int take_angle(struct ph_buf *out, ph_str v, size_t *at)
+static int take_angle(struct ph_buf *out, ph_str v, size_t *at, struct span *where)
 {
     char stop;
     int any = 0;
@@ -122,12 +130,12 @@ static int take_angle(struct ph_buf *out, ph_str v, size_t *at)
     if (!skip_cfws(v, at, &any))
         return 0;
     if (*at < v.n && v.p[*at] == '@') {
-        if (!take_spec(out, v, at, ">:", &stop) || stop != ':')
+        if (!take_spec(out, v, at, ">:", &stop, where) || stop != ':')
             return 0;
         (*at)++;
         ph_buf_reset(out);
     }
-    if (!take_spec(out, v, at, ">", &stop) || stop != '>')
+    if (!take_spec(out, v, at, ">", &stop, where) || stop != '>')
         return 0;
     (*at)++;
     return 1;
@@ -135,12 +143,12 @@ static int take_angle(struct ph_buf *out, ph_str v, size_t *at)
 
 /* One member of the list: 1 with an address in out, 2 without (an empty
  * member, the start or end of a group), 0 for a syntax error. */
-static int take_member(struct ph_buf *out, ph_str v, size_t *at)
+static int take_member(struct ph_buf *out, ph_str v, size_t *at, struct span *where)
 {
     char stop;
 
     ph_buf_reset(out);
-    if (!take_spec(out, v, at, "<,;:", &stop))
+    if (!take_spec(out, v, at, "<,;:", &stop, where))
         return 0;
     if (stop == ':') {             /* group name */
         (*at)++;
@@ -148,12 +156,13 @@ static int take_member(struct ph_buf *out, ph_str v, size_t *at)
     }
     if (stop == '<') {
         struct ph_buf rest;
+        struct span behind;
         char mem[1024];
 
         (*at)++;
         ph_buf_reset(out);
         ph_buf_fixed(&rest, mem, sizeof mem);
-        if (!take_angle(out, v, at) || !take_spec(&rest, v, at, ",;", &stop))
+        if (!take_angle(out, v, at, where) || !take_spec(&rest, v, at, ",;", &stop, &behind))
             return 0;
     } else if (!out->n) {
         *at += stop != 0;
@@ -163,20 +172,30 @@ static int take_member(struct ph_buf *out, ph_str v, size_t *at)
     return ph_address_domain_fits(ph_buf_view(out)); /* <> too: the empty address */
 }
 
-int ph_address_next(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address)
+int ph_address_next_at(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address, size_t *from, size_t *to)
 {
     struct ph_buf out;
+    struct span where;
 
     ph_buf_init(&out, s, header_value.n + 1);
     while (*at < header_value.n) {
-        int rc = take_member(&out, header_value, at);
+        int rc = take_member(&out, header_value, at, &where);
 
         if (rc == 0)
             return ph_fail(PH_PERM, "bad address syntax at byte %zu", *at);
         if (rc == 1) {
             *address = ph_str_dup(s, ph_buf_view(&out));
+            *from = where.from;
+            *to = where.to;
             return 1;
         }
     }
     return 0;
+}
+
+int ph_address_next(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address)
+{
+    size_t from, to;
+
+    return ph_address_next_at(s, header_value, at, address, &from, &to);
 }

@@ -28,6 +28,11 @@ void ph_address_extension(ph_str local, ph_str delimiters, ph_str *user, ph_str 
  * skipped, groups opened.  Start with *at = 0; 1 and *address (internal form
  * on s), 0 at the end, PH_PERM for a syntax error (position in *at). */
 int ph_address_next(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address);
+/* The same, and where it stands: bytes [*from, *to) of the value are the address
+ * without its phrase, angle brackets, route, and the comments around it; another
+ * one in external form may take their place. */
+int ph_address_next_at(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address,
+                       size_t *from, size_t *to);
 /* 1 when it is a valid host name (RFC 1123 labels, 255 bytes), resp. domain
  * literal [1.2.3.4] or [IPv6:...]. */
 int ph_hostname_valid(ph_str name);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include "core/run/log.h"
 #include "fuzz.h"
 
 static uint64_t seen;
@@ -44,6 +45,23 @@ unsigned fuzz_byte(ph_str *in)
 
     *in = ph_str_from(*in, 1);
     return c;
+}
+
+unsigned fuzz_choice(ph_str *in, unsigned n)
+{
+    return (fuzz_byte(in) - '0' + 256) % 256 % n;
+}
+
+void fuzz_quiet(void)
+{
+    static int done;
+    const struct ph_log_options o = { .file = "/dev/null", .service = "fuzz", .host = "mx.test" };
+
+    if (!done && ph_log_open(&o) < 0) {
+        perror(o.file);
+        exit(1);
+    }
+    done = 1;
 }
 
 static void show(const char *which, ph_str s)

@@ -21,9 +21,13 @@ void fuzz_saw_number(int64_t outcome);
 /* That sum; and it starts again. */
 uint64_t fuzz_seen(void);
 
-/* Take bytes off the front of the input: choices of the target (which mode,
- * where to cut).  0 when it is empty. */
+/* Take a byte off the front of the input (0 when it is empty): choices of the
+ * target.  _choice: which of n modes, '0' the first, so that seeds can be read. */
 unsigned fuzz_byte(ph_str *in);
+unsigned fuzz_choice(ph_str *in, unsigned n);
+
+/* Log lines are made and thrown away. */
+void fuzz_quiet(void);
 
 /* Both equal, any bytes, else FUZZ_CHECK fails and shows both. */
 #define FUZZ_SAME(a, b, what) fuzz_same((a), (b), (what), __FILE__, __LINE__)

@@ -35,6 +35,12 @@ check_PROGRAMS += t/fuzz/smtp.t
 t_fuzz_smtp_t_SOURCES = t/fuzz/smtp.c $(t_plugin_libsmtprig_la_SOURCES)
 t_fuzz_smtp_t_CFLAGS = $(AM_CFLAGS)
 t_fuzz_smtp_t_LDADD = $(FUZZ_LDADD)
+# Cleanup's and smtp's own sources; the target stands in for the queue and the tables.
+check_PROGRAMS += t/fuzz/headers.t
+t_fuzz_headers_t_SOURCES = t/fuzz/headers.c plugins/service/cleanup/content.c plugins/service/cleanup/headers.c \
+	plugins/transport/smtp/generic.c
+t_fuzz_headers_t_CFLAGS = $(AM_CFLAGS)
+t_fuzz_headers_t_LDADD = $(FUZZ_LDADD)
 
 # make fuzz-NAME [TIME=seconds of CPU].  A build that cannot do it asks `dev` for one that can.
 TIME = 60
@@ -46,3 +52,4 @@ fuzz-%:
 	@env -u MAKEFLAGS -u MAKELEVEL $(srcdir)/dev fuzz $* $(TIME)
 endif
 EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/dns.dict t/fuzz/smtpd.dict t/fuzz/smtp.dict
+EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/headers.dict

@@ -114,10 +114,12 @@ static void put_encoded(struct ph_buf *b, ph_str s)
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
     while (s.n) {
-        size_t n = s.n < 42 ? s.n : 42;
+        size_t n = s.n < 42 ? s.n : 42, whole = n;
 
-        while (n < s.n && n > 1 && ((unsigned char)s.p[n] & 0xc0) == 0x80)
-            n--;
+        while (whole < s.n && n - whole < 4 && ((unsigned char)s.p[whole] & 0xc0) == 0x80)
+            whole--;
+        if (n - whole < 4)         /* else it is no UTF-8, and the place does not matter */
+            n = whole;
         ph_buf_puts(b, "=?utf-8?B?");
         for (size_t i = 0; i < n; i += 3) {
             uint32_t w = (uint32_t)(unsigned char)s.p[i] << 16 | (i + 1 < n ? (uint32_t)(unsigned char)s.p[i + 1] << 8 : 0) |
@@ -158,18 +160,34 @@ static void put_phrase(struct ph_buf *b, ph_str name)
         ph_buf_putc(b, '"');
 }
 
+/* Inside a comment quotes mean nothing, but parentheses do. */
+static void put_comment(struct ph_buf *b, ph_str name)
+{
+    if (!ph_str_is_ascii(name)) {
+        put_encoded(b, name);
+        return;
+    }
+    for (size_t i = 0; i < name.n; i++) {
+        if (!ph_is_print(name.p[i]))
+            continue;
+        if (name.p[i] == '(' || name.p[i] == ')' || name.p[i] == '\\')
+            ph_buf_putc(b, '\\');
+        ph_buf_putc(b, name.p[i]);
+    }
+}
+
 static ph_str make_from(struct message *m, const char *prefix)
 {
     struct ph_buf b;
     ph_str who = m->sender.n ? ph_address_external(m->scope, m->sender) : PH_STR("MAILER-DAEMON");
 
-    ph_buf_init(&b, m->scope, 8192);
+    ph_buf_init(&b, m->scope, 256 + who.n + 4 * m->full_name.n);   /* no form of a name takes more */
     ph_buf_printf(&b, "%sFrom: ", prefix);
     if (m->sender.n == 0 || m->full_name.n == 0) {
         ph_buf_str(&b, who);
     } else if (ph_str_eq(m->p->from_format, PH_STR("obsolete"))) {
         ph_buf_printf(&b, "%.*s (", PH_FMT(who));
-        put_phrase(&b, m->full_name);
+        put_comment(&b, m->full_name);
         ph_buf_putc(&b, ')');
     } else {
         put_phrase(&b, m->full_name);

@@ -55,57 +55,20 @@ static int map(struct smtp_job *j, ph_str address, ph_str *out)
     return !ph_str_eq(*out, address);
 }
 
-/* Where the address stands in one member of a header's list: v[from, to) with
- * its phrase, comments, separators. */
-static void locate(ph_str v, size_t from, size_t to, size_t *start, size_t *end)
-{
-    size_t depth = 0;
-    int quoted = 0, angle = 0, begun = 0;
-
-    *start = *end = to;
-    for (size_t i = from; i < to; i++) {
-        char c = v.p[i];
-
-        if (depth) {
-            depth += c == '(' ? 1u : 0u;
-            depth -= c == ')' ? 1u : 0u;
-            i += c == '\\';
-        } else if (quoted) {
-            quoted = c != '"';
-            i += c == '\\';
-            *end = i + 1;
-        } else if (c == '(') {
-            depth = 1;
-        } else if (c == '<' || c == ':') {
-            angle |= c == '<';
-            begun = 0;             /* what was before is a phrase, a group's name, a route */
-        } else if ((angle && c == '>') || (begun && (c == ',' || c == ';'))) {
-            return;
-        } else if (!ph_is_space(c) && c != ',' && c != ';') {
-            if (!begun)
-                *start = i;
-            begun = 1;
-            quoted = c == '"';
-            *end = i + 1;
-        }
-    }
-}
-
 /* The value with its addresses mapped into out: 1 when one changed, 0 (out is
  * void), or negative. */
 static int map_value(struct smtp_job *j, ph_str v, struct ph_buf *out)
 {
-    size_t at = 0, before = 0, done = 0, start, end;
+    size_t at = 0, done = 0, start, end;
     ph_str address, other;
     int rc, changed = 0;
 
     ph_buf_reset(out);
-    for (; (rc = ph_address_next(j->scope, v, &at, &address)) == 1; before = at) {
+    while ((rc = ph_address_next_at(j->scope, v, &at, &address, &start, &end)) == 1) {
         if ((rc = map(j, address, &other)) < 0)
             return rc;
         if (rc == 0)
             continue;
-        locate(v, before, at, &start, &end);
         ph_buf_put(out, v.p + done, start - done);
         ph_buf_str(out, ph_address_external(j->scope, other));
         done = end;
