@@ -193,9 +193,9 @@ static void prepare(struct sending *x, uint64_t bytes)
         ph_buf_init(&x->converted, x->j->scope, 4 * PIECE + 262144);
     }
     if (x->must_fold)
-        x->folded = ph_alloc(x->j->scope, 3 * piece + 8);
+        x->folded = ph_alloc(x->j->scope, SMTP_FOLD_ROOM(piece));
     if (x->must_dot)
-        x->dotted = ph_alloc(x->j->scope, 2 * (3 * piece + 8));
+        x->dotted = ph_alloc(x->j->scope, 2 * SMTP_FOLD_ROOM(piece));
 }
 
 /* A reply before the final dot: 4xx and 5xx end the sending, the caller reads

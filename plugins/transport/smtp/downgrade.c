@@ -290,9 +290,9 @@ static void delimit(struct smtp_mime *m, ph_str line, int kind, struct ph_buf *o
         m->in_head = 0;
 }
 
-static void head_line(struct smtp_mime *m, ph_str line, struct ph_buf *out)
+static void head_line(struct smtp_mime *m, ph_str line, int begins, struct ph_buf *out)
 {
-    int kind = is_boundary(m, line);
+    int kind = begins ? is_boundary(m, line) : 0;
 
     if (kind) {                    /* a part without body */
         ph_buf_str(out, ph_buf_view(&m->head));
@@ -306,17 +306,20 @@ static void head_line(struct smtp_mime *m, ph_str line, struct ph_buf *out)
     }
 }
 
-/* A line, or the start of one too long to be a delimiter. */
+/* A line, or the start of one too long to be a delimiter.  A bare LF ends a line
+ * here, but no delimiter begins behind it: encoded, it is no line end any more. */
 static void take_line(struct smtp_mime *m, struct ph_buf *out)
 {
     ph_str line = ph_buf_view(&m->line);
-    int kind;
+    int kind, begins = !m->goes_on;
 
+    m->goes_on = !ph_str_ends(line, PH_STR("\r\n"));
+    m->last = line.n ? line.p[line.n - 1] : 0;
     if (m->passes)
         ph_buf_str(out, line);
     else if (m->in_head)
-        head_line(m, line, out);
-    else if ((kind = is_boundary(m, line)))
+        head_line(m, line, begins, out);
+    else if (begins && (kind = is_boundary(m, line)))
         delimit(m, line, kind, out);
     else
         put_body(m, line.p, line.n, out);
@@ -343,6 +346,8 @@ void smtp_mime_convert(struct smtp_mime *m, const char *in, size_t n, int last, 
         if (m->rest_of_line) {     /* known to be no delimiter */
             put_body(m, in + at, end - at, out);
             m->rest_of_line = !eol;
+            m->goes_on = !eol || (end - at > 1 ? in[end - 2] : m->last) != '\r';
+            m->last = in[end - 1];
             at = end;
             continue;
         }

@@ -287,7 +287,9 @@ int smtp_can_bdat(const struct smtp_job *j, const struct smtp_session *s);
 /* 1 when this server gets it in another encoding, so that its size is unknown. */
 int smtp_must_downgrade(const struct smtp_job *j, const struct smtp_session *s);
 /* Break lines longer than limit (0: never), make stray CR and LF blanks.
- * Incremental; out has room for 3 * n + 8. */
+ * Incremental; out has room for SMTP_FOLD_ROOM(n): at the least limit each byte
+ * that claims to begin a character of four may stand on a line of its own. */
+#define SMTP_FOLD_ROOM(n) (4 * (n) + 8)
 struct smtp_fold { size_t column, limit; uint32_t cr, broke; };
 size_t smtp_fold(struct smtp_fold *f, const char *in, size_t n, int last, char *out);
 
@@ -314,10 +316,11 @@ struct smtp_mime {
     struct { ph_str boundary; int digest; } level[SMTP_MIME_DEPTH];
     size_t depth, nested;
     int in_head, digest, encode, passes, rest_of_line;
+    int goes_on;                   /* no CRLF stood before what comes */
     struct ph_buf head, line;
     size_t column;                 /* of the quoted-printable line */
     char blank;                    /* held back, 0: none */
-    char cr;
+    char cr, last;
 };
 void smtp_mime_init(struct smtp_mime *m, struct ph_scope *s);
 void smtp_mime_convert(struct smtp_mime *m, const char *in, size_t n, int last, struct ph_buf *out);
