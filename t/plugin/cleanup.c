@@ -221,7 +221,7 @@ static const struct { const char *name, *conf, *context, *in, *out; } cases[] = 
     { "remote mail too when asked", "always_add_missing_headers = yes", "remote", "Date: d\r\nFrom: f\r\n\r\n",
       "Date: d\r\nFrom: f\r\nMessage-Id: <" ID "@mx.test>\r\n\r\n" },
     { "the old form of From", "header_from_format = obsolete", "local", "Date: d\r\nMessage-Id: <x>\r\n\r\n",
-      "Date: d\r\nMessage-Id: <x>\r\nFrom: s@here.test (\"A. Sender\")\r\n\r\n" },
+      "Date: d\r\nMessage-Id: <x>\r\nFrom: s@here.test (A. Sender)\r\n\r\n" },
     { "a resent message gets Resent- headers", "", "local", FULL "Resent-To: x\r\n\r\n",
       FULL "Resent-To: x\r\nResent-Message-Id: <" ID "@mx.test>\r\nResent-Date: DATE\r\nResent-From: \"A. Sender\" <s@here.test>\r\n\r\n" },
     { "no recipient header", "undisclosed_recipients_header = To: undisclosed-recipients:;", "local", FULL "\r\n",
