@@ -35,7 +35,8 @@ size_t ph_conf_names(const struct ph_conf *c, struct ph_scope *s, int only_set, 
 
     for (const struct ph_conf *i = c; i; i = i->base)
         for (at = 0; ph_map_next(i->entries, &at, &key, &value); )
-            list[n++] = ((struct entry *)value)->name;
+            if (ph_conf_find(c, key))  /* what cannot be set is not set */
+                list[n++] = ((struct entry *)value)->name;
     for (at = 0; !only_set && at < ph_known_count(); at++)
         list[n++] = ph_cstr(ph_known_at(at)->name);
     qsort(list, n, sizeof *list, compare_names);

@@ -47,6 +47,10 @@ t_fuzz_mime_t_SOURCES = t/fuzz/mime.c $(SMTP_CLIENT)
 t_fuzz_mime_t_CFLAGS = $(AM_CFLAGS)
 t_fuzz_mime_t_LDADD = $(FUZZ_LDADD)
 
+check_PROGRAMS += t/fuzz/maincf.t
+t_fuzz_maincf_t_SOURCES = t/fuzz/maincf.c
+t_fuzz_maincf_t_LDADD = $(FUZZ_LDADD)
+
 # make fuzz-NAME [TIME=seconds of CPU].  A build that cannot do it asks `dev` for one that can.
 TIME = 60
 if FUZZING
@@ -59,3 +63,4 @@ endif
 EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/dns.dict t/fuzz/smtpd.dict t/fuzz/smtp.dict
 EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/headers.dict
 EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/headers.dict t/fuzz/mime.dict
+EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/headers.dict t/fuzz/mime.dict t/fuzz/maincf.dict
