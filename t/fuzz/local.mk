@@ -15,10 +15,12 @@ FUZZ_LDADD = t/fuzz/libfuzz.la core/libposthorn.la
 endif
 
 check_PROGRAMS += t/fuzz/address.t
+EXTRA_DIST += t/fuzz/address.dict
 t_fuzz_address_t_SOURCES = t/fuzz/address.c
 t_fuzz_address_t_LDADD = $(FUZZ_LDADD)
 
 check_PROGRAMS += t/fuzz/dns.t
+EXTRA_DIST += t/fuzz/dns.dict
 t_fuzz_dns_t_SOURCES = t/fuzz/dns.c
 t_fuzz_dns_t_LDADD = $(FUZZ_LDADD) -lresolv
 
@@ -27,27 +29,32 @@ noinst_HEADERS += t/fuzz/world.h t/fuzz/judge.h
 FUZZ_WORLD = t/fuzz/world.c plugins/policy/basic/basic.c plugins/policy/basic/basic.h plugins/policy/basic/address.c \
 	plugins/policy/basic/access.c plugins/policy/basic/client.c plugins/table/inline/inline.c plugins/table/static/static.c
 check_PROGRAMS += t/fuzz/smtpd.t
+EXTRA_DIST += t/fuzz/smtpd.dict
 t_fuzz_smtpd_t_SOURCES = t/fuzz/smtpd.c t/fuzz/judge.c $(FUZZ_WORLD) $(CLEANUP_SOURCES) $(REWRITE_SOURCES) \
 	$(plugins_service_smtpd_service_smtpd_la_SOURCES)
 t_fuzz_smtpd_t_CFLAGS = $(AM_CFLAGS)
 t_fuzz_smtpd_t_LDADD = $(FUZZ_LDADD)
 check_PROGRAMS += t/fuzz/smtp.t
+EXTRA_DIST += t/fuzz/smtp.dict
 t_fuzz_smtp_t_SOURCES = t/fuzz/smtp.c $(t_plugin_libsmtprig_la_SOURCES)
 t_fuzz_smtp_t_CFLAGS = $(AM_CFLAGS)
 t_fuzz_smtp_t_LDADD = $(FUZZ_LDADD)
 # Cleanup's and smtp's own sources; the target stands in for the queue and the tables.
 check_PROGRAMS += t/fuzz/headers.t
+EXTRA_DIST += t/fuzz/headers.dict
 t_fuzz_headers_t_SOURCES = t/fuzz/headers.c plugins/service/cleanup/content.c plugins/service/cleanup/headers.c \
 	plugins/transport/smtp/generic.c
 t_fuzz_headers_t_CFLAGS = $(AM_CFLAGS)
 t_fuzz_headers_t_LDADD = $(FUZZ_LDADD)
 
 check_PROGRAMS += t/fuzz/mime.t
+EXTRA_DIST += t/fuzz/mime.dict
 t_fuzz_mime_t_SOURCES = t/fuzz/mime.c $(SMTP_CLIENT)
 t_fuzz_mime_t_CFLAGS = $(AM_CFLAGS)
 t_fuzz_mime_t_LDADD = $(FUZZ_LDADD)
 
 check_PROGRAMS += t/fuzz/maincf.t
+EXTRA_DIST += t/fuzz/maincf.dict
 t_fuzz_maincf_t_SOURCES = t/fuzz/maincf.c
 t_fuzz_maincf_t_LDADD = $(FUZZ_LDADD)
 
@@ -60,7 +67,4 @@ else
 fuzz-%:
 	@env -u MAKEFLAGS -u MAKELEVEL $(srcdir)/dev fuzz $* $(TIME)
 endif
-EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/dns.dict t/fuzz/smtpd.dict t/fuzz/smtp.dict
-EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/headers.dict
-EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/headers.dict t/fuzz/mime.dict
-EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds t/fuzz/address.dict t/fuzz/headers.dict t/fuzz/mime.dict t/fuzz/maincf.dict
+EXTRA_DIST += t/fuzz/README.md t/fuzz/run t/fuzz/seeds
