@@ -23,3 +23,4 @@ EXTRA_DIST += t/lib/Posthorn.pm t/lib/PeerPostfix.pm t/lib/PeerExim.pm t/lib/Pee
 include t/fuzz/local.mk
 include t/soak/local.mk
 include t/model/local.mk
+include t/crash/local.mk

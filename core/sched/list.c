@@ -157,12 +157,20 @@ static int send_message(struct control *c, struct ph_qmsg *m, const char *queue)
     return send_part(c, m, queue, NULL, &(uint32_t){ 0 }, 0);
 }
 
-/* Pinned while frames are sent, so that it is not freed; one that is just
- * being finished is as good as gone. */
+/* Its end waits for nobody, and frees it: one frame, encoded before anything
+ * yields, with the recipients that are in memory.  What is done is as good as gone. */
+static int list_finishing(struct control *c, struct ph_qmsg *m)
+{
+    const struct ph_portion *p = ph_list_is_empty(&m->portions) ? NULL : ph_list_of(m->portions.next, struct ph_portion, node);
+
+    return m->pending || m->failed ? send_part(c, m, "active", p, &(uint32_t){ 0 }, 0) : 0;
+}
+
+/* Pinned while frames are sent, so that it is not freed. */
 static int list_active(struct control *c, struct mail *mail)
 {
     if (mail->stage == STAGE_FINISHING)
-        return 0;
+        return list_finishing(c, mail->m);
     mail->pins++;
     int rc = send_message(c, mail->m, "active");
 

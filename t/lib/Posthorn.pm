@@ -30,7 +30,8 @@ sub free_port {
 }
 
 # One short turn of a wait for a condition.
-sub tick { select undef, undef, undef, 0.02; return }     # IO::Select without handles would not wait
+our $tick = 0.02;
+sub tick { select undef, undef, undef, $tick; return }    # IO::Select without handles would not wait
 
 # Until $cond->() is true (its value is returned) or $seconds are over (then false).
 sub wait_for {
@@ -335,7 +336,7 @@ sub send {
     @r = $self->ask("MAIL FROM:<$o{from}>" . ($o{mail_args} ? " $o{mail_args}" : ''));
     return @r unless $r[0] == 250;
     for my $to (ref $o{to} ? @{ $o{to} } : $o{to}) {
-        @r = $self->ask("RCPT TO:<$to>");
+        @r = $self->ask("RCPT TO:<$to>" . ($o{rcpt_args} ? " $o{rcpt_args}" : ''));
         return @r unless $r[0] == 250;
     }
     @r = $self->ask('DATA');
@@ -408,8 +409,9 @@ sub session {
             my $r = $self->answer('data', @to ? '354 go' : '554 5.5.1 no valid recipients', $l);
             print $c "$r\r\n";
             next unless $r =~ /^3/;
-            my $body = '';
-            while (defined(my $d = <$c>)) { last if $d eq ".\r\n"; $d =~ s/^\.//; $body .= $d }
+            my ($body, $ended) = ('');
+            while (defined(my $d = <$c>)) { last if $ended = $d eq ".\r\n"; $d =~ s/^\.//; $body .= $d }
+            return unless $ended;              # a client that left in the middle has sent nothing
             my $eod = $self->answer('eod', '250 2.0.0 Ok: queued as SINK', $from, \@to, $body);
             if ($eod =~ /^2/) {
                 my $name = sprintf '%s/%.6f.%d.%d', $self->{dir}, Time::HiRes::time(), $$, $count++;
