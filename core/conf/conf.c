@@ -268,8 +268,11 @@ int ph_conf_raw_default(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_s
     const struct ph_known *k = ph_known_find(name);
     const struct ph_param *row = ph_registered_find(name);
 
-    if (k && k->computed)
-        return ph_conf_computed(c, s, name, value) < 0 ? PH_NONE : PH_FOUND;
+    if (k && k->computed) {
+        int rc = ph_conf_computed(c, s, name, value);
+
+        return rc < 0 ? rc : PH_FOUND;
+    }
     if (!k && !row)
         k = ph_known_template(name);
     if (!k && !row)

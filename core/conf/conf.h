@@ -87,7 +87,8 @@ int ph_conf_check(struct ph_conf *c, ph_str name);
 
 /* Raw text as it stands: PH_FOUND with *value, and *place when not NULL.
  * _set: overrides and main.cf only; _default: what holds when it is not set
- * (computed ones are computed).  PH_NONE. */
+ * (computed ones are computed).  PH_NONE; PH_CONF when what a computed one is
+ * made from has no value. */
 int ph_conf_raw_set(const struct ph_conf *c, ph_str name, ph_str *value, struct ph_place *place);
 int ph_conf_raw_default(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *value);
 /* All names that are set (own != 0: only in the file) or known, sorted. */

@@ -94,8 +94,14 @@ static void note_undefined(struct ph_conf *c, ph_str name)
 static int expand_name(struct expansion *x, const struct source *src, ph_str name)
 {
     struct source value = { .name = name };
+    const char *circle = ph_conf_circle(x->conf, name);
+    int rc;
 
-    if (ph_conf_text(x->conf, x->scope, name, &value.text, &value.entry) != PH_FOUND) {
+    if (circle)
+        return fail_in(src, name.p, circle, name);
+    if ((rc = ph_conf_text(x->conf, x->scope, name, &value.text, &value.entry)) < 0)
+        return rc;
+    if (rc != PH_FOUND) {
         if (!x->testing)
             note_undefined(x->conf, name);
         return 0;

@@ -31,6 +31,7 @@ struct ph_conf {
     struct ph_map *used;           /* names.c: names that values refer to, once checked */
     struct ph_map *undefined;      /* names told to be undefined; NULL: not told */
     int finding_domain;            /* shared.c: breaks the circle of myhostname and mydomain */
+    int finding_networks;          /* shared.c: what mynetworks is made from must not refer to it */
 };
 
 struct warning {
@@ -55,7 +56,7 @@ void ph_conf_warn(struct ph_conf *c, const char *fmt, ...) PH_PRINTF(2, 3);
 struct ph_conf *ph_conf_new(struct ph_scope *s, const char *dir);
 /* The place of a byte of the value; file NULL when it has none. */
 struct ph_place ph_entry_place(const struct entry *e, size_t offset);
-/* The text that holds for name: PH_FOUND and *text, *e (NULL: a default), or PH_NONE. */
+/* The text that holds for name: PH_FOUND and *text, *e (NULL: a default), PH_NONE, or PH_CONF. */
 int ph_conf_text(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text, const struct entry **e);
 /* The bytes of a file, at most max: 0, PH_TEMP, PH_CONF. */
 int ph_conf_read_file(struct ph_scope *s, const char *path, size_t max, ph_str *text);
@@ -74,6 +75,8 @@ int ph_conf_expand_at(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str
 
 /* shared.c: the default of a computed parameter. */
 int ph_conf_computed(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text);
+/* While the default of a computed parameter is made: why this name cannot be asked for, or NULL. */
+const char *ph_conf_circle(const struct ph_conf *c, ph_str name);
 
 /* known.c */
 const struct ph_known *ph_known_find(ph_str name);

@@ -142,6 +142,27 @@ static int is_link_local(const struct sockaddr *a)
            IN6_IS_ADDR_LINKLOCAL(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
 }
 
+/* What mynetworks is made from.  These may be set to anything, to $mynetworks too. */
+static int networks_settings(struct ph_conf *c, struct ph_scope *s, ph_str *style, ph_str *interfaces, ph_str *protocols)
+{
+    int rc;
+
+    c->finding_networks = 1;
+    if ((rc = ph_conf_get(c, s, "mynetworks_style", style)) >= 0 && (rc = ph_conf_get(c, s, "inet_interfaces", interfaces)) >= 0)
+        rc = ph_conf_get(c, s, "inet_protocols", protocols);
+    c->finding_networks = 0;
+    return rc;
+}
+
+static int bad_style(const struct ph_conf *c, ph_str style)
+{
+    struct ph_place place = { 0 };
+    ph_str text;
+
+    (void)ph_conf_raw_set(c, PH_STR("mynetworks_style"), &text, &place);
+    return ph_conf_fail_at(place, "bad value of mynetworks_style: %.*s (host, subnet or class)", PH_FMT(style));
+}
+
 static int find_mynetworks(struct ph_conf *c, struct ph_scope *s, ph_str *text)
 {
     ph_str style, interfaces, protocols;
@@ -149,12 +170,10 @@ static int find_mynetworks(struct ph_conf *c, struct ph_scope *s, ph_str *text)
     struct ph_buf out;
     int rc;
 
-    if ((rc = ph_conf_get(c, s, "mynetworks_style", &style)) < 0 ||
-        (rc = ph_conf_get(c, s, "inet_interfaces", &interfaces)) < 0 ||
-        (rc = ph_conf_get(c, s, "inet_protocols", &protocols)) < 0)
+    if ((rc = networks_settings(c, s, &style, &interfaces, &protocols)) < 0)
         return rc;
     if (!ph_str_eq(style, PH_STR("host")) && !ph_str_eq(style, PH_STR("subnet")) && !ph_str_eq(style, PH_STR("class")))
-        return ph_fail(PH_CONF, "bad value of mynetworks_style: %.*s (host, subnet or class)", PH_FMT(style));
+        return bad_style(c, style);
     ph_buf_init(&out, s, PH_CONF_VALUE_MAX);
     if (getifaddrs(&list) == 0)
         for (const struct ifaddrs *i = list; i; i = i->ifa_next)
@@ -165,6 +184,13 @@ static int find_mynetworks(struct ph_conf *c, struct ph_scope *s, ph_str *text)
     freeifaddrs(list);
     *text = ph_str_trim(ph_buf_view(&out));
     return 0;
+}
+
+const char *ph_conf_circle(const struct ph_conf *c, ph_str name)
+{
+    if (!c->finding_networks || !ph_str_eq(name, PH_STR("mynetworks")) || ph_conf_find(c, name))
+        return NULL;
+    return "the default of mynetworks comes from mynetworks_style, inet_interfaces and inet_protocols: none of these can refer to it";
 }
 
 int ph_conf_computed(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str *text)

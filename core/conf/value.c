@@ -237,8 +237,8 @@ static int get_one(struct ph_conf *c, struct ph_scope *s, const char *name, uint
         row = (struct ph_param){ name, known->def, NULL, unit ? unit : known->unit, type, 0, known->min, known->max };
     else if (k && k->type == type)
         row = (struct ph_param){ name, k->def, NULL, unit, type, 0, k->min, k->max };
-    if (ph_conf_text(c, s, ph_cstr(name), &text, &e) != PH_FOUND)
-        return PH_NONE;
+    if ((rc = ph_conf_text(c, s, ph_cstr(name), &text, &e)) != PH_FOUND)
+        return rc;
     if ((k && k->type == PH_TYPE_RAW) || (known && known->type == PH_TYPE_RAW))
         text = ph_str_dup(s, text);
     else if ((rc = ph_conf_expand_at(c, s, ph_cstr(name), text, e, &text)) < 0)

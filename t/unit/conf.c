@@ -283,6 +283,13 @@ static void test_host_names(void)
     c = parse("mynetworks_style = subnet\ninet_interfaces = 127.0.0.1\n");
     ok(ph_conf_get(c, scope, "mynetworks", &v) == PH_FOUND, "mynetworks of a listed address");
     is_bytes(v, "127.0.0.0/8", "subnet style");
+    c = parse("inet_interfaces = $mynetworks\n");
+    is_int(ph_conf_get(c, scope, "inet_interfaces", &v), PH_CONF, "a circle through what mynetworks is made from ends");
+    is_bytes(ph_cstr(ph_error()), "main.cf:1:20: inet_interfaces: the default of mynetworks comes from mynetworks_style, inet_interfaces and "
+             "inet_protocols: none of these can refer to it: \"mynetworks\"", "and is told");
+    c = parse("a = $mynetworks\nmynetworks_style = all\n");
+    is_int(ph_conf_get(c, scope, "a", &v), PH_CONF, "what mynetworks is made from is wrong");
+    is_bytes(ph_cstr(ph_error()), "main.cf:2:20: bad value of mynetworks_style: all (host, subnet or class)", "and is told with its place");
 }
 
 static void test_check_names(void)
