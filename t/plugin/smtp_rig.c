@@ -11,6 +11,7 @@ extern const struct ph_transport_plugin transport_smtp_LTX_ph_plugin, transport_
 struct rig rig;
 const char *rig_zone = "";
 int rig_bind_fails;
+int (*rig_dial)(struct ph_scope *s, ph_str where, struct ph_stream **io);
 void (*rig_serve)(struct ph_stream *io);
 
 static const struct server *servers;
@@ -326,8 +327,11 @@ static void serve_anyhow(void *arg)
     rig_serve(v->io);
 }
 
+
 static int dial(struct ph_scope *s, ph_str where, struct ph_stream **io)
 {
+    if (rig_dial)
+        return rig_dial(s, where, io);
     struct serving *v = ph_new(server_scope, struct serving);
 
     v->ip = ph_str_dup(server_scope, where);
@@ -357,7 +361,7 @@ int ph_dial_ip(struct ph_scope *s, const struct ph_ip *ip, unsigned port PH_UNUS
         add(rig.binds, sizeof rig.binds, "%.*s ", PH_FMT(ph_ip_format(s, bind)));
     if (bind && rig_bind_fails)
         return ph_fail(rig_bind_fails, "bind to the source address: Cannot assign requested address");
-    return dial(s, ph_ip_format(server_scope, ip), io);
+    return dial(s, ph_ip_format(s, ip), io);
 }
 
 int ph_dial_unix(struct ph_scope *s, const char *path, int64_t deadline PH_UNUSED, struct ph_stream **io)

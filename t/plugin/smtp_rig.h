@@ -64,6 +64,8 @@ extern const char *rig_zone;
 extern void (*rig_serve)(struct ph_stream *io);
 /* Answer of ph_dial_ip while a source address is given: 0, or PH_CONF. */
 extern int rig_bind_fails;
+/* Not NULL: connects instead of the scripted servers. */
+extern int (*rig_dial)(struct ph_scope *s, ph_str where, struct ph_stream **io);
 
 void rig_forget(const struct server *s);
 void rig_agent(struct smtp *self, struct ph_scope *s);

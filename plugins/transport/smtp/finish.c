@@ -87,8 +87,8 @@ int smtp_send_message(struct smtp_transaction *t)
         return smtp_transaction_lost(t, rc, end_stage);
     if (early || t->s->reply.code == 421 || (t->bdat && t->s->reply.code >= 500))
         t->s->broken = 1;          /* it does not listen, or stops to, or knows no BDAT and reads content as commands */
-    else
-        t->s->needs_reset = 0;
+    else                           /* RFC 3030: what a chunk that failed leaves there is not known */
+        t->s->needs_reset = t->bdat && t->s->reply.code / 100 != 2;
     return t->s->agent->lmtp && whole ? take_each(t) : take_one(t);
 }
 
@@ -98,7 +98,7 @@ int smtp_send_nothing(struct smtp_transaction *t)
     if (t->s->agent->lmtp) {       /* no recipient, no reply: what we would read next is anybody's guess */
         ph_stream_flush(t->s->io);
         t->s->broken = 1;
-    } else if (smtp_reply_read(t->s, t->s->agent->p.data_done_timeout, 0) < 0) {
+    } else if (smtp_reply_read(t->s, t->s->agent->p.data_done_timeout, 0) < 0 || t->s->reply.code == 421) {
         t->s->broken = 1;
     }
     return 0;
