@@ -210,6 +210,20 @@ sub processes {
     return %p;
 }
 
+# A process and all below it.
+sub tree {
+    my ($root) = @_;
+    my %kids;
+    for my $d (glob '/proc/[0-9]*') {
+        my ($pid) = $d =~ /(\d+)$/;
+        my $ppid = (slurp("$d/stat") =~ /\) \S (\d+)/)[0] or next;
+        push @{ $kids{$ppid} }, $pid;
+    }
+    my @all = my @todo = ($root);
+    while (@todo) { my @next = map { @{ $kids{$_} || [] } } @todo; push @all, @next; @todo = @next }
+    return @all;
+}
+
 # A child of the test that is ended with it.  Returns its pid.
 sub child {
     my ($code) = @_;
