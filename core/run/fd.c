@@ -159,6 +159,16 @@ void ph_fd_forget(int fd)
     s->gen++;
 }
 
+void ph_fd_leave(int fd)
+{
+    struct ph_loop *l = ph_loop_current;
+
+    if (!l || fd < 0 || (size_t)fd >= l->fd_count || !l->fds[fd].registered)
+        return;
+    epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+    ph_fd_forget(fd);
+}
+
 static int watch_start(struct ph_watch *w, int fd, int what, uint32_t flags)
 {
     struct ph_loop *l = ph_loop_current;
@@ -192,8 +202,7 @@ void ph_watch_stop(struct ph_watch *w)
     if (!w->what || !l)
         return;
     slot(l, w->fd)->watch = NULL;
-    epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
-    ph_fd_forget(w->fd);
+    ph_fd_leave(w->fd);
     w->what = 0;
 }
 

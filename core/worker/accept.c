@@ -10,6 +10,7 @@
 #include "core/net/sockaddr.h"
 #include "core/sched/qmgr.h"
 #include "core/ipc/channel.h"
+#include "core/run/loop.h"
 #include "core/worker/worker.h"
 
 #define STREAM_BYTES 16384u
@@ -107,29 +108,45 @@ static int accept_one(struct listener *l)
     return ph_fail_errno(PH_TEMP, errno, "accept a client");
 }
 
+/* Until there is room for a session: 0, or negative.  Meanwhile clients are for
+ * the other workers, and shall not wake this one. */
+static int wait_room(struct listener *l)
+{
+    struct ph_worker *w = l->w;
+    int rc = 0;
+
+    if (w->session_count >= w->session_max)
+        ph_fd_leave(l->fd);
+    while (rc >= 0 && w->session_count >= w->session_max && !w->draining)
+        rc = ph_cond_wait(w->changed, PH_FOREVER);
+    return rc;
+}
+
+/* The next client, or the wait for one: 0, or negative. */
+static int listen_once(struct listener *l)
+{
+    int rc = accept_one(l);
+
+    if (rc == PH_NONE) {
+        rc = ph_fd_wait(l->fd, PH_READ, PH_FOREVER);
+        return rc < 0 ? rc : 0;
+    }
+    if (rc == 0)
+        return ph_yield_fair();    /* who has a session is served while many come */
+    ph_log_warn("%s", ph_error()); /* clients wait in the backlog meanwhile */
+    return ph_sleep_until(ph_in_ms(200));
+}
+
 static void listen_task(void *arg)
 {
     struct listener *l = arg;
     struct ph_worker *w = l->w;
+    int rc = 0;
 
-    while (!w->draining) {
-        while (w->session_count >= w->session_max && !w->draining)
-            if (ph_cond_wait(w->changed, PH_FOREVER) < 0)
-                return;
-        if (w->draining)
-            return;
-        int rc = accept_one(l);
-        if (rc < 0) {
-            /* Clients wait in the backlog meanwhile; who has a session is served. */
-            ph_log_warn("%s", ph_error());
-            if (ph_sleep_until(ph_in_ms(200)) < 0)
-                return;
-        } else if (rc == PH_NONE) {
-            rc = ph_fd_wait(l->fd, PH_READ, PH_FOREVER);
-            if (rc < 0)
-                return;
-        }
-    }
+    while (rc >= 0 && !w->draining)
+        if ((rc = wait_room(l)) >= 0 && !w->draining)
+            rc = listen_once(l);
+    ph_fd_leave(l->fd);
 }
 
 int ph_worker_accept(struct ph_worker *w)

@@ -59,6 +59,9 @@ sub cpu {
     return $sum;
 }
 
+# Times that they slept until something came.
+sub switches { my $sum = 0; $sum += (Posthorn::slurp("/proc/$_/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m)[0] for @_; return $sum }
+
 # Share of one processor over some seconds.
 sub share {
     my ($seconds, @pids) = @_;

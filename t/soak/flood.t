@@ -34,7 +34,7 @@ my @floods = (
     (map { [$_, 'answered', 221, { 552 => 1, 221 => 1 }, $bytes] } qw(headers header folded names body body-line dots stray)),
     # Chunks too; after an error each is one more.
     ['bdat', $over, 421, { 421 => 1, 552 => 1 }, 0],
-    ['bdat-small', 'limit', 250, {}, $small],
+    Soak::long() ? ['bdat-small', $over, 421, { 250 => 10_240_000, 552 => 1, 421 => 1 }, 0] : ['bdat-small', 'limit', 250, {}, $small],
     ['bdat-huge', $over, 552, { 552 => 1 }, 0],
     ['bdat-max', $over, 552, { 552 => 1 }, 0],
     ['bdat-no-mail', $over, 421, { 421 => 1 }, 0],

@@ -13,14 +13,20 @@ my %plain = (virtual_transport => 'discard', virtual_mailbox_domains => 'example
 # ---- all workers full ----
 my $ph = Posthorn->new(%plain);
 $ph->edit_master(sub { s/sessions: 1000/sessions: 10, processes: 2/ })->start;
-my $hold = Soak::Hold->new($ph->port, 1000, ehlo => 20);
-is($hold->{first}{held}, 20, 'two workers of ten sessions each hold twenty');
+my $hold = Soak::Hold->new($ph->port, 1000, ehlo => 15);
+my $rest = Soak::Hold->new($ph->port, 1000, ehlo => 5);      # the second worker has waited for them
+is($hold->{first}{held} + $rest->{first}{held}, 20, 'two workers of ten sessions each hold twenty');
 my $say = qr/master\[\d+\]: warning: service "smtp" \(\d+\) has reached its process limit "2": new clients may experience noticeable delays\n/;
 ok($ph->wait_log($say), 'the log says that this is all');
 my @more = map { Posthorn::Client->new(port => $ph->port, raw => 1, timeout => 0.3) } 1 .. 3;
 is_deeply([map { $_->line } @more], [], 'who comes now is not greeted') or diag explain [map { $_->{buf} } @more];
+my @full = Soak::workers($ph, 'smtp', 'inet');
+my $switches = Soak::switches(@full);
+my @waiting = map { Posthorn::tick(); Posthorn::Client->new(port => $ph->port, raw => 1) } 1 .. 40;
+close $_->{s} for @waiting;
+cmp_ok(Soak::switches(@full) - $switches, '<', 30, 'and does not wake those who have no room');
 $_->{timeout} = 30 for @more;
-$hold->end;
+$_->end for $hold, $rest;
 is_deeply([map { ($_->reply)[0] } @more], [220, 220, 220], 'and is when others have left');
 is(($more[0]->send(from => 'a@soak.test', to => ['u@example.test'], body => "Subject: waited\r\n\r\nx\r\n"))[0], 250, 'and served');
 $_->quit for @more;
