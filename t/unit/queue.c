@@ -473,8 +473,9 @@ static void test_orphan(struct owner *o)
     if ((child = fork()) == 0) {
         dup2(gate[0], 0);
         close(gate[1]);
-        dup2(r.fd, 9);
-        execl("/bin/cat", "cat", (char *)NULL);      /* holds 9 until its input ends */
+        if (fcntl(r.fd, F_DUPFD, 10) < 0)            /* not dup2: r.fd may have that number, and closes at exec */
+            _exit(1);
+        execl("/bin/cat", "cat", (char *)NULL);      /* holds the copy until its input ends */
         _exit(1);
     }
     close(gate[0]);
