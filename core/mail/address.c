@@ -51,7 +51,7 @@ ph_str ph_address_external(struct ph_scope *s, ph_str internal)
 }
 
 /* A quoted string at text[*at] (behind its opening quote): 1 and *at behind the
- * closing one, or 0.  Line ends and NUL have no place in an address. */
+ * closing one, or 0.  Control characters have no place in an address. */
 static int take_quoted(struct ph_buf *out, ph_str text, size_t *at)
 {
     for (; *at < text.n; (*at)++) {
@@ -64,7 +64,7 @@ static int take_quoted(struct ph_buf *out, ph_str text, size_t *at)
         if (c == '\\' && ++*at == text.n)
             return 0;
         c = text.p[*at];
-        if (c == '\r' || c == '\n' || c == 0)
+        if ((unsigned char)c < 0x20 || c == 0x7f)   /* qtextSMTP, quoted-pairSMTP */
             return 0;
         ph_buf_putc(out, c);
     }

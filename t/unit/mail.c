@@ -15,6 +15,7 @@ static const struct { const char *in; int strict; const char *want, *rest; } pat
     { "<a@b@c>", 1, NULL, "" }, { "<\"a@b>", 1, NULL, "" }, { "<a@[1.2.3.4]x>", 1, NULL, "" }, { "<a@[1.2.3.4>", 1, NULL, "" }, { "", 0, NULL, "" },
     { "<a\r\nb@c>", 0, NULL, "" }, { "<a@b\x01>", 0, NULL, "" }, { "<\"u@other\"@here>", 1, "u@other@here", "" }, { "<a(c)@b>", 0, NULL, "" },
     { "<\"a@b:c\">", 0, NULL, "" }, { "<\"a@b\">", 0, "a@b", "" }, { "<a@[[1.2.3.4]>", 0, NULL, "" },
+    { "<\"a\tb\"@c>", 0, NULL, "" }, { "<\"a\x0b" "b\"@c>", 0, NULL, "" }, { "<\"a\\\x7f\"@c>", 0, NULL, "" }, { "<\"a\rb\"@c>", 0, NULL, "" },
 };
 
 static void test_paths(struct ph_scope *s)
