@@ -37,6 +37,7 @@ my ($id) = $mail =~ /^\tid (\w+);/m;
 like($ph->log, qr{ postfix/pickup\[\d+\]: $id: uid=$< from=<$me>$}m, 'the log line, the sender as he was given');
 like($mail, qr/^Return-Path: <\Q$me\E\@example\.test>$/m, 'the sender gets $myorigin');
 like($mail, qr/^Message-Id: <\S+\@here\.test>$/mi, 'Message-Id:');
+for my $blank (' ', "\t", "\r") { like(through("${blank}X: y\n\nb\n", '%u'), qr/^From: .*\n\n\s*X: y\n\nb\n\z/m, sprintf 'a first line that begins with %02x is no part of it', ord $blank) }
 like($mail, qr/^Date: /m, 'Date:');
 like($mail, qr/\n\nhi\n\n*\z/, 'up to the dot');
 

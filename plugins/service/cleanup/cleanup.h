@@ -64,6 +64,8 @@ void cleanup_fail(struct message *m, enum cleanup_error e, const char *reason);
 /* content.c: n bytes of content with CRLF line ends.  0, or PH_CANCEL; other
  * failures are noted in m->error and the rest is passed over. */
 int cleanup_content(struct message *m, ph_str bytes) PH_YIELDS;
+/* No line that follows continues the last header: it was not the sender's. */
+int cleanup_content_apart(struct message *m) PH_YIELDS;
 /* The content is complete: closes the headers if no body came. */
 int cleanup_content_end(struct message *m) PH_YIELDS;
 

@@ -227,6 +227,11 @@ int cleanup_content(struct message *m, ph_str bytes)
     return rc;
 }
 
+int cleanup_content_apart(struct message *m)
+{
+    return m->part == IN_HEADERS ? flush_header(m) : 0;
+}
+
 int cleanup_content_end(struct message *m)
 {
     int rc = 0;

@@ -2,6 +2,8 @@
  *
  * One connection carries one message at a time:
  *   begin -> reply with the queue id; rcpt, content (no reply); end -> reply.
+ * Content of the client's own (Received:) is "apart": a first line of the
+ * message that begins with a blank is no part of it.
  * Without end the message never existed. */
 #include <posthorn/frame.h>
 #include <posthorn/service.h>
@@ -222,7 +224,7 @@ static int do_content(struct message *m, struct ph_stream *io, const struct ph_f
         if ((rc = cleanup_content(m, (ph_str){ piece, n })) < 0)
             return rc;
     }
-    return 0;
+    return ph_frame_value(in, "apart").n ? cleanup_content_apart(m) : 0;
 }
 
 /* The message is whole: commit it and tell what became of it. */

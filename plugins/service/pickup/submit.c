@@ -109,7 +109,8 @@ static int send_rcpt(struct feed *f, struct ph_scope *step, ph_str address, ph_s
     return send_frame(f, r);
 }
 
-static int send_content(struct feed *f, ph_str bytes)
+/* apart: what follows does not continue its last header. */
+static int send_content(struct feed *f, ph_str bytes, int apart)
 {
     PH_SCOPED(step, NULL);
     struct ph_frame *c = ph_frame_new(step);
@@ -119,6 +120,8 @@ static int send_content(struct feed *f, ph_str bytes)
         return 0;
     ph_frame_cstr(c, "op", "content");
     ph_frame_u64(c, "bytes", bytes.n);
+    if (apart)
+        ph_frame_cstr(c, "apart", "1");
     if ((rc = send_frame(f, c)) < 0)
         return rc;
     rc = ph_stream_str(f->io, bytes);
@@ -148,7 +151,7 @@ static int send_trace(struct pickup *k, struct feed *f, struct ph_scope *step, p
         ph_log("%.*s: message has been queued for %lld days", PH_FMT(id), (long long)((now - when) / DAY_SECONDS));
     return send_content(f, ph_str_printf(step, "Received: by %.*s (%.*s, from userid %ld)\r\n\tid %.*s; %.*s\r\n",
                                          PH_FMT(k->p.myhostname), PH_FMT(k->p.mail_name), (long)o->uid,
-                                         PH_FMT(id), PH_FMT(date)));
+                                         PH_FMT(id), PH_FMT(date)), 1);
 }
 
 struct file_input {
@@ -177,7 +180,7 @@ static int copy_content(struct feed *f, struct ph_scope *step, struct ph_maildro
         for (; bytes.n; bytes = ph_str_from(bytes, PH_MAILDROP_CHUNK)) {
             size_t n = ph_maildrop_wire(&state, ph_str_first(bytes, PH_MAILDROP_CHUNK), out);
 
-            if ((sent = send_content(f, (ph_str){ out, n })) < 0)
+            if ((sent = send_content(f, (ph_str){ out, n }, 0)) < 0)
                 return sent;
         }
     if (rc < 0)
@@ -185,7 +188,7 @@ static int copy_content(struct feed *f, struct ph_scope *step, struct ph_maildro
     size_t n = ph_maildrop_wire_finish(&state, last);
 
     *no_final_eol = n > 0;
-    return send_content(f, (ph_str){ last, n });
+    return send_content(f, (ph_str){ last, n }, 0);
 }
 
 static int send_maildrop(struct pickup *k, struct feed *f, struct ph_scope *step, struct ph_maildrop_source *source,
@@ -238,7 +241,7 @@ static int copy_queued(struct feed *f, struct ph_scope *step, const struct ph_me
     while (rc == 0 && (n = ph_message_read(m, at, piece, PH_MAILDROP_CHUNK)) != 0) {
         if (n < 0)
             return (int)n;
-        rc = send_content(f, (ph_str){ piece, (size_t)n });
+        rc = send_content(f, (ph_str){ piece, (size_t)n }, 0);
         at += (uint64_t)n;
     }
     return rc;

@@ -16,9 +16,9 @@ int refuse_without_rcpt(struct session *s)
     return s->t.open ? reply(s, "554 5.5.1 Error: no valid recipients") : reply(s, "503 5.5.1 Error: need RCPT command");
 }
 
-static int to_cleanup(struct session *s, ph_str bytes)
+static int to_cleanup(struct session *s, ph_str bytes, int apart)
 {
-    int rc = intake_content(s, bytes);
+    int rc = intake_content(s, bytes, apart);
 
     if (rc == PH_CANCEL || rc >= 0)
         return rc < 0 ? rc : 0;
@@ -55,7 +55,7 @@ int content_begin(struct session *s)
     ph_defer(s->t.scope, room_end, x);
     ph_dot_decode_init(&x->dot, s->bare_mode);
     s->t.content = x;
-    return to_cleanup(s, received_header(s));
+    return to_cleanup(s, received_header(s), 1);
 }
 
 /* Counted and passed on; when that is no use any more, passed over. */
@@ -72,39 +72,32 @@ static int take(struct session *s, ph_str bytes)
         return 0;
     }
     x->bytes += bytes.n;
-    return to_cleanup(s, bytes);
+    return to_cleanup(s, bytes, 0);
 }
 
-/* What the first line may begin with that would harm: -1 not known yet. */
-enum first { FIRST_UNKNOWN = -1, FIRST_PLAIN, FIRST_MAILBOX, FIRST_BLANK };
-
-static enum first first_line(ph_str head)
+/* Does the content begin with a line of a mailbox file?  1, 0, or -1: not known yet. */
+static int is_mailbox_line(ph_str head)
 {
     static const char *const mbox[] = { "From ", ">From " };
 
-    if (head.p[0] == ' ' || head.p[0] == '\t')
-        return FIRST_BLANK;
     for (int i = 0; i < 2; i++) {
         ph_str want = ph_cstr(mbox[i]);
         size_t n = head.n < want.n ? head.n : want.n;
 
         if (memcmp(head.p, want.p, n) == 0)
-            return n == want.n ? FIRST_MAILBOX : FIRST_UNKNOWN;
+            return n == want.n ? 1 : -1;
     }
-    return FIRST_PLAIN;
+    return 0;
 }
 
-/* The start of the content, once it is known what it is: a line of a mailbox
- * file becomes a header, one that begins with a blank must not be folded into
- * our Received:. */
-static int begin_lines(struct session *s, enum first kind)
+/* The start of the content, once it is known what it is: a line of a mailbox file becomes a header. */
+static int begin_lines(struct session *s, int mailbox)
 {
     struct content *x = s->t.content;
-    ph_str head = { x->head, x->head_n };
+    int rc = mailbox ? take(s, PH_STR("X-Mailbox-Line: ")) : 0;
 
     x->started = 1;
-    int rc = kind == FIRST_MAILBOX ? take(s, PH_STR("X-Mailbox-Line: ")) : kind == FIRST_BLANK ? take(s, PH_STR("\r\n")) : 0;
-    return rc < 0 ? rc : take(s, head);
+    return rc < 0 ? rc : take(s, (ph_str){ x->head, x->head_n });
 }
 
 int content_add(struct session *s, ph_str bytes)
@@ -114,8 +107,8 @@ int content_add(struct session *s, ph_str bytes)
     while (!x->started && bytes.n) {
         x->head[x->head_n++] = bytes.p[0];
         bytes = ph_str_from(bytes, 1);
-        enum first kind = first_line((ph_str){ x->head, x->head_n });
-        int rc = kind == FIRST_UNKNOWN ? 0 : begin_lines(s, kind);
+        int mailbox = is_mailbox_line((ph_str){ x->head, x->head_n });
+        int rc = mailbox < 0 ? 0 : begin_lines(s, mailbox);
         if (rc < 0)
             return rc;
     }
@@ -190,7 +183,7 @@ int content_conclude(struct session *s, int chunked)
     int rc = 0;
 
     if (!x->started && x->head_n)
-        rc = begin_lines(s, FIRST_PLAIN);
+        rc = begin_lines(s, 0);
     s->saw_bare_lf |= s->c->note_bare && s->bare_mode != PH_BARE_NO && (x->dot.saw_bare_lf || x->eol.saw_bare_lf);
     s->where = "END-OF-MESSAGE";
     if (rc >= 0)

@@ -137,7 +137,7 @@ int intake_rcpt(struct session *s, ph_str address, ph_str original, const struct
     return broken(s, ph_frame_send(s->t.intake->io, f));
 }
 
-int intake_content(struct session *s, ph_str bytes)
+int intake_content(struct session *s, ph_str bytes, int apart)
 {
     PH_SCOPED(t, s->t.scope);
     struct ph_frame *f = ph_frame_new(t);
@@ -146,6 +146,8 @@ int intake_content(struct session *s, ph_str bytes)
         return 0;
     ph_frame_cstr(f, "op", "content");
     ph_frame_u64(f, "bytes", bytes.n);
+    if (apart)
+        ph_frame_cstr(f, "apart", "1");
     int rc = ph_frame_send(s->t.intake->io, f);
     return broken(s, rc < 0 ? rc : ph_stream_str(s->t.intake->io, bytes));
 }

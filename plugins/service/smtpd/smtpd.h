@@ -326,7 +326,7 @@ struct intake {
 /* Begin a message: 0 and the queue id; PH_TEMP with text. */
 int intake_begin(struct session *s) PH_YIELDS;
 int intake_rcpt(struct session *s, ph_str address, ph_str original, const struct rcpt_args *a) PH_YIELDS;
-int intake_content(struct session *s, ph_str bytes) PH_YIELDS;
+int intake_content(struct session *s, ph_str bytes, int apart) PH_YIELDS;   /* apart: what follows does not continue its last header */
 /* The end: 0 and the reply line of cleanup on the transaction's scope; negative. */
 int intake_end(struct session *s, ph_str *answer) PH_YIELDS;
 /* Give the connection back, or close it in mid-message. */
