@@ -5,35 +5,27 @@
 package PeerDovecot;
 use strict;
 use warnings;
+use parent 'Peer';
 use File::Path qw(make_path);
-use File::Temp ();
 use IO::Socket::UNIX;
 use Posthorn;
 
-sub missing {
-    return 'Dovecot as a peer needs root' if $> != 0;
-    return 'account news is missing' unless defined getpwnam('news');
-    for my $p (qw(dovecot-core dovecot-lmtpd)) { return "package $p cannot be had" unless Posthorn::debian($p) }
-    return 'mount namespaces or overlays cannot be had' if system(_inside('true') . ' >/dev/null 2>&1') != 0;
-    return;
-}
+my @packages = qw(dovecot-core dovecot-lmtpd);
 
-# A shell command that runs with the unpacked packages laid over /usr.
-sub _inside {
-    my ($command) = @_;
-    my @roots = map { Posthorn::debian($_) } qw(dovecot-core dovecot-lmtpd);
-    my $lay = join ' && ', map { my $d = $_; my $over = join ':', grep { -d } map { "$_/usr/$d" } @roots; "mount -t overlay overlay -o lowerdir=$over:/usr/$d /usr/$d" } qw(lib bin);
-    return "unshare --mount --propagation private sh -c '$lay && exec $command'";
+sub missing {
+    my $why = Peer::lacks('Dovecot', @packages);
+    return $why if $why;
+    return 'mount namespaces or overlays cannot be had' unless Peer::can_mount(Peer::over_usr(@packages));
+    return;
 }
 
 # new(users => ['ann', ...]): each has a maildir; sockets {dir}/lmtp and port {port}.
 sub new {
     my ($class, %o) = @_;
-    my $tmp = File::Temp->newdir('dovecot-XXXXXX', TMPDIR => 1, CLEANUP => 1);
+    my ($tmp) = Peer::directory('dovecot');
     my $port = Posthorn::free_port();
-    chmod 0755, "$tmp";
     make_path(map { "$tmp/$_" } qw(run state mail));
-    my ($uid, $gid) = (getpwnam 'news')[2, 3];
+    my ($uid, $gid) = Peer::account();
     chown $uid, $gid, "$tmp/mail";
     Posthorn::spew("$tmp/users", map { "$_\::$uid:$gid\::$tmp/mail/$_\::\n" } @{ $o{users} });
     Posthorn::spew("$tmp/conf", <<"CONF");
@@ -79,37 +71,14 @@ CONF
     return bless { tmp => $tmp, dir => "$tmp", port => $port }, $class;
 }
 
-sub start {
+sub command {
     my ($self) = @_;
-    my $program = Posthorn::debian('dovecot-core') . '/usr/sbin/dovecot';
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        setpgrp 0, 0;
-        open STDIN, '<', '/dev/null';
-        open STDOUT, '>', "$self->{dir}/out";
-        open STDERR, '>&', \*STDOUT;
-        exec 'sh', '-c', 'exec ' . _inside("$program -F -c $self->{dir}/conf");
-    }
-    $self->{pid} = $pid;
-    $Posthorn::live{"pid $pid"} = { owner => $$, stop => sub { $self->stop } };
-    Posthorn::wait_for(sub { my $s = IO::Socket::UNIX->new(Peer => $self->socket) and return 1; 0 }, 20)
-        or die 'Dovecot did not start: ' . Posthorn::slurp("$self->{dir}/out") . $self->log;
-    return $self;
+    return ({}, 'sh', '-c', 'exec ' . Peer::inside(Posthorn::debian('dovecot-core') . "/usr/sbin/dovecot -F -c $self->{dir}/conf", Peer::over_usr(@packages)));
 }
 
-sub stop {
-    my ($self) = @_;
-    my $pid = delete $self->{pid} or return;
-    delete $Posthorn::live{"pid $pid"};
-    kill 'TERM', $pid;
-    Posthorn::wait_for(sub { waitpid($pid, POSIX::WNOHANG()) != 0 }, 15) or do { kill 'KILL', -$pid; waitpid $pid, 0 };
-    return $self;
-}
-
+sub answers { my ($self) = @_; return IO::Socket::UNIX->new(Peer => $self->socket) ? 1 : 0 }
 sub socket { "$_[0]{dir}/lmtp" }
-sub port { $_[0]{port} }
 sub log { Posthorn::slurp("$_[0]{dir}/log") }
 sub mail { my ($self, $user) = @_; return map { Posthorn::slurp($_) } glob "$self->{dir}/mail/$user/new/*" }
-sub DESTROY { my ($self) = @_; local ($?, $!, $@); $self->stop }
 
 1;

@@ -5,29 +5,28 @@
 package PeerPostfix;
 use strict;
 use warnings;
+use parent 'Peer';
 use File::Path qw(make_path);
-use File::Temp ();
 use Posthorn;
 
 sub missing {
-    return 'Postfix as a peer needs root' if $> != 0;
-    return 'accounts news and uucp are missing' unless defined getpwnam('news') && defined getgrnam('uucp');
-    return 'package postfix cannot be had' unless Posthorn::debian('postfix');
-    return;
+    return 'group uucp is missing' unless defined getgrnam('uucp');
+    return Peer::lacks('Postfix', 'postfix');
 }
 
-# new(main.cf settings): -port => N for its SMTP port.
+# new(main.cf settings): -port => N for its SMTP port; -relay => {domain =>
+# port on loopback}, and all else is discarded.
 sub new {
     my ($class, %set) = @_;
     my $port = delete $set{-port} || Posthorn::free_port();
     my $root = Posthorn::debian('postfix') or die 'no postfix';
-    my $base = delete $set{-dir};
-    my $tmp = File::Temp->newdir('peer-XXXXXX', $base ? (DIR => $base) : (TMPDIR => 1), CLEANUP => 1);
-    chmod 0755, "$tmp";
+    my $relay = delete $set{-relay} // {};
+    my ($tmp) = Peer::directory('peer', delete $set{-dir});
     my $self = bless { tmp => $tmp, dir => "$tmp", port => $port, root => $root, lib => "$root/usr/lib/postfix" }, $class;
     make_path("$tmp/conf", "$tmp/data", map { "$tmp/queue/$_" } qw(active bounce corrupt defer deferred flush hold incoming saved trace
         maildrop pid private public));
-    my ($uid, $gid, $drop) = ((getpwnam 'news')[2, 3], scalar getgrnam 'uucp');
+    my ($uid, $gid, $drop) = (Peer::account(), scalar getgrnam 'uucp');
+    my $maps = join ', ', %$relay ? '{*=discard:}' : (), map { "{$_=smtp:[127.0.0.1]:$relay->{$_}}" } sort keys %$relay;
     chown $uid, $gid, "$tmp/data", map { "$tmp/queue/$_" } qw(active bounce corrupt defer deferred flush hold incoming saved trace private);
     chmod 0700, map { "$tmp/queue/$_" } qw(active bounce corrupt defer deferred flush hold incoming saved trace private);
     chown $uid, $drop, "$tmp/queue/maildrop", "$tmp/queue/public";
@@ -38,7 +37,8 @@ sub new {
         command_directory => "$root/usr/sbin", shlib_directory => $self->{lib}, meta_directory => "$tmp/conf", mail_owner => 'news',
         setgid_group => 'uucp', inet_interfaces => 'loopback-only', inet_protocols => 'ipv4', myhostname => 'peer.test', mydestination => '',
         mynetworks => '127.0.0.0/8', maillog_file => "$tmp/log", maillog_file_prefixes => "$tmp",
-        import_environment => "MAIL_CONFIG MAIL_DEBUG TZ LANG=C LD_LIBRARY_PATH=$self->{lib}", alias_maps => '', %set,
+        import_environment => "MAIL_CONFIG MAIL_DEBUG TZ LANG=C LD_LIBRARY_PATH=$self->{lib}", alias_maps => '',
+        $maps ? (transport_maps => "inline:{ $maps }") : (), %set,
     );
     $self->{cf} = \%cf;
     $self->reconfigure;
@@ -79,36 +79,10 @@ sub reconfigure {
 
 sub env { my ($self) = @_; return ("MAIL_CONFIG=$self->{dir}/conf", "LD_LIBRARY_PATH=$self->{lib}") }
 
-sub start {
-    my ($self) = @_;
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        setpgrp 0, 0;
-        open STDIN, '<', '/dev/null';
-        open STDOUT, '>', "$self->{dir}/out";
-        open STDERR, '>&', \*STDOUT;
-        exec '/usr/bin/env', $self->env, "$self->{lib}/sbin/master", '-d', '-c', "$self->{dir}/conf";
-    }
-    $self->{pid} = $pid;
-    $Posthorn::live{"pid $pid"} = { owner => $$, stop => sub { $self->stop } };
-    Posthorn::wait_for(sub { my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port}) and return 1; 0 }, 20)
-        or die 'Postfix did not start: ' . Posthorn::slurp("$self->{dir}/out") . Posthorn::slurp("$self->{dir}/log");
-    return $self;
-}
-
-sub stop {
-    my ($self) = @_;
-    my $pid = delete $self->{pid} or return;
-    delete $Posthorn::live{"pid $pid"};
-    kill 'TERM', $pid;
-    Posthorn::wait_for(sub { waitpid($pid, POSIX::WNOHANG()) != 0 }, 15) or do { kill 'KILL', -$pid; waitpid $pid, 0 };
-    return $self;
-}
-
+sub command { my ($self) = @_; return ({}, '/usr/bin/env', $self->env, "$self->{lib}/sbin/master", '-d', '-c', "$self->{dir}/conf") }
 sub run { my ($self, $tool, @args) = @_; return Posthorn::run({}, '/usr/bin/env', $self->env, "$self->{root}/usr/sbin/$tool", @args) }
-sub port { $_[0]{port} }
-sub dir { $_[0]{dir} }
 sub log { Posthorn::slurp("$_[0]{dir}/log") }
-sub DESTROY { my ($self) = @_; local ($?, $!, $@); $self->stop }
+# How many messages it still has.
+sub queued { my ($self) = @_; return scalar grep { /^\{/ } split /\n/, $self->run('postqueue', '-j') }
 
 1;
