@@ -18,9 +18,10 @@ t_faults_inject_la_SOURCES = t/faults/inject.c
 t_faults_inject_la_CFLAGS = $(AM_CFLAGS) -Wno-missing-prototypes -U_FORTIFY_SOURCE
 t_faults_inject_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
 t_faults_inject_la_LIBADD = -ldl
-EXTRA_DIST += t/lib/Posthorn.pm t/lib/PeerPostfix.pm t/lib/PeerExim.pm t/lib/PeerDovecot.pm t/style/layers.t t/style/scripts.t t/style/lint
+EXTRA_DIST += t/lib/Posthorn.pm t/lib/Peer.pm t/lib/PeerPostfix.pm t/lib/PeerExim.pm t/lib/PeerDovecot.pm t/lib/PeerOpenSMTPD.pm t/style/layers.t t/style/scripts.t t/style/lint
 
 include t/fuzz/local.mk
 include t/soak/local.mk
 include t/model/local.mk
 include t/crash/local.mk
+include t/smuggle/local.mk

@@ -68,14 +68,15 @@ out:
 begin retry
 * * F,1h,1s
 CONF
-    return bless { tmp => $tmp, dir => "$tmp", port => $port, exim => $exim }, $class;
+    return bless { tmp => $tmp, dir => "$tmp", port => $port, exim => $exim, relays => scalar %$relay }, $class;
 }
 
 # It starts itself anew for each delivery, set-uid, and looks where it was built to.
 sub command {
     my ($self) = @_;
     my @mounts = (Peer::over_usr(@packages), Peer::named($self->{dir}, 'Debian-exim'), "mount --bind $self->{dir}/lib /var/lib");
-    return ({}, 'sh', '-c', 'exec ' . Peer::inside("$self->{exim} -bdf", @mounts));
+    my $again = $self->{relays} ? ' -q2s' : '';
+    return ({}, 'sh', '-c', 'exec ' . Peer::inside("$self->{exim} -bdf$again", @mounts));
 }
 
 # How many messages it still has.
