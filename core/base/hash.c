@@ -26,7 +26,7 @@ static uint64_t load64(const unsigned char *p, size_t n)
 
 uint64_t ph_siphash(const unsigned char key[16], ph_str s)
 {
-    const unsigned char *p = (const unsigned char *)s.p;
+    const unsigned char *p = (const unsigned char *)(s.n ? s.p : "");
     uint64_t k0 = load64(key, 8), k1 = load64(key + 8, 8);
     uint64_t v[4] = { k0 ^ 0x736f6d6570736575u, k1 ^ 0x646f72616e646f6du,
                       k0 ^ 0x6c7967656e657261u, k1 ^ 0x7465646279746573u };

@@ -39,6 +39,20 @@ EXTRA_DIST += t/fuzz/smtp.dict
 t_fuzz_smtp_t_SOURCES = t/fuzz/smtp.c $(t_plugin_libsmtprig_la_SOURCES)
 t_fuzz_smtp_t_CFLAGS = $(AM_CFLAGS)
 t_fuzz_smtp_t_LDADD = $(FUZZ_LDADD)
+
+check_PROGRAMS += t/fuzz/queue.t
+EXTRA_DIST += t/fuzz/queue.dict
+t_fuzz_queue_t_SOURCES = t/fuzz/queue.c t/fuzz/message_file.c t/fuzz/message_file.h $(BOUNCE_SOURCES)
+t_fuzz_queue_t_CFLAGS = $(AM_CFLAGS)
+t_fuzz_queue_t_LDADD = $(FUZZ_LDADD)
+
+check_PROGRAMS += t/fuzz/ipc.t
+EXTRA_DIST += t/fuzz/ipc.dict
+t_fuzz_ipc_t_SOURCES = t/fuzz/ipc.c t/fuzz/message_file.c t/fuzz/message_file.h $(FUZZ_WORLD) $(CLEANUP_SOURCES) $(REWRITE_SOURCES) \
+	$(BOUNCE_SOURCES) $(SHOWQ_SOURCES)
+t_fuzz_ipc_t_CFLAGS = $(AM_CFLAGS)
+t_fuzz_ipc_t_LDADD = $(FUZZ_LDADD)
+
 # Cleanup's and smtp's own sources; the target stands in for the queue and the tables.
 check_PROGRAMS += t/fuzz/headers.t
 EXTRA_DIST += t/fuzz/headers.dict
