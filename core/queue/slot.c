@@ -252,10 +252,13 @@ void ph_slot_maker(void *arg)
         /* Asked for more than was made meanwhile: go on at once. */
         if (rc >= 0 && q->fresh_count < AHEAD)
             continue;
-        rc = ph_cond_wait(q->make, ph_in_ms(TICK_MS));
+        /* What failed waits its time, whoever asks: who wants slots asks as soon as he
+         * hears that there are none. */
+        int failed = rc < 0;
+        rc = failed ? ph_sleep_until(ph_in_ms(TICK_MS)) : ph_cond_wait(q->make, ph_in_ms(TICK_MS));
         if (rc == PH_CANCEL)
             break;
-        if (rc == PH_TIMEOUT) {
+        if (failed || rc == PH_TIMEOUT) {
             trim(q);
             if (ph_dirs_settle(q) < 0)
                 ph_log_warn("%s", ph_error());

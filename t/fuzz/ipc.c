@@ -1,7 +1,8 @@
 /* What private services read from their peers: frames, and the requests in them.
  *
  * Input: a digit for who reads (see enum who), one for how it comes (see enum pace),
- * then what the peer sends.  For the frame reader these are its bytes.  For services
+ * then what the peer sends.  For the frame reader these are its bytes, a digit before
+ * them says how many descriptors come beside.  For services
  * it is text, of which frames are made: each up to a byte 1, attributes "name=value"
  * end with a byte 2.  A piece that begins with a byte 3 is sent as it stands, without
  * frame; one that begins with a byte 4 is a frame that has a message file beside it.
@@ -54,6 +55,19 @@ static void empty(int fd, int depth)
         if (e->d_name[0] != '.' && unlinkat(dirfd(d), e->d_name, 0) < 0 && depth)
             empty(openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC), depth - 1);
     closedir(d);
+}
+
+/* Nothing was written but logs. */
+static void check_files(void)
+{
+    DIR *top = fdopendir(openat(queue_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    size_t n = 0;
+
+    for (struct dirent *e; (e = readdir(top)) != NULL; n += e->d_name[0] != '.')
+        ;
+    closedir(top);
+    FUZZ_CHECK(n == sizeof places / sizeof *places, "%zu names in the queue's directory", n);
+    FUZZ_CHECK(unlinkat(queue_fd, "maildrop", AT_REMOVEDIR) == 0 && mkdirat(queue_fd, "maildrop", 0700) == 0, "a file in maildrop");
 }
 
 static void forget_files(void)
@@ -212,7 +226,7 @@ static void read_frames(void *arg)
     ph_stream_close(r->io);
 }
 
-static void feed(struct ph_scope *s, struct ph_group *g, ph_str in, enum pace pace, struct reading *r)
+static void feed(struct ph_scope *s, struct ph_group *g, ph_str in, unsigned fds, enum pace pace, struct reading *r)
 {
     PH_SCOPED(mine, s);
 
@@ -220,6 +234,8 @@ static void feed(struct ph_scope *s, struct ph_group *g, ph_str in, enum pace pa
     ph_stream_pair(mine, s, 0, &run.io, &r->io);
     run.pace = pace;
     ph_spawn(g, "frames", read_frames, r);
+    for (int rc = 0; fds-- && rc >= 0; )
+        rc = ph_stream_send_fd(run.io, message_fd);
     send_bytes(in);
     ph_stream_flush(run.io);
     world_settle();
@@ -227,13 +243,14 @@ static void feed(struct ph_scope *s, struct ph_group *g, ph_str in, enum pace pa
     world_settle();
 }
 
-/* However the bytes are cut, the same frames; and what is read is what was written. */
+/* However the bytes are cut, the same frames.  So many descriptors stand beside them. */
 static void frames(struct ph_scope *s, struct ph_group *g, enum pace pace)
 {
     struct reading whole, cut;
+    unsigned fds = world_choice(&run.in, 20);
 
-    feed(s, g, run.in, AT_ONCE, &whole);
-    feed(s, g, run.in, pace == AT_ONCE ? BYTES : pace, &cut);
+    feed(s, g, run.in, fds, AT_ONCE, &whole);
+    feed(s, g, run.in, fds, pace == AT_ONCE ? BYTES : pace, &cut);
     FUZZ_SAME(cut.seen, whole.seen, "pieces make no difference");
     FUZZ_CHECK(whole.end == PH_EOF || whole.end == PH_PERM, "%d", whole.end);
     FUZZ_CHECK(cut.end == whole.end, "%d in pieces, %d", cut.end, whole.end);
@@ -347,7 +364,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (c.who == BOUNCE)
         mark_message();
     world_run(s, job, &c);
-    if (c.who == BOUNCE)
+    if (c.who == BOUNCE) {
+        check_files();
         forget_files();
+    }
     return 0;
 }

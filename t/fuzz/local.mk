@@ -53,6 +53,13 @@ t_fuzz_ipc_t_SOURCES = t/fuzz/ipc.c t/fuzz/message_file.c t/fuzz/message_file.h 
 t_fuzz_ipc_t_CFLAGS = $(AM_CFLAGS)
 t_fuzz_ipc_t_LDADD = $(FUZZ_LDADD)
 
+check_PROGRAMS += t/fuzz/qmgr.t
+EXTRA_DIST += t/fuzz/qmgr.dict
+t_fuzz_qmgr_t_SOURCES = t/fuzz/qmgr.c t/fuzz/message_file.c t/fuzz/message_file.h $(FUZZ_WORLD) $(CLEANUP_SOURCES) $(REWRITE_SOURCES) \
+	$(BOUNCE_SOURCES)
+t_fuzz_qmgr_t_CFLAGS = $(AM_CFLAGS)
+t_fuzz_qmgr_t_LDADD = $(FUZZ_LDADD)
+
 # Cleanup's and smtp's own sources; the target stands in for the queue and the tables.
 check_PROGRAMS += t/fuzz/headers.t
 EXTRA_DIST += t/fuzz/headers.dict

@@ -3,9 +3,9 @@
 #include "core/queue/record.h"
 #include "message_file.h"
 
-ph_str fuzz_message_file(struct ph_scope *s, unsigned rcpts, ph_str text)
+ph_str fuzz_message_for(struct ph_scope *s, unsigned rcpts, ph_str text, uint64_t inode)
 {
-    struct ph_record r = { .version = PH_RECORD_VERSION, .arrival_us = 1763985600000001, .inode = 77, .rcpt_count = rcpts,
+    struct ph_record r = { .version = PH_RECORD_VERSION, .arrival_us = 1763985600000001, .inode = inode, .rcpt_count = rcpts,
                            .header_bytes = text.n / 2, .body_bytes = text.n - text.n / 2, .facts = 4, .longest_line = 9 };
     struct ph_buf env, list, out;
     static const char head[PH_RECORD_BYTES];
@@ -34,4 +34,9 @@ ph_str fuzz_message_file(struct ph_scope *s, unsigned rcpts, ph_str text)
     r.crc = ph_record_checksum(ph_crc32c(0, out.p + PH_RECORD_BYTES, (size_t)r.marks_offset - PH_RECORD_BYTES), &r);
     ph_record_encode(&r, (unsigned char *)out.p);
     return ph_buf_view(&out);
+}
+
+ph_str fuzz_message_file(struct ph_scope *s, unsigned rcpts, ph_str text)
+{
+    return fuzz_message_for(s, rcpts, text, 77);
 }

@@ -130,9 +130,14 @@ struct reading {
     int has_sender, lmtp;
 };
 
+/* 0: there is none.  421 ends the session whatever it answers, RFC 5321 3.8. */
 static unsigned next_code(struct reading *x)
 {
-    return x->at < x->r.n ? x->r.code[x->at++] : 0;
+    unsigned code = x->at < x->r.n ? x->r.code[x->at++] : 0;
+
+    if (code == 421)
+        x->r.n = 0;
+    return code;
 }
 
 static void message_ends(struct reading *x)

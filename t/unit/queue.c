@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -672,6 +674,56 @@ static int run(void *arg PH_UNUSED)
     return 0;
 }
 
+/* No file may grow while this lasts: as on a full disk. */
+static void fill_disk(int full)
+{
+    struct rlimit r;
+
+    fflush(stdout);
+    signal(SIGXFSZ, full ? SIG_IGN : SIG_DFL);
+    getrlimit(RLIMIT_FSIZE, &r);
+    r.rlim_cur = full ? 0 : r.rlim_max;
+    setrlimit(RLIMIT_FSIZE, &r);
+}
+
+/* Slots cannot be made and somebody waits for them: it is tried again after a
+ * while, not without a pause; on simulated time that would never end. */
+static int no_slots(void *arg PH_UNUSED)
+{
+    PH_SCOPED(s, NULL);
+    struct owner *o = owner_new();
+    struct ph_stream *io;
+    struct ph_frame *f = ph_frame_new(s);
+
+    ph_sleep_until(ph_in_ms(100));
+    ph_frame_cstr(f, "role", "intake");
+    ok(dial(s, &io) == 0 && ph_frame_send(io, f) == 0, "a receiver");
+    f = ph_frame_new(s);
+    ph_frame_cstr(f, "op", "lease");
+    ph_frame_u64(f, "who", PH_INTAKE_NET);
+    ph_frame_u64(f, "count", 1000);
+    fill_disk(1);
+    int sent = ph_frame_send(io, f) == 0 && ph_stream_flush(io) == 0;
+    ph_sleep_until(ph_in_ms(5000));
+    fill_disk(0);
+    ok(sent && o->queue->space_low, "wants more slots than there are: none can be made, and time goes on");
+    ph_sleep_until(ph_in_ms(5000));
+    ok(!o->queue->space_low, "when there is room they are made again");
+    ph_stream_close(io);
+    owner_free(o);
+    return 0;
+}
+
+static void simulated(void)
+{
+    alarm(60);
+    ph_clock_simulate(1000);
+    if (ph_run_main(no_slots, NULL) < 0)
+        printf("# %s\n", ph_error());
+    ph_clock_simulate(0);
+    alarm(0);
+}
+
 int main(void)
 {
     char cmd[100];
@@ -681,6 +733,7 @@ int main(void)
         exit(99);
     if (ph_run_main(run, NULL) < 0)
         printf("# %s\n", ph_error());
+    simulated();
     snprintf(cmd, sizeof cmd, "rm -rf %s", top);
     if (system(cmd) != 0)
         exit(99);
