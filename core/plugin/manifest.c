@@ -54,8 +54,8 @@ int ph_manifest_parse(struct ph_scope *s, const char *file, ph_str text, struct 
     *m = (struct manifest){ .file = file };
     if (rc < 0)
         return rc;
-    if (!root || root->kind != PH_YAML_MAPPING)
-        return ph_fail(PH_CONF, "%s: a manifest is a mapping", file);
+    if (root->kind != PH_YAML_MAPPING)
+        return ph_yaml_fail(root->place, "a manifest is a mapping, not %s", ph_yaml_kind(root));
     for (const struct ph_yaml *n = root->first; n; n = n->next)
         if (!is_known(n->key))
             return ph_yaml_unknown_key(n, keys, sizeof keys / sizeof *keys);

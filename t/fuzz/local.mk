@@ -79,6 +79,27 @@ EXTRA_DIST += t/fuzz/maincf.dict
 t_fuzz_maincf_t_SOURCES = t/fuzz/maincf.c
 t_fuzz_maincf_t_LDADD = $(FUZZ_LDADD)
 
+check_PROGRAMS += t/fuzz/aliases.t
+EXTRA_DIST += t/fuzz/aliases.dict
+t_fuzz_aliases_t_SOURCES = t/fuzz/aliases.c $(LOCAL_PURE)
+t_fuzz_aliases_t_CFLAGS = $(AM_CFLAGS)
+t_fuzz_aliases_t_LDADD = $(FUZZ_LDADD)
+
+# The target stands in for the tables and for the log of decisions.
+check_PROGRAMS += t/fuzz/access.t
+EXTRA_DIST += t/fuzz/access.dict
+t_fuzz_access_t_SOURCES = t/fuzz/access.c plugins/service/smtpd/action.c plugins/policy/basic/access.c
+t_fuzz_access_t_CFLAGS = $(AM_CFLAGS)
+t_fuzz_access_t_LDADD = $(FUZZ_LDADD)
+
+noinst_HEADERS += t/fuzz/yaml.h
+check_PROGRAMS += t/fuzz/masteryaml.t t/fuzz/manifest.t
+EXTRA_DIST += t/fuzz/masteryaml.dict t/fuzz/manifest.dict
+t_fuzz_masteryaml_t_SOURCES = t/fuzz/masteryaml.c t/fuzz/yaml_text.c
+t_fuzz_masteryaml_t_LDADD = $(FUZZ_LDADD)
+t_fuzz_manifest_t_SOURCES = t/fuzz/manifest.c t/fuzz/yaml_text.c
+t_fuzz_manifest_t_LDADD = $(FUZZ_LDADD)
+
 # make fuzz-NAME [TIME=seconds of CPU].  A build that cannot do it asks `dev` for one that can.
 TIME = 60
 if FUZZING

@@ -3,6 +3,7 @@
 #include <posthorn/address.h>
 #include <posthorn/dsn.h>
 #include <posthorn/error.h>
+#include <posthorn/header.h>
 #include "smtpd.h"
 
 /* RFC 3463 3.2 has a code of its own for each kind of address: what a table
@@ -43,19 +44,39 @@ static ph_str complete(struct ph_scope *out, const struct subject *sub, unsigned
     return ph_str_printf(out, "%u %s <%.*s>: %s rejected: %.*s", code, dsn, PH_FMT(ph_str_first(sub->name, 200)), sub->class_, PH_FMT(text));
 }
 
-/* "4NN text", "5NN text": V_REJECT; all digits otherwise: V_OK. */
-static enum verdict numeric(struct ph_scope *out, const struct subject *sub, ph_str word, ph_str text, ph_str whole, ph_str *reply_text)
+/* "4NN" or "5NN": the code; else 0. */
+static unsigned refusal_code(ph_str word)
 {
     uint64_t code;
 
-    if (word.n != 3 || !ph_str_u64(word, &code) || code < 400 || code > 599)
+    return word.n == 3 && ph_str_u64(word, &code) && code >= 400 && code <= 599 ? (unsigned)code : 0;
+}
+
+/* Code and words of a reply that is given whole, one blank between. */
+static ph_str given_reply(struct ph_scope *out, ph_str code, ph_str text)
+{
+    return ph_str_printf(out, "%.*s%s%.*s", PH_FMT(code), text.n ? " " : "", PH_FMT(text));
+}
+
+/* "4NN text", "5NN text": V_REJECT; all digits otherwise: V_OK. */
+static enum verdict numeric(struct ph_scope *out, const struct subject *sub, ph_str word, ph_str text, ph_str *reply_text)
+{
+    unsigned code = refusal_code(word);
+
+    if (!code)
         return text.n == 0 ? V_OK : V_FAIL;
-    if (!sub) {
-        *reply_text = ph_str_dup(out, whole);
-        return V_REJECT;
-    }
-    *reply_text = complete(out, sub, (unsigned)code, code < 500 ? "4.7.1" : "5.7.1", text, "Access denied");
+    *reply_text = sub ? complete(out, sub, code, code < 500 ? "4.7.1" : "5.7.1", text, "Access denied") : given_reply(out, word, text);
     return V_REJECT;
+}
+
+/* DEFER_IF_PERMIT, DEFER_IF_REJECT: words, or of a policy a whole reply that defers. */
+static ph_str deferral(struct ph_scope *out, const struct subject *sub, ph_str text)
+{
+    ph_str rest = text, word = ph_str_word(&rest);
+
+    if (!sub && refusal_code(word))
+        return given_reply(out, word, rest);
+    return complete(out, sub, 450, "4.7.1", text, "Service unavailable");
 }
 
 static int all_digits(ph_str s)
@@ -69,14 +90,14 @@ static int all_digits(ph_str s)
 /* PREPEND: a header above ours; it must be one, or it would end the headers. */
 static enum verdict prepend(struct session *s, ph_str text)
 {
-    ptrdiff_t colon = ph_str_find(text, ':');
+    struct ph_header h;
+    size_t at = 0;
 
     if (s->facts.stage == PH_STAGE_EOD) {
         ph_log_warn("PREPEND %.*s: the content was passed on already; ignored", PH_FMT(text));
         return V_DUNNO;
     }
-
-    if (colon <= 0 || ph_str_find(ph_str_first(text, (size_t)colon), ' ') >= 0) {
+    if (ph_str_find(text, '\r') >= 0 || ph_str_find(text, '\n') >= 0 || ph_header_next(text, &at, &h) != 1 || text.p[h.name.n] != ':') {
         ph_log_warn("PREPEND %.*s: not a header; ignored", PH_FMT(text));
         return V_DUNNO;
     }
@@ -154,7 +175,7 @@ enum verdict action_parse(struct session *s, struct ph_scope *out, const struct 
     if (ph_str_eq_nocase(word, PH_STR("DUNNO")))
         return V_DUNNO;
     if (all_digits(word)) {
-        enum verdict v = numeric(out, sub, word, rest, whole, text);
+        enum verdict v = numeric(out, sub, word, rest, text);
 
         if (v == V_FAIL)
             ph_log_warn("unknown smtpd restriction: \"%.*s\"", PH_FMT(word));
@@ -169,7 +190,7 @@ enum verdict action_parse(struct session *s, struct ph_scope *out, const struct 
         return V_REJECT;
     }
     if (ph_str_eq_nocase(word, PH_STR("DEFER_IF_PERMIT")) || ph_str_eq_nocase(word, PH_STR("DEFER_IF_REJECT"))) {
-        *text = !sub && rest.n && all_digits(ph_str_first(rest, 3)) ? ph_str_dup(out, rest) : complete(out, sub, 450, "4.7.1", rest, "Service unavailable");
+        *text = deferral(out, sub, rest);
         return ph_str_eq_nocase(word, PH_STR("DEFER_IF_PERMIT")) ? V_DEFER_IF_PERMIT : V_DEFER_IF_REJECT;
     }
     if (ph_str_eq_nocase(word, PH_STR("WARN")) || ph_str_eq_nocase(word, PH_STR("INFO"))) {

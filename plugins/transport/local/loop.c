@@ -31,6 +31,7 @@ static void line_start(struct local_loop *l, char c, uint32_t was_value)
 {
     if (was_value && (c == ' ' || c == '\t')) {
         l->state = IN_VALUE;
+        ph_buf_putc(&l->value, c); /* unfolding drops line ends, nothing else */
         return;
     }
     if (was_value)
