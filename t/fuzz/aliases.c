@@ -58,13 +58,31 @@ static void means(struct ph_scope *s, const struct local_dest *d)
     fuzz_saw(d->text);
 }
 
+/* The list written anew is the same list. */
+static void list_means(struct ph_scope *s, ph_str text, const struct ph_buf *seen)
+{
+    struct local_dest d;
+    struct ph_buf b;
+    size_t at = 0;
+    int rc;
+
+    ph_buf_init(&b, s, 1u << 20);
+    while ((rc = local_dest_next(s, text, &at, &d)) == 1)
+        ph_buf_printf(&b, "%u %.*s\n", d.kind, PH_FMT(d.text));
+    FUZZ_CHECK(rc == 0, "%.*s: %s", PH_FMT(text), ph_error());
+    FUZZ_SAME(ph_buf_view(&b), ph_buf_view(seen), "a list, written and read");
+}
+
 /* Each destination of one list; how many. */
 static size_t list(struct ph_scope *s, ph_str in)
 {
     struct local_dest d;
+    struct ph_buf seen, text;
     size_t at = 0, was = 0, n = 0;
     int rc;
 
+    ph_buf_init(&seen, s, 1u << 20);
+    ph_buf_init(&text, s, 1u << 20);
     while ((rc = local_dest_next(s, in, &at, &d)) != 0) {
         FUZZ_CHECK(at > was && at <= in.n, "at %zu after %zu", at, was);
         was = at;
@@ -72,11 +90,13 @@ static size_t list(struct ph_scope *s, ph_str in)
         if (rc == 1) {
             FUZZ_CHECK(d.text.n <= in.n, "longer than the list");
             means(s, &d);
-            n++;
+            ph_buf_printf(&seen, "%u %.*s\n", d.kind, PH_FMT(d.text));
+            ph_buf_printf(&text, "%s%.*s", n++ ? ", " : "", PH_FMT(written(s, &d)));
         } else
             FUZZ_CHECK(rc == PH_PERM && ph_error()[0], "%d", rc);
     }
     FUZZ_CHECK(at >= in.n, "%zu of %zu", at, in.n);
+    list_means(s, ph_buf_view(&text), &seen);
     return n;
 }
 

@@ -92,7 +92,7 @@ t_fuzz_access_t_SOURCES = t/fuzz/access.c plugins/service/smtpd/action.c plugins
 t_fuzz_access_t_CFLAGS = $(AM_CFLAGS)
 t_fuzz_access_t_LDADD = $(FUZZ_LDADD)
 
-noinst_HEADERS += t/fuzz/yaml.h
+noinst_HEADERS += t/fuzz/yaml_text.h
 check_PROGRAMS += t/fuzz/masteryaml.t t/fuzz/manifest.t
 EXTRA_DIST += t/fuzz/masteryaml.dict t/fuzz/manifest.dict
 t_fuzz_masteryaml_t_SOURCES = t/fuzz/masteryaml.c t/fuzz/yaml_text.c

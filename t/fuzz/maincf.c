@@ -54,6 +54,35 @@ static void reads_back(struct ph_scope *s, struct ph_conf *c, const ph_str *name
         FUZZ_CHECK(ph_str_search(warning, PH_STR("NUL")) >= 0, "%.*s", PH_FMT(warning));
 }
 
+static ph_str with_crlf(struct ph_scope *s, ph_str in)
+{
+    struct ph_buf b;
+
+    ph_buf_init(&b, s, 2 * in.n);
+    for (size_t i = 0; i < in.n; i++) {
+        if (in.p[i] == '\n')
+            ph_buf_putc(&b, '\r');
+        ph_buf_putc(&b, in.p[i]);
+    }
+    return ph_buf_view(&b);
+}
+
+/* Line ends of another system make no other file. */
+static void line_ends(struct ph_scope *s, ph_str in, struct ph_conf *c, const ph_str *names, size_t n)
+{
+    struct ph_conf *other;
+    ph_str value, same, *others;
+
+    if (ph_str_find(in, '\r') >= 0)
+        return;
+    FUZZ_CHECK(ph_conf_parse(s, "/etc/x", "main.cf", with_crlf(s, in), &other) == 0, "%s", ph_error());
+    FUZZ_CHECK(ph_conf_names(other, s, 1, &others) == n, "as many names");
+    for (size_t i = 0; i < n; i++) {
+        FUZZ_CHECK(ph_conf_raw_set(c, names[i], &value, NULL) == PH_FOUND && ph_conf_raw_set(other, names[i], &same, NULL) == PH_FOUND, "%.*s", PH_FMT(names[i]));
+        FUZZ_SAME(same, value, "with CRLF");
+    }
+}
+
 static void expand_one(struct ph_scope *s, ph_str in, struct ph_conf *c, ph_str name)
 {
     ph_str raw, value = PH_STR("?"), again;
@@ -98,6 +127,7 @@ static void file(struct ph_scope *s, ph_str in)
     }
     n = ph_conf_names(c, s, 1, &names);
     reads_back(s, c, names, n);
+    line_ends(s, in, c, names, n);
     for (size_t i = 0; i < n && i < 30; i++)
         expand_one(s, in, c, names[i]);
     if (n < 10)

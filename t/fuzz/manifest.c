@@ -3,7 +3,7 @@
 #include <posthorn/error.h>
 #include "core/plugin/internal.h"
 #include "core/plugin/registry.h"
-#include "yaml.h"
+#include "yaml_text.h"
 #include "fuzz.h"
 
 static void put(struct ph_buf *b, const char *key, ph_str value)

@@ -4,7 +4,7 @@
 #include <posthorn/error.h>
 #include "core/conf/master.h"
 #include "core/conf/yaml.h"
-#include "yaml.h"
+#include "yaml_text.h"
 #include "fuzz.h"
 
 /* --- the tree --- */
@@ -76,6 +76,8 @@ static void tree(struct ph_scope *s, ph_str in)
 }
 
 /* --- the services --- */
+
+#define YEAR (366LL * 86400)       /* no time is longer */
 
 static void put_texts(struct ph_buf *b, const char *key, const ph_str *list, size_t n)
 {
@@ -152,6 +154,8 @@ static void put_service(struct ph_buf *b, struct ph_scope *s, const struct ph_se
     static const char *const kinds[] = { "?", "plugin", "builtin", "transport" };
 
     FUZZ_CHECK(d->kind >= PH_DEF_PLUGIN && d->kind <= PH_DEF_TRANSPORT && d->name.n && d->code.n, "kind %u", d->kind);
+    FUZZ_CHECK(d->processes <= 1000000 && d->sessions <= 1000000 && d->max_use <= 1000000, "a count");
+    FUZZ_CHECK(d->wakeup_s <= YEAR && d->max_idle_s <= YEAR && d->throttle_s <= YEAR, "a time");
     ph_buf_puts(b, "  - {name: ");
     put_text(b, d->name);
     ph_buf_printf(b, ", %s: ", kinds[d->kind]);

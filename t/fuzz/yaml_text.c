@@ -1,8 +1,8 @@
-/* yaml_text: see yaml.h. */
+/* yaml_text: see yaml_text.h. */
 #include <stdio.h>
 #include <string.h>
 #include <posthorn/error.h>
-#include "yaml.h"
+#include "yaml_text.h"
 #include "fuzz.h"
 
 /* The character at *i; its bytes are good UTF-8 (libyaml took them). */

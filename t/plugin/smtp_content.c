@@ -125,6 +125,11 @@ static int downgrade(void *arg PH_UNUSED)
         { "soft line breaks", CTE "8bit\r\n\r\n"
           "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggggg1234\xa0\xa1\r\n",
           CTE "quoted-printable\r\n\r\naaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggggg1234=\r\n=A0=A1\r\n" },
+        { "a soft line break begins no delimiter", CTE "8bit\r\n\r\n"
+          "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggggg12345--b\xa0\r\n",
+          CTE "quoted-printable\r\n\r\naaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffgggggggggg12345=\r\n=2D-b=A0\r\n" },
+        { "a bare LF begins none", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" CTE "8bit\r\n\r\n\xa0\n--b\r\n--b--\r\n",
+          "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" CTE "quoted-printable\r\n\r\n=A0=0A--b\r\n--b--\r\n" },
         { "comments", "Content-Type: multipart/mixed (a \\) b); boundary=(x \"y)b(z)\r\n\r\n--b\r\n" CTE "(one) 8bit (two)\r\n\r\n\xa0\r\n--b--\r\n",
           "Content-Type: multipart/mixed (a \\) b); boundary=(x \"y)b(z)\r\n\r\n--b\r\n" CTE "quoted-printable\r\n\r\n=A0\r\n--b--\r\n" },
         { "a boundary like a comment", "Content-Type: multipart/mixed; boundary = \"(b\\\"\"; x=y\r\n\r\n--(b\"\r\n" CTE "8bit\r\n\r\n\xa0\r\n",

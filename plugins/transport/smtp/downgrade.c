@@ -64,8 +64,8 @@ static void qp_char(struct smtp_mime *m, char c, struct ph_buf *out)
     qp_blank(m, 0, out);
     if (c == ' ' || c == '\t')
         m->blank = c;
-    else if (c == '=' || !ph_is_print(c))
-        qp_hex(m, c, out);
+    else if (c == '=' || !ph_is_print(c) || (c == '-' && m->column == QP_LINE))
+        qp_hex(m, c, out);         /* a dash behind a soft break could begin a delimiter */
     else {
         qp_room(m, 1, out);
         ph_buf_putc(out, c);

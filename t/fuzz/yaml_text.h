@@ -1,6 +1,6 @@
-/* yaml: writing trees and services as YAML that must read as the same. */
-#ifndef T_FUZZ_YAML_H
-#define T_FUZZ_YAML_H
+/* yaml_text: writing trees and services as YAML that must read as the same. */
+#ifndef T_FUZZ_YAML_TEXT_H
+#define T_FUZZ_YAML_TEXT_H
 
 #include <posthorn/buf.h>
 
