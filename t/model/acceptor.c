@@ -185,14 +185,14 @@ int acceptor_open(struct ph_scope *s, struct ph_conf *conf)
     return service_cleanup_LTX_ph_plugin.open(&cleanup);
 }
 
+/* Tasks only: what can come comes within a few turns, however busy the machine is. */
 int acceptor_settle(unsigned open)
 {
-    int rc = 0;
+    int rc = acceptor.open == open ? 0 : ph_cond_wait(acceptor.changed, ph_in_ms(50));
 
-    /* Tasks only: what can come has come long before that. */
-    while (rc == 0 && acceptor.open != open)
-        rc = ph_cond_wait(acceptor.changed, ph_in_ms(50));
-    return rc;
+    for (int i = 0; rc != PH_CANCEL && acceptor.open != open && i < 100; i++)
+        rc = ph_yield();
+    return acceptor.open == open ? 0 : PH_TIMEOUT;
 }
 
 /* ---- policy ---- */
