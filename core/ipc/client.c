@@ -88,7 +88,9 @@ static void serve_inline(void *arg)
     ph_deadline_set(PH_FOREVER);
     ph_log_service(i->name);
     int rc = i->serve(i->arg, c->scope, c->io);
-    if (rc < 0 && rc != PH_CANCEL && rc != PH_EOF)
+    if (rc == PH_PERM || rc == PH_CONF)
+        ph_log_warn("inline session ended: %s", ph_error());
+    else if (rc < 0 && rc != PH_CANCEL && rc != PH_EOF)
         ph_debug(1, "inline session ended: %s", ph_error());
     ph_scope_free(c->scope);       /* holds c itself */
 }
@@ -193,6 +195,9 @@ static int exchange(struct conn *c, struct ph_scope *s, const struct ph_frame *r
     if (rc == 0)
         rc = ph_frame_recv(c->io, s, 0, reply);
     ph_stream_deadline(c->io, PH_FOREVER);
+    /* What a broken service says is no verdict about the mail. */
+    if (rc < 0 && rc != PH_CANCEL && rc != PH_TIMEOUT)
+        return ph_wrap(PH_TEMP, "no answer");
     return rc < 0 ? rc : 0;
 }
 
@@ -232,8 +237,6 @@ int ph_service_call(struct ph_scope *s, const char *name, const struct ph_frame 
     }
     if (c)
         conn_free(c);
-    if (rc == PH_EOF)
-        rc = PH_TEMP;
     return ph_wrap(rc, "service %s", name);
 }
 

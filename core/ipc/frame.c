@@ -21,6 +21,7 @@ struct ph_frame {
     uint32_t n, cap;
     int fd[PH_FRAME_FDS];          /* -1 when taken */
     uint32_t fds;
+    int overfull;                  /* more attributes than the wire form can say */
 };
 
 static void put32(unsigned char *p, uint32_t v)
@@ -44,7 +45,11 @@ struct ph_frame *ph_frame_new(struct ph_scope *s)
 
 static void add(struct ph_frame *f, ph_str name, ph_str value)
 {
-    ph_assert(f->n < ATTRS_MAX);
+    /* How many there are is often a peer's doing: no reason to die. */
+    if (f->n == ATTRS_MAX) {
+        f->overfull = 1;
+        return;
+    }
     if (f->n == f->cap) {
         uint32_t cap = f->cap ? f->cap * 2 : 8;
         struct attr *more = ph_alloc_array(f->scope, cap, sizeof *more);
@@ -101,6 +106,8 @@ int ph_frame_send(struct ph_stream *io, const struct ph_frame *f)
         ph_assert(f->attr[i].name.n >= 1 && f->attr[i].name.n <= NAME_MAX_BYTES);
         total += 1 + f->attr[i].name.n + 4 + f->attr[i].value.n;
     }
+    if (f->overfull)
+        return ph_fail(PH_PERM, "frame of more than %u attributes", ATTRS_MAX);
     if (total > UINT32_MAX)
         return ph_fail(PH_PERM, "frame of %llu bytes", (unsigned long long)total);
     put32(head, (uint32_t)total);
@@ -159,7 +166,7 @@ static void close_untaken(void *arg)
 
     for (uint32_t i = 0; i < f->fds; i++)
         if (f->fd[i] >= 0)
-            close(f->fd[i]);
+            ph_stream_close_taken(f->fd[i]);
 }
 
 static int take_fds(struct ph_stream *io, struct ph_frame *f, uint32_t count)

@@ -63,8 +63,7 @@ static void close_fd(void *arg)
 {
     struct ph_message *m = arg;
 
-    if (m->fd >= 0)
-        close(m->fd);
+    ph_stream_close_taken(m->fd);
 }
 
 int ph_message_get(struct ph_scope *s, struct ph_frame *f, struct ph_message **out)

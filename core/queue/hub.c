@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <posthorn/client.h>
+#include <posthorn/intake.h>
 #include <posthorn/log.h>
 #include "core/queue/hub.h"
 #include "core/run/context.h"
@@ -32,7 +33,8 @@ struct ph_hub {
     uint64_t life;                     /* counts connections */
     struct ph_list ready, busy, notes;
     unsigned ready_count, asked, used, waiting;
-    uint32_t who;                      /* on whose behalf leases are asked for */
+    uint32_t who;                      /* on whose behalf leases are asked for ahead: the least of all that came */
+    unsigned urgent[PH_INTAKE_NOTICE + 1];     /* to ask for on behalf of others than that */
     int refused;
     struct ph_cond *come, *tell;       /* leases came; there is something to send */
     struct ph_intake_settings settings;
@@ -107,20 +109,38 @@ static int is_short(const struct ph_hub *h)
     return h->ready_count + h->asked <= ahead(h) / 2;
 }
 
-static int send_leases_wanted(struct ph_hub *h)
+static int is_urgent(const struct ph_hub *h)
+{
+    return h->urgent[PH_INTAKE_LOCAL] || h->urgent[PH_INTAKE_NOTICE];
+}
+
+static int ask_for(struct ph_hub *h, uint32_t who, unsigned n)
 {
     PH_SCOPED(s, NULL);
     struct ph_frame *f = ph_frame_new(s);
-    unsigned n = ahead(h) + h->waiting - h->ready_count - h->asked;
     int rc;
 
     ph_frame_cstr(f, "op", "lease");
-    ph_frame_u64(f, "who", h->who);
+    ph_frame_u64(f, "who", who);
     ph_frame_u64(f, "count", n);
     h->asked += n;
     if ((rc = ph_frame_send(h->io, f)) < 0)
         h->asked -= n;
     return rc;
+}
+
+/* A notice may have what is reserved; the mail of the same process may not. */
+static int send_leases_wanted(struct ph_hub *h)
+{
+    int rc = 0;
+
+    for (uint32_t who = PH_INTAKE_NET; rc == 0 && who <= PH_INTAKE_NOTICE; who++) {
+        unsigned n = h->urgent[who];
+
+        h->urgent[who] = 0;
+        rc = n ? ask_for(h, who, n) : 0;
+    }
+    return rc < 0 || !is_short(h) ? rc : ask_for(h, h->who, ahead(h) + h->waiting - h->ready_count - h->asked);
 }
 
 static int send_note(struct ph_hub *h, struct note *n)
@@ -153,22 +173,41 @@ static int send_hello(struct ph_hub *h)
     return ph_frame_send(h->io, f);
 }
 
-/* Commits that were under way when the last connection ended. */
-static int send_held(struct ph_hub *h)
+/* Commits that were under way when the last connection ended, with the
+ * descriptors that prove it.  One that ends while we send is not named: qmgr
+ * finds it complete and without a lock.  */
+static int send_some_held(struct ph_hub *h, unsigned *sent)
 {
     PH_SCOPED(s, NULL);
     struct ph_frame *f = ph_frame_new(s);
 
-    if (ph_list_is_empty(&h->busy))
-        return 0;
+    *sent = 0;
     ph_frame_cstr(f, "op", "hold");
-    for (struct ph_list *n = h->busy.next; n != &h->busy; n = n->next) {
+    for (struct ph_list *n = h->busy.next; n != &h->busy && *sent < PH_FRAME_FDS; n = n->next) {
         struct ph_lease *l = ph_list_of(n, struct ph_lease, node);
 
+        if (l->life == h->life)
+            continue;
         l->life = h->life;
         ph_frame_str(f, "slot", ph_str_dup(s, ph_cstr(l->slot)));
+        ph_frame_fd(f, l->fd);
+        ++*sent;
     }
-    return ph_frame_send(h->io, f);
+    /* Flushed at once: descriptors are copied when they are put, and the next
+     * frame's must not mix with these. */
+    int rc = *sent ? ph_frame_send(h->io, f) : 0;
+    return rc < 0 || !*sent ? rc : ph_stream_flush(h->io);
+}
+
+static int send_held(struct ph_hub *h)
+{
+    unsigned sent;
+    int rc;
+
+    do {
+        rc = send_some_held(h, &sent);
+    } while (rc == 0 && sent);
+    return rc;
 }
 
 static void writer(void *arg)
@@ -185,11 +224,11 @@ static void writer(void *arg)
             rc = send_note(h, ph_list_of(n, struct note, node));
             note_free(ph_list_of(n, struct note, node));
         }
-        if (rc == 0 && is_short(h))
+        if (rc == 0)
             rc = send_leases_wanted(h);
         if (rc == 0)
             rc = ph_stream_flush(h->io);
-        if (rc == 0 && ph_list_is_empty(&h->notes) && !is_short(h))
+        if (rc == 0 && ph_list_is_empty(&h->notes) && !is_short(h) && !is_urgent(h))
             rc = ph_cond_wait(h->tell, PH_FOREVER);
     }
     /* The reader learns of it by the end of the stream. */
@@ -225,9 +264,9 @@ static int take_leases(struct ph_hub *h, struct ph_frame *f)
         } else if (ph_str_eq(name, PH_STR("inode"))) {
             int fd = ph_frame_take_fd(f, i++);
 
-            if (fd < 0 || slot.n == 0 || slot.n >= PH_SLOT_NAME || !ph_str_u64(value, &inode)) {
-                if (fd >= 0)
-                    close(fd);
+            /* Descriptors are few: none is taken that nobody asked for. */
+            if (fd < 0 || i > h->asked || slot.n == 0 || slot.n >= PH_SLOT_NAME || !ph_str_u64(value, &inode)) {
+                ph_stream_close_taken(fd);
                 return ph_fail(PH_PERM, "bad lease from qmgr");
             }
             add_lease(h, slot, inode, fd);
@@ -338,6 +377,7 @@ static int hub_start(void)
     ph_list_init(&h->notes);
     h->come = ph_cond_new(h->scope);
     h->tell = ph_cond_new(h->scope);
+    h->who = PH_INTAKE_NOTICE;
     h->settings.long_ids = 1;
     h->settings.flow_delay_ms = 1000;
     if ((rc = ph_spawn(ph_group_new(tasks_scope), "qmgr link", hub_main, h)) < 0) {
@@ -377,11 +417,13 @@ int ph_hub_take(uint32_t who, struct ph_lease **out)
     if (!the_hub && (rc = hub_start()) < 0)
         return rc;
     h = the_hub;
-    if (who > h->who)
-        h->who = who;
     h->refs++;
     h->waiting++;
-    if (is_short(h))
+    if (who < h->who)
+        h->who = who;
+    if (who > h->who && ph_list_is_empty(&h->ready))
+        h->urgent[who]++;
+    if (is_short(h) || is_urgent(h))
         ph_cond_signal(h->tell);
     rc = wait_ready(h);
     h->waiting--;

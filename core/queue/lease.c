@@ -5,13 +5,16 @@
  *   lease who count                     -> lease (slot inode)... + descriptors, when there are some
  *                                       -> none reason, once, while there are none
  *   commit slot record [envelope rcpts] the slot holds a message now
- *   hold slot...                        after we restarted: these are being committed
+ *   hold slot... + descriptors          after we restarted: these are being committed; who shows
+ *                                       the descriptor was lent the slot
  *   drop slot                           spoilt, or grown too large: never again
  *
  * The peer parses mail and is believed in nothing: it can only name slots that
  * it was lent, and what it hands over must be a record of such a slot. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <posthorn/intake.h>
 #include <posthorn/log.h>
@@ -19,6 +22,7 @@
 
 #define RESERVE   8            /* fresh slots only for pickup and bounce */
 #define WANT_MAX  1024
+#define LENT_MAX  16384        /* slots that one connection may hold: more wait until some come back */
 #define TRY_FREE  4            /* free slots looked at before a fresh one is taken */
 
 static struct ph_slot *own_slot(struct ph_worker *w, ph_str name, uint32_t state)
@@ -35,7 +39,15 @@ static void give_to(struct ph_worker *w, struct ph_slot *slot)
     ph_list_remove(&slot->node);
     slot->state = PH_SLOT_LEASED;
     slot->worker = w;
+    w->lent++;
     ph_list_push(&w->leased, &slot->node);
+}
+
+/* It came back: room for another. */
+static void came_back(struct ph_worker *w)
+{
+    if (w->lent-- == LENT_MAX)
+        ph_cond_signal(w->wake);
 }
 
 /* A slot of its own whose last reader is gone. */
@@ -104,7 +116,7 @@ static int lend_some(struct ph_worker *w)
 
     ph_frame_cstr(n.frame, "op", "lease");
     for (uint32_t who = 0; who <= PH_INTAKE_NOTICE; who++)
-        while (w->want[who] > 0 && n.count < PH_FRAME_FDS && take_slot(w, who, &slot, &fd)) {
+        while (w->want[who] > 0 && n.count < PH_FRAME_FDS && w->lent < LENT_MAX && take_slot(w, who, &slot, &fd)) {
             w->want[who]--;
             lend(&n, slot, fd);
         }
@@ -161,7 +173,7 @@ static void writer(void *arg)
     }
 }
 
-static int do_lease(struct ph_worker *w, const struct ph_frame *f)
+static int do_lease(struct ph_worker *w, struct ph_frame *f)
 {
     uint64_t who, count;
 
@@ -175,25 +187,47 @@ static int do_lease(struct ph_worker *w, const struct ph_frame *f)
     return 0;
 }
 
-static int do_hold(struct ph_worker *w, const struct ph_frame *f)
+/* 1 when fd is the descriptor that holds the lease of this slot: writable, of its
+ * file, and the lock that stands there is its own.  A slot's name is no proof:
+ * names can be guessed, and what others are committing must not be theirs to drop. */
+static int is_lease_of(const struct ph_slot *slot, int fd)
+{
+    struct stat st;
+    int flags = fcntl(fd, F_GETFL);
+
+    return fd >= 0 && flags >= 0 && (flags & O_ACCMODE) == O_WRONLY && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+           st.st_ino == slot->inode && ph_lock_take(fd, F_WRLCK) == 0;
+}
+
+static int do_hold(struct ph_worker *w, struct ph_frame *f)
 {
     ph_str name, value;
+    unsigned i = 0;
 
     for (size_t at = 0; ph_frame_next(f, &at, &name, &value);) {
-        struct ph_slot *slot = ph_str_eq(name, PH_STR("slot")) ? ph_map_get(w->queue->slots, value) : NULL;
+        if (!ph_str_eq(name, PH_STR("slot")))
+            continue;
+        struct ph_slot *slot = ph_map_get(w->queue->slots, value);
+        int fd = ph_frame_take_fd(f, i++), shown = slot && is_lease_of(slot, fd);
 
+        ph_stream_close_taken(fd);
         /* A slot that is not in limbo was settled without it. */
+        if (slot && slot->state == PH_SLOT_LIMBO && !shown)
+            return ph_fail(PH_PERM, "slot %s is held by somebody else", slot->name);
         if (slot && slot->state == PH_SLOT_LIMBO)
             give_to(w, slot);
     }
     return 0;
 }
 
-static int do_drop(struct ph_worker *w, const struct ph_frame *f)
+static int do_drop(struct ph_worker *w, struct ph_frame *f)
 {
     struct ph_slot *slot = own_slot(w, ph_frame_value(f, "slot"), PH_SLOT_LEASED);
 
-    return slot ? ph_slot_unlink(w->queue, slot) == PH_CANCEL ? PH_CANCEL : 0 : 0;
+    if (!slot)
+        return 0;
+    came_back(w);
+    return ph_slot_unlink(w->queue, slot) == PH_CANCEL ? PH_CANCEL : 0;
 }
 
 /* Envelope and recipients as they came: 0, PH_PERM. */
@@ -254,7 +288,7 @@ static int take_hold(struct ph_queue *q, struct ph_qmsg *m)
     return rc == PH_CANCEL ? rc : 0;
 }
 
-static int do_commit(struct ph_worker *w, const struct ph_frame *f)
+static int do_commit(struct ph_worker *w, struct ph_frame *f)
 {
     struct ph_queue *q = w->queue;
     struct ph_slot *slot = own_slot(w, ph_frame_value(f, "slot"), PH_SLOT_LEASED);
@@ -269,6 +303,7 @@ static int do_commit(struct ph_worker *w, const struct ph_frame *f)
         return ph_wrap(rc, "slot %s", slot->name);     /* the file is judged when the peer is gone */
     m = ph_qmsg_new(q, ph_cstr(r.id), PH_PLACE_SLOT);
     m->slot = slot;
+    came_back(w);
     ph_list_remove(&slot->node);
     slot->state = PH_SLOT_MESSAGE;
     ph_list_push(&w->messages, &slot->node);
@@ -277,16 +312,14 @@ static int do_commit(struct ph_worker *w, const struct ph_frame *f)
     if (ph_frame_get(f, "envelope", &unused) == PH_FOUND && q->ev->has_room(q->arg, r.rcpt_count) &&
         (rc = load_handed(m, &r, f)) < 0) {
         ph_queue_forget(q, m);
-        slot->state = PH_SLOT_LEASED;
-        ph_list_remove(&slot->node);
-        ph_list_push(&w->leased, &slot->node);
+        give_to(w, slot);
         return ph_wrap(rc, "slot %s", slot->name);
     }
     q->ev->arrived(q->arg, m);
     return 0;
 }
 
-static const struct { const char *op; int (*run)(struct ph_worker *, const struct ph_frame *); } ops[] = {
+static const struct { const char *op; int (*run)(struct ph_worker *, struct ph_frame *); } ops[] = {
     { "commit", do_commit }, { "lease", do_lease }, { "hold", do_hold }, { "drop", do_drop },
 };
 
@@ -347,7 +380,7 @@ int ph_queue_serve_intake(struct ph_queue *q, struct ph_scope *session, struct p
     while (rc == 0)
         rc = serve_one(w, s);
     if (rc == PH_PERM)
-        ph_log_warn("intake %s: %s", w->name, ph_error());
+        ph_wrap(rc, "intake %s", w->name);     /* logged by who serves the socket */
     w->gone = rc;
     ph_list_remove(&w->node);
     ph_group_cancel(g);

@@ -44,6 +44,7 @@ struct ph_worker {
     struct ph_list leased, free, messages;
     struct ph_cond *wake;              /* its writer */
     uint32_t want[3];                  /* leases asked for, per PH_INTAKE_* */
+    uint32_t lent;                     /* how many are leased to it */
     uint32_t refused;                  /* it was told that there are none */
     uint32_t told;                     /* it was told the settings */
     int gone;                          /* reading ended with this code (< 0) */

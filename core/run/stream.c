@@ -41,7 +41,7 @@ int ph_stream_fds_shift(struct ph_stream_fds *l)
 void ph_stream_fds_close(struct ph_stream_fds *l)
 {
     for (unsigned i = 0; i < l->n; i++)
-        close(l->fd[i]);
+        ph_stream_close_taken(l->fd[i]);
     free(l->fd);
     *l = (struct ph_stream_fds){ 0 };
 }

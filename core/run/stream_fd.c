@@ -18,6 +18,18 @@ static int64_t failed(int err)
     return ph_fail_errno(PH_TEMP, err, "input or output error");
 }
 
+/* A socket that lingers (SO_LINGER) makes its last close wait, for as long as its
+ * maker said: a worker of many sessions must not be made to. */
+void ph_stream_close_taken(int fd)
+{
+    const struct linger at_once = { .l_onoff = 0 };
+
+    if (fd < 0)
+        return;
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);   /* fails for what is no socket */
+    close(fd);
+}
+
 /* Keep the descriptors that came with a message; a sender that sends too many
  * loses the connection. */
 static int take_control(struct ph_stream *io, struct msghdr *msg)
@@ -36,7 +48,7 @@ static int take_control(struct ph_stream *io, struct msghdr *msg)
             if (rc == 0)
                 rc = ph_stream_fds_add(&io->fds_in, fd, PH_STREAM_FDS);
             if (rc < 0)
-                close(fd);
+                ph_stream_close_taken(fd);
         }
     }
     if (rc == 0 && msg->msg_flags & MSG_CTRUNC)
@@ -46,7 +58,8 @@ static int take_control(struct ph_stream *io, struct msghdr *msg)
 
 static int64_t recv_with_fds(struct ph_stream *io, void *p, size_t n)
 {
-    union { struct cmsghdr align; char space[CMSG_SPACE(PH_STREAM_FDS * sizeof(int))]; } control;
+    /* Room for all that can come: what does not fit the kernel closes, its way. */
+    union { struct cmsghdr align; char space[CMSG_SPACE(PH_STREAM_FDS_EVER * sizeof(int))]; } control;
     struct iovec iov = { p, n };
     struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
     ssize_t got = recvmsg(io->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);

@@ -12,6 +12,7 @@
 
 #define PH_STREAM_FDS 64           /* received descriptors that may wait */
 #define PH_STREAM_FDS_OUT 16       /* sent with one piece of data */
+#define PH_STREAM_FDS_EVER 253     /* the kernel's limit for one piece (SCM_MAX_FD) */
 
 struct ph_stream_ops {
     /* Bytes moved (> 0), 0 when it would block, or negative with text. */

@@ -89,12 +89,23 @@ int ph_control_take(struct qmgr *q, ph_str id, struct ph_qmsg **m, int *in_memor
 
 /* ---- list ---- */
 
-static void put_message(struct ph_frame *f, struct qmgr *q, const struct ph_qmsg *m, const char *queue)
+/* How far a message has been listed.  A frame is made while the message is in our
+ * hands and sent when it is not: a client that stops reading holds up nobody's
+ * mail.  Strings are copied, since the message may be over by then. */
+struct listing {
+    struct control *c;
+    ph_str id;
+    struct ph_rcpt_cursor at;
+    uint32_t next;                 /* the first recipient that has not been listed */
+    int part, over;
+};
+
+static void put_message(struct ph_frame *f, struct ph_scope *s, struct qmgr *q, const struct ph_qmsg *m, const char *queue)
 {
     int64_t next = m->next_us, seconds;
 
     ph_frame_cstr(f, "queue", queue);
-    ph_frame_cstr(f, "queue_id", m->id);
+    ph_frame_str(f, "queue_id", ph_str_dup(s, ph_cstr(m->id)));
     ph_frame_u64(f, "size", ph_message_bytes(&m->message));
     ph_frame_i64(f, "arrival", m->message.arrival_us);
     if (m->place == PH_PLACE_DEFERRED) {
@@ -103,16 +114,18 @@ static void put_message(struct ph_frame *f, struct qmgr *q, const struct ph_qmsg
         ph_frame_i64(f, "next", next);
     }
     ph_frame_u64(f, "expired", m->expired != 0);
-    ph_frame_str(f, "sender", m->message.sender);
+    ph_frame_str(f, "sender", ph_str_dup(s, m->message.sender));
 }
 
-static void put_recipient(struct ph_frame *f, const struct ph_message_rcpt *r, uint32_t index, uint32_t state)
+/* Its bytes. */
+static size_t put_recipient(struct ph_frame *f, struct ph_scope *s, const struct ph_message_rcpt *r, uint32_t index, uint32_t state)
 {
     ph_frame_u64(f, "rcpt", index);
-    ph_frame_str(f, "address", r->address);
+    ph_frame_str(f, "address", ph_str_dup(s, r->address));
     if (r->original.n)
-        ph_frame_str(f, "original", r->original);
+        ph_frame_str(f, "original", ph_str_dup(s, r->original));
     ph_frame_cstr(f, "state", state == PH_STATE_FAILED ? "F" : "P");
+    return r->address.n + r->original.n + 64;
 }
 
 static int is_open(const struct ph_qmsg *m, uint32_t i)
@@ -120,88 +133,116 @@ static int is_open(const struct ph_qmsg *m, uint32_t i)
     return ph_qmsg_state(m, i) == PH_STATE_PENDING || ph_qmsg_state(m, i) == PH_STATE_FAILED;
 }
 
-/* One frame: recipients from *i on, which moves; p may be NULL (none). */
-static int send_part(struct control *c, struct ph_qmsg *m, const char *queue, const struct ph_portion *p, uint32_t *i,
-                     int part)
+/* Recipients of one portion into f, as many as it holds: 1 when that was all of them. */
+static int put_portion(struct listing *l, struct ph_frame *f, struct ph_scope *s, const struct ph_qmsg *m, const struct ph_portion *p)
 {
-    PH_SCOPED(s, NULL);
-    struct ph_frame *f = ph_frame_new(s);
+    size_t bytes = 0;
+    uint32_t i = l->next > p->first ? l->next - p->first : 0;
 
-    put_message(f, c->q, m, queue);
-    if (part)
-        ph_frame_cstr(f, "part", "1");
-    for (uint32_t n = 0; p && *i < p->n && n < RCPTS_MAX; ++*i)
-        if (is_open(m, p->first + *i)) {
-            put_recipient(f, &p->rcpt[*i], p->first + *i, ph_qmsg_state(m, p->first + *i));
+    for (uint32_t n = 0; i < p->n && n < RCPTS_MAX && bytes < PH_FRAME_MAX / 2; i++)
+        if (is_open(m, p->first + i)) {
+            bytes += put_recipient(f, s, &p->rcpt[i], p->first + i, ph_qmsg_state(m, p->first + i));
             n++;
         }
-    /* Encoded whole before it waits; the message is not looked at after. */
-    return ph_frame_send(c->io, f);
+    l->next = p->first + i;
+    return i >= p->n;
 }
 
-static int send_message(struct control *c, struct ph_qmsg *m, const char *queue)
+/* The next frame, of a message that is in our hands: 0 and *out (NULL: there is
+ * none), PH_CANCEL. */
+static int make_part(struct listing *l, struct ph_scope *s, struct ph_qmsg *m, const char *queue, struct ph_frame **out)
 {
-    struct ph_rcpt_cursor at = { 0, 0 };
+    struct ph_rcpt_cursor at = l->at;
+    struct ph_frame *f = ph_frame_new(s);
     struct ph_portion *p;
-    int rc, part = 0;
+    int rc = ph_queue_portion(l->c->q->queue, m, &at, RCPTS_MAX, &p);
 
-    while ((rc = ph_queue_portion(c->q->queue, m, &at, RCPTS_MAX, &p)) == 0) {
-        for (uint32_t i = 0; rc >= 0 && i < p->n; part = 1)
-            rc = send_part(c, m, queue, p, &i, part);
-        ph_portion_drop(p, 1);
-        if (rc < 0)
-            return rc;
-    }
-    if (rc == PH_CANCEL || part)
+    l->over = rc != 0;
+    if (rc == PH_CANCEL || (rc != 0 && l->part))
         return rc == PH_CANCEL ? rc : 0;           /* what cannot be read is not listed */
-    return send_part(c, m, queue, NULL, &(uint32_t){ 0 }, 0);
+    put_message(f, s, l->c->q, m, queue);
+    if (l->part++)
+        ph_frame_cstr(f, "part", "1");
+    if (rc == 0) {
+        if (put_portion(l, f, s, m, p))
+            l->at = at;
+        ph_portion_drop(p, 1);
+        l->over = l->next >= m->rcpt_count;
+    }
+    *out = f;
+    return 0;
 }
 
-/* Its end waits for nobody, and frees it: one frame, encoded before anything
+/* Its end waits for nobody, and frees it: one frame, made before anything
  * yields, with the recipients that are in memory.  What is done is as good as gone. */
-static int list_finishing(struct control *c, struct ph_qmsg *m)
+static int part_of_finishing(struct listing *l, struct ph_scope *s, const struct ph_qmsg *m, struct ph_frame **out)
 {
-    const struct ph_portion *p = ph_list_is_empty(&m->portions) ? NULL : ph_list_of(m->portions.next, struct ph_portion, node);
+    struct ph_frame *f = ph_frame_new(s);
 
-    return m->pending || m->failed ? send_part(c, m, "active", p, &(uint32_t){ 0 }, 0) : 0;
+    l->over = 1;
+    if (!m->pending && !m->failed)
+        return 0;
+    put_message(f, s, l->c->q, m, "active");
+    if (!ph_list_is_empty(&m->portions))
+        put_portion(l, f, s, m, ph_list_of(m->portions.next, struct ph_portion, node));
+    *out = f;
+    return 0;
 }
 
-/* Pinned while frames are sent, so that it is not freed. */
-static int list_active(struct control *c, struct mail *mail)
+/* Pinned meanwhile, so that it is not freed. */
+static int part_of_active(struct listing *l, struct ph_scope *s, struct mail *mail, struct ph_frame **out)
 {
     if (mail->stage == STAGE_FINISHING)
-        return list_finishing(c, mail->m);
+        return part_of_finishing(l, s, mail->m, out);
     mail->pins++;
-    int rc = send_message(c, mail->m, "active");
+    int rc = make_part(l, s, mail->m, "active", out);
 
     ph_mail_unpin(mail);
     return rc;
 }
 
-static int list_one(struct control *c, ph_str id)
+static int part_of_idle(struct listing *l, struct ph_scope *s, struct ph_qmsg *m, int in_memory, struct ph_frame **out)
 {
-    struct qmgr *q = c->q;
-    struct ph_qmsg *m;
-    int in_memory, rc = ph_control_take(q, id, &m, &in_memory);
-
-    if (rc != PH_FOUND)
-        return rc == PH_NONE ? 0 : rc;
-    if (in_memory && m->holder != q)
-        return list_active(c, m->holder);
+    struct qmgr *q = l->c->q;
     uint32_t recovered = m->recovered;
 
     m->recovered = 0;
-    rc = ph_queue_load_upto(q->queue, m, 0);
+    int rc = ph_queue_load_upto(q->queue, m, 0);
     if (rc == PH_NONE || rc == PH_PERM)
         return 0;                  /* freed: it went meanwhile, or to corrupt */
-    if (rc < 0) {
-        m->recovered = recovered;
-        ph_feed_return(q, m, in_memory);
-        return rc == PH_CANCEL ? rc : 0;
-    }
-    rc = send_message(c, m, m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place));
+    if (rc >= 0)
+        rc = make_part(l, s, m, m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place), out);
     m->recovered = recovered;
     ph_feed_return(q, m, in_memory);
+    return rc == PH_CANCEL ? rc : 0;
+}
+
+static int next_part(struct listing *l, struct ph_scope *s, struct ph_frame **out)
+{
+    struct qmgr *q = l->c->q;
+    struct ph_qmsg *m;
+    int in_memory, rc = ph_control_take(q, l->id, &m, &in_memory);
+
+    *out = NULL;
+    if (rc != PH_FOUND)
+        return rc == PH_NONE ? 0 : rc;
+    return in_memory && m->holder != q ? part_of_active(l, s, m->holder, out) : part_of_idle(l, s, m, in_memory, out);
+}
+
+static int list_one(struct control *c, ph_str id)
+{
+    struct listing l = { .c = c, .id = id };
+    int rc = 0;
+
+    while (rc >= 0 && !l.over) {
+        PH_SCOPED(s, NULL);
+        struct ph_frame *f;
+
+        if ((rc = next_part(&l, s, &f)) >= 0 && !f)
+            break;
+        if (rc >= 0)
+            rc = ph_frame_send(c->io, f);
+    }
     return rc;
 }
 

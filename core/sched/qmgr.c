@@ -223,7 +223,7 @@ static int qmgr_serve(struct ph_service *v, struct ph_scope *session, struct ph_
 {
     struct qmgr *q = v->self;
     struct ph_frame *hello;
-    int rc = ph_frame_recv(io, session, 0, &hello);
+    int rc = ph_frame_recv(io, session, 4096, &hello);
     ph_str role = rc < 0 ? PH_STR("") : ph_frame_value(hello, "role");
 
     if (rc == PH_EOF)

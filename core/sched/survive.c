@@ -84,8 +84,13 @@ static int apply_to_idle(struct qmgr *q, struct ph_qmsg *m, int in_memory, const
     ph_list_remove(&m->node);
     m->holder = q;
     m->recovered = 0;              /* the lock is the reporter's own */
-    if ((rc = ph_queue_load_upto(q->queue, m, WHOLE_MAX)) != 0)
-        return rc == PH_NONE || rc == PH_PERM ? 0 : PH_TEMP;
+    if ((rc = ph_queue_load_upto(q->queue, m, WHOLE_MAX)) == PH_NONE || rc == PH_PERM)
+        return 0;                  /* m is gone */
+    if (rc != 0) {
+        m->recovered = 1;
+        ph_feed_return(q, m, in_memory);
+        return rc == PH_CANCEL ? rc : PH_TEMP;
+    }
     rc = settle_news(&visit, o, rcpt, n);
     m->recovered = 1;
     ph_feed_return(q, m, in_memory);
@@ -133,6 +138,11 @@ static int answer(struct ph_stream *io, struct ph_scope *s, int rc)
     return rc;
 }
 
+static void close_shown(void *arg)
+{
+    ph_stream_close_taken((int)(intptr_t)arg);
+}
+
 int ph_survive_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io)
 {
     int rc = 0;
@@ -147,10 +157,11 @@ int ph_survive_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream 
             break;
         int fd = ph_frame_take_fd(f, 0);
         if (fd >= 0)
-            ph_defer_close(s, fd);
-        if ((rc = apply_report(q, ph_frame_value(f, "queue_id"), fd, o, rcpt, n)) == PH_PERM)
-            ph_log_warn("%s", ph_error());
-        rc = answer(io, s, rc);
+            ph_defer(s, close_shown, (void *)(intptr_t)fd);
+        int verdict = apply_report(q, ph_frame_value(f, "queue_id"), fd, o, rcpt, n);
+        rc = answer(io, s, verdict);
+        if (rc >= 0 && verdict == PH_PERM)
+            rc = verdict;              /* an agent that lies is heard no more; who serves the socket logs it */
     }
     return rc == PH_EOF ? 0 : rc;
 }

@@ -133,6 +133,8 @@ void ph_agent_drop_reader(struct delivery *v)
 
 void ph_agent_delivery_free(struct delivery *v)
 {
+    if (v->conn)
+        v->conn->open--;
     ph_list_remove(&v->of_conn);
     ph_scope_free(v->scope);
 }
@@ -215,13 +217,15 @@ void ph_agent_stop(struct ph_agent *a)
 
 /* ---- requests ---- */
 
-static int parse_request(struct delivery *v, struct ph_frame *f)
+static int parse_request(const struct conn *c, struct delivery *v, struct ph_frame *f)
 {
     uint64_t reuse = 0;
     int rc;
 
     if (!ph_str_eq(ph_frame_value(f, "op"), PH_STR("deliver")))
         return ph_fail(PH_PERM, "unexpected request");
+    if (c->open >= c->agent->sessions)
+        return ph_fail(PH_PERM, "more requests at once than the window");
     if ((rc = ph_message_get(v->scope, f, &v->message)) < 0 ||
         (rc = ph_recipients_get(v->scope, f, &v->d.rcpt, &v->d.rcpt_count)) < 0)
         return rc;
@@ -236,7 +240,7 @@ static int parse_request(struct delivery *v, struct ph_frame *f)
 
 static int accept_request(struct conn *c, struct delivery *v, struct ph_frame *f)
 {
-    int rc = parse_request(v, f);
+    int rc = parse_request(c, v, f);
 
     if (rc < 0)
         return rc;
@@ -248,6 +252,7 @@ static int accept_request(struct conn *c, struct delivery *v, struct ph_frame *f
     v->d.host = v;
     v->outcome = ph_alloc_array(v->scope, v->d.rcpt_count, sizeof *v->outcome);
     ph_list_push(&c->all, &v->of_conn);
+    c->open++;
     ph_list_push(&c->agent->waiting, &v->node);
     c->agent->waiting_count++;
     start_waiting(c->agent);

@@ -36,6 +36,7 @@ struct conn {
     struct ph_cond *wake;
     struct ph_list done;           /* finished, to be answered */
     struct ph_list all;            /* every delivery that came this way */
+    uint32_t open;                 /* how many: at most the window */
 };
 
 struct delivery {

@@ -7,6 +7,7 @@
 #include <seccomp.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
@@ -47,7 +48,7 @@ static int count_threads(void)
 
 static const char *const calls[] = {
     "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "recvfrom", "recvmsg", "recvmmsg",
-    "sendto", "sendmsg", "sendmmsg", "socket", "connect", "accept", "accept4", "getsockname", "getpeername", "setsockopt", "getsockopt", "bind",
+    "sendto", "sendmsg", "sendmmsg", "socket", "connect", "accept", "accept4", "getsockname", "getpeername", "getsockopt", "bind",
     "listen", "shutdown", "socketpair", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "signalfd4",
     "timerfd_create", "timerfd_settime", "alarm", "setitimer", "poll", "ppoll", "select", "pselect6", "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep",
     "gettimeofday", "time", "open", "openat", "openat2", "close", "close_range", "stat", "lstat", "fstat", "newfstatat", "statx", "lseek", "fcntl",
@@ -71,6 +72,10 @@ static int add_calls(scmp_filter_ctx c)
         if (rc < 0 && rc != -EDOM)
             return ph_fail_errno(PH_CONF, -rc, "seccomp: %s", calls[i]);
     }
+    /* A socket that lingers blocks whoever closes it last: passed on beside a
+     * frame, a worker that serves everybody. */
+    if (seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 1, SCMP_A2(SCMP_CMP_NE, SO_LINGER, 0)) < 0)
+        return ph_fail(PH_CONF, "seccomp: setsockopt");
     /* Signals to ourselves (abort, raise), not to others of our uid. */
     if (seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0)) < 0)
         return ph_fail(PH_CONF, "seccomp: tgkill");

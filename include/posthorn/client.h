@@ -13,7 +13,7 @@ PH_BEGIN
 int ph_service_dial(struct ph_scope *s, const char *name, struct ph_stream **io) PH_YIELDS;
 /* One request, one answer on a pooled connection; a stale one is replaced and
  * the request sent again, so requests must be idempotent.  0 and *reply on s,
- * or negative.  ipc_timeout bounds it.  Yields. */
+ * or negative; PH_TEMP too when what came back is no frame.  ipc_timeout bounds it.  Yields. */
 int ph_service_call(struct ph_scope *s, const char *name, const struct ph_frame *request,
                     struct ph_frame **reply) PH_YIELDS;
 

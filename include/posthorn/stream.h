@@ -71,6 +71,9 @@ int ph_stream_is_stale(struct ph_stream *io);
  * stream).  take: the descriptor (caller closes), or -1 when none came. */
 int ph_stream_send_fd(struct ph_stream *io, int fd);
 int ph_stream_take_fd(struct ph_stream *io);
+/* Close a descriptor that was taken (at most once; -1 is nothing): what others
+ * sent may be a socket that lingers, and close() would wait for it. */
+void ph_stream_close_taken(int fd);
 
 PH_END
 #endif

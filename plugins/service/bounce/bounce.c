@@ -134,6 +134,11 @@ static int do_append(struct request *q)
     return log_append(q->b, kind, q->id, list, n);
 }
 
+static void close_message(void *arg)
+{
+    ph_stream_close_taken((int)(intptr_t)arg);
+}
+
 static int do_notify(struct request *q)
 {
     ph_str kind = ph_frame_value(q->f, "kind");
@@ -144,7 +149,7 @@ static int do_notify(struct request *q)
 
     if (fd < 0)
         return ph_fail(PH_PERM, "notify without the message");
-    ph_defer_close(q->s, fd);
+    ph_defer(q->s, close_message, (void *)(intptr_t)fd);
     if (!what)
         return ph_fail(PH_PERM, "no such notice: \"%.*s\"", PH_FMT(kind));
     if ((rc = ph_message_open(q->s, fd, q->id, &m)) < 0)

@@ -192,7 +192,8 @@ static int do_rcpt(struct message *m, const struct ph_frame *in)
                                 ph_frame_value(in, "dsn_orcpt"), ph_frame_value(in, "dsn_notify"));
 
     if (rc < 0 && rc != PH_CANCEL) {
-        ph_log_warn("%.*s: %s", PH_FMT(m->id), ph_error());
+        if (m->error == CLEAN_OK)      /* the first says why; a client may send a million */
+            ph_log_warn("%.*s: %s", PH_FMT(m->id), ph_error());
         cleanup_fail(m, CLEAN_DEFER, ph_error());
         rc = 0;
     }
@@ -317,8 +318,6 @@ static int cleanup_serve(struct ph_service *v, struct ph_scope *session, struct 
     }
     if (t.m)
         ph_log("%.*s: removed (canceled)", PH_FMT(t.m->id));
-    if (rc == PH_PERM)
-        ph_log_warn("bad request from a client: %s", ph_error());
     return rc == PH_EOF ? 0 : rc;
 }
 

@@ -49,7 +49,7 @@ static int each_address(struct rewriter *w, struct ph_scope *s, const struct ph_
         struct resolved r;
         int rc = rewrite_resolve(w, s, sender, value, &r);
         if (rc < 0)
-            return rc;
+            return rc == PH_PERM ? PH_TEMP : rc;   /* a table's trouble, not the client's */
         add_resolved(out, &r);
     }
     return 0;
@@ -60,19 +60,17 @@ static int answer(struct rewriter *w, struct ph_scope *s, struct ph_stream *io, 
     ph_str op = ph_frame_value(in, "op");
     struct ph_frame *out = ph_frame_new(s);
     int resolve = ph_str_eq(op, PH_STR("resolve"));
-    int rc = PH_PERM;
 
+    if (!resolve && !ph_str_eq(op, PH_STR("rewrite")))
+        return ph_fail(PH_PERM, "unknown request \"%.*s\"", PH_FMT(ph_str_first(op, 32)));
     ph_frame_cstr(out, "status", "ok");
-    if (resolve || ph_str_eq(op, PH_STR("rewrite")))
-        rc = each_address(w, s, in, resolve, out);
-    else
-        ph_fail(PH_PERM, "unknown request \"%.*s\"", PH_FMT(op));
-    if (rc == PH_CANCEL)
+    int rc = each_address(w, s, in, resolve, out);
+    if (rc == PH_CANCEL || rc == PH_PERM)
         return rc;
     if (rc < 0) {
         ph_log_warn("%s", ph_error());
         out = ph_frame_new(s);
-        ph_frame_cstr(out, "status", rc == PH_PERM ? "perm" : "temp");
+        ph_frame_cstr(out, "status", "temp");
         ph_frame_str(out, "reason", ph_str_dup(s, ph_cstr(ph_error())));
     }
     if ((rc = ph_frame_send(io, out)) < 0)
@@ -93,8 +91,6 @@ static int rewrite_serve(struct ph_service *v, struct ph_scope *session, struct 
             break;
         ph_scope_reset(step);
     }
-    if (rc == PH_PERM)
-        ph_log_warn("bad request from a client: %s", ph_error());
     return rc == PH_EOF ? 0 : rc;
 }
 

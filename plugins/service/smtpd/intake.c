@@ -54,7 +54,7 @@ static int broken(struct session *s, int rc)
 {
     if (rc < 0 && s->t.intake)
         s->t.intake->broken = 1;
-    return rc == PH_EOF ? PH_TEMP : rc;
+    return rc == PH_EOF || rc == PH_PERM ? PH_TEMP : rc;     /* a broken cleanup is no verdict */
 }
 
 static int is_ok(const struct ph_frame *f)
@@ -181,8 +181,8 @@ int intake_end(struct session *s, ph_str *answer)
         (rc = ph_frame_recv(s->t.intake->io, t, 0, &got)) < 0)
         return broken(s, rc);
     *answer = ph_str_dup(s->t.scope, ph_frame_value(got, "reply"));
-    /* Only an answer that says ok may sound like one. */
-    if (!is_ok(got) && (answer->n < 4 || answer->p[0] == '2'))
+    /* Only an answer that says ok may sound like one, and it must. */
+    if (answer->n < 4 || is_ok(got) != (answer->p[0] == '2'))
         *answer = PH_STR("451 4.3.0 Error: queue file write error");
     return 0;
 }
