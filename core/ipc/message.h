@@ -15,6 +15,8 @@ int ph_message_get(struct ph_scope *s, struct ph_frame *f, struct ph_message **m
 
 /* Recipients, in order.  get: 0, *list on s with views into the frame, *n its
  * length (may be 0); PH_PERM when one has no number. */
+#define PH_DELIVERY_RCPTS 1000u        /* in one request: whoever makes requests keeps to it */
+#define PH_DELIVERY_MAX   (4u << 20)   /* bytes of a request or its answer */
 void ph_recipient_put(struct ph_frame *f, const struct ph_recipient *r);
 int ph_recipients_get(struct ph_scope *s, const struct ph_frame *f,
                       struct ph_recipient **list, uint32_t *n);

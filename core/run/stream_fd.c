@@ -19,14 +19,15 @@ static int64_t failed(int err)
 }
 
 /* A socket that lingers (SO_LINGER) makes its last close wait, for as long as its
- * maker said: a worker of many sessions must not be made to. */
+ * maker said: a worker of many sessions must not be made to.  One without a peer
+ * has nothing to wait for.  (Sealed processes may not touch SO_LINGER itself.) */
 void ph_stream_close_taken(int fd)
 {
-    const struct linger at_once = { .l_onoff = 0 };
+    const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
 
     if (fd < 0)
         return;
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);   /* fails for what is no socket */
+    (void)!connect(fd, &nobody, sizeof nobody);     /* fails for what is no such socket */
     close(fd);
 }
 

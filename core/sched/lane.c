@@ -239,7 +239,7 @@ static int read_answer(struct lane_conn *c)
     struct ph_frame *f;
     uint64_t number;
     uint32_t *rcpt, n;
-    int rc = ph_frame_recv(c->io, s, 0, &f);
+    int rc = ph_frame_recv(c->io, s, PH_DELIVERY_MAX, &f);
 
     if (rc >= 0 && ph_str_eq(ph_frame_value(f, "op"), PH_STR("bye"))) {
         c->draining = 1;

@@ -1,8 +1,8 @@
 /* params: parameters of the queue manager and the limits of each transport. */
 #include "core/conf/conf.h"
+#include "core/ipc/message.h"
 #include "core/sched/qmgr_priv.h"
 
-#define REQUEST_MAX 1000u          /* recipients of one request: it must fit a frame */
 #define NUMBER_MAX  100000000      /* more than any of these can mean */
 
 #define P struct qmgr_params
@@ -170,8 +170,8 @@ static struct ph_feedback get_feedback(struct qmgr *q, struct ph_scope *s, ph_st
 /* What works, but not as it is likely meant. */
 static void correct(struct qmgr *q, ph_str transport, struct ph_sched_limits *l)
 {
-    if (!l->recipients || l->recipients > REQUEST_MAX)
-        l->recipients = REQUEST_MAX;
+    if (!l->recipients || l->recipients > PH_DELIVERY_RCPTS)
+        l->recipients = PH_DELIVERY_RCPTS;     /* a request must fit a frame */
     if (!l->initial)
         l->initial = 1;
     if (l->slot_discount > 100)

@@ -153,7 +153,7 @@ int ph_survive_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream 
         struct ph_frame *f;
         uint32_t *rcpt, n;
 
-        if ((rc = ph_frame_recv(io, s, 0, &f)) < 0 || (rc = ph_outcomes_get(s, f, &o, &rcpt, &n)) < 0)
+        if ((rc = ph_frame_recv(io, s, PH_DELIVERY_MAX, &f)) < 0 || (rc = ph_outcomes_get(s, f, &o, &rcpt, &n)) < 0)
             break;
         int fd = ph_frame_take_fd(f, 0);
         if (fd >= 0)

@@ -232,6 +232,8 @@ static int parse_request(const struct conn *c, struct delivery *v, struct ph_fra
     if (ph_frame_get_u64(f, "number", &v->number) != PH_FOUND || v->message->fd < 0 || !v->d.rcpt_count ||
         ph_frame_get_i64(f, "active", &v->d.active_us) != PH_FOUND || ph_frame_get_u64(f, "reuse", &reuse) == PH_PERM)
         return ph_fail(PH_PERM, "incomplete request");
+    if (v->d.rcpt_count > PH_DELIVERY_RCPTS)
+        return ph_fail(PH_PERM, "request for %u recipients", v->d.rcpt_count);
     v->d.reuse = reuse != 0;
     v->d.probe = (ph_trace_flags(v->message->trace_flags) & PH_TRACE_DRY) != 0;
     v->d.nexthop = ph_frame_value(f, "nexthop");
@@ -269,7 +271,7 @@ static int read_request(struct conn *c)
     v->scope = s;
     ph_list_init(&v->node);
     ph_list_init(&v->of_conn);
-    if ((rc = ph_frame_recv(c->io, s, 0, &f)) < 0 || (rc = accept_request(c, v, f)) < 0)
+    if ((rc = ph_frame_recv(c->io, s, PH_DELIVERY_MAX, &f)) < 0 || (rc = accept_request(c, v, f)) < 0)
         ph_scope_free(s);
     return rc;
 }

@@ -45,6 +45,7 @@ struct delivery {
     struct ph_agent *agent;
     struct conn *conn;             /* NULL once the connection is lost */
     uint64_t number;
+    unsigned refused;              /* times that qmgr hung up on its outcomes */
     struct ph_message *message;
     struct ph_delivery d;          /* what the plugin sees; host points back here */
     struct ph_outcome *outcome;    /* by position in d.rcpt */

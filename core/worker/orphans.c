@@ -9,6 +9,7 @@
 
 #define ORPHANS_MAX 1000
 #define RETRY_MS    1000
+#define REFUSED_MAX 10u
 
 static int tell(struct ph_stream *io, struct delivery *v)
 {
@@ -19,8 +20,31 @@ static int tell(struct ph_stream *io, struct delivery *v)
     if (rc >= 0 && (rc = ph_stream_flush(io)) >= 0)
         rc = ph_frame_recv(io, s, 4096, &reply);
     if (rc >= 0 && ph_str_eq(ph_frame_value(reply, "status"), PH_STR("temp")))
-        rc = ph_fail(PH_TEMP, "qmgr: %.*s", PH_FMT(ph_frame_value(reply, "reason")));
-    return rc;
+        return ph_fail(PH_TEMP, "qmgr: %.*s", PH_FMT(ph_frame_value(reply, "reason")));
+    if (rc < 0 && rc != PH_CANCEL)
+        v->refused++;
+    /* Who was told that he lies is heard no more on this connection. */
+    return rc >= 0 && ph_str_eq(ph_frame_value(reply, "status"), PH_STR("perm")) ? PH_NONE : rc;
+}
+
+static void over(struct delivery *v)
+{
+    ph_list_remove(&v->node);
+    v->agent->orphan_count--;
+    ph_agent_drop_reader(v);
+    ph_agent_delivery_free(v);
+}
+
+/* What qmgr hangs up on, again and again, must not keep the others waiting. */
+static void put_back(struct ph_agent *a, struct delivery *v)
+{
+    if (v->refused < REFUSED_MAX) {
+        ph_list_remove(&v->node);
+        ph_list_push(&a->orphans, &v->node);
+        return;
+    }
+    ph_log_warn("%.*s: qmgr does not take the result, dropped (the message may be delivered again)", PH_FMT(v->message->queue_id));
+    over(v);
 }
 
 static int dial_qmgr(struct ph_agent *a, struct ph_scope *s, struct ph_stream **io)
@@ -42,15 +66,13 @@ static int tell_all(struct ph_agent *a)
     struct ph_stream *io;
     int rc = dial_qmgr(a, s, &io);
 
-    while (rc >= 0 && !ph_list_is_empty(&a->orphans)) {
+    while (rc >= 0 && rc != PH_NONE && !ph_list_is_empty(&a->orphans)) {
         struct delivery *v = ph_list_of(a->orphans.next, struct delivery, node);
 
-        if ((rc = tell(io, v)) < 0)
-            break;
-        ph_list_remove(&v->node);
-        a->orphan_count--;
-        ph_agent_drop_reader(v);
-        ph_agent_delivery_free(v);
+        if ((rc = tell(io, v)) >= 0)
+            over(v);
+        else if (rc != PH_CANCEL)
+            put_back(a, v);
     }
     return rc;
 }

@@ -40,7 +40,7 @@ static int hear(struct ph_stream *io, struct ph_scope *s, struct ph_outcome **o)
     int rc;
 
     do {
-        if ((rc = ph_frame_recv(io, s, 0, &f)) < 0)
+        if ((rc = ph_frame_recv(io, s, PH_DELIVERY_MAX, &f)) < 0)
             return rc;
     } while (ph_str_eq(ph_frame_value(f, "op"), PH_STR("bye")));
     if ((rc = ph_outcomes_get(s, f, o, &index, &n)) < 0)

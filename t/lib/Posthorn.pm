@@ -166,6 +166,14 @@ sub wait_mail {
     return map { slurp($_) } $self->mail($user);
 }
 
+# One frame of attributes, (name, value)...: posthorn/frame.h.
+sub frame {
+    my (@attr) = @_;
+    my $body = '';
+    for (my $i = 0; $i < @attr; $i += 2) { $body .= pack 'C/a V/a', $attr[$i], $attr[$i + 1] }
+    return pack('V C C v', 4 + length $body, 0, 0, @attr / 2) . $body;
+}
+
 # Queue listing as decoded JSON objects.
 sub queued {
     my ($self) = @_;

@@ -152,12 +152,7 @@ sub dial {
 # peer closes instead.
 sub ask {
     my ($s, @frames) = @_;
-    for my $f (@frames) {
-        my $n = @$f / 2;
-        my $body = '';
-        for (my $i = 0; $i < @$f; $i += 2) { $body .= pack 'C/a V/a', $f->[$i], $f->[$i + 1] }
-        syswrite $s, pack("V C C v", 4 + length $body, 0, 0, $n) . $body;
-    }
+    syswrite $s, Posthorn::frame(@$_) for @frames;
     my $r = '';
     vec($r, fileno $s, 1) = 1;
     my $got = '';

@@ -112,6 +112,19 @@ static void test_fds(struct ph_scope *s)
     close(p[1]);
 }
 
+/* How many attributes an answer has is often up to a peer. */
+static void test_overfull(struct ph_scope *parent)
+{
+    PH_SCOPED(s, parent);
+    struct ph_frame *f = ph_frame_new(s);
+    struct ph_stream *a, *b;
+
+    ph_stream_pair(s, s, 0, &a, &b);
+    for (int i = 0; i < 65536; i++)
+        ph_frame_cstr(f, "x", "");
+    is_int(ph_frame_send(a, f), PH_PERM, "a frame of more attributes than fit is not sent");
+}
+
 static int all(void *arg)
 {
     struct ph_scope *s = ph_scope_new(NULL);
@@ -120,6 +133,7 @@ static int all(void *arg)
     test_round(s);
     test_hostile(s);
     test_fds(s);
+    test_overfull(s);
     ph_scope_free(s);
     return 0;
 }

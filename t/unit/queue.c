@@ -534,6 +534,56 @@ static void test_lies(struct owner *o)
     raw_close(&r);
 }
 
+/* hold and drop a slot by its name, with a descriptor (or -1): 1 when the owner
+ * listens on, 0 when it hung up. */
+static int claim(struct raw *r, const char *slot, int fd)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_frame *hold = ph_frame_new(s), *drop = ph_frame_new(s), *lease = ph_frame_new(s), *got;
+
+    ph_frame_cstr(hold, "op", "hold");
+    ph_frame_cstr(hold, "slot", slot);
+    if (fd >= 0)
+        ph_frame_fd(hold, fd);
+    ph_frame_cstr(drop, "op", "drop");
+    ph_frame_cstr(drop, "slot", slot);
+    ph_frame_cstr(lease, "op", "lease");
+    ph_frame_u64(lease, "who", 0);
+    ph_frame_u64(lease, "count", 1);
+    ph_frame_send(r->io, hold);
+    ph_frame_send(r->io, drop);
+    ph_frame_send(r->io, lease);
+    ph_stream_flush(r->io);
+    return ph_frame_recv(r->io, s, 0, &got) > 0;
+}
+
+/* A slot that somebody is still writing belongs to who shows its lease. */
+static void test_claims(struct owner *o)
+{
+    struct raw r, thief, other;
+    int before = o->count;
+
+    raw_connect(&r);
+    raw_close(&r);                 /* the descriptor, and so the lease, lives */
+    raw_connect(&thief);
+    is_int(claim(&thief, r.slot, -1), 0, "who names the slot of another is hung up on");
+    ok(exists("pool/%s", r.slot), "and cannot drop it");
+    raw_close(&thief);
+    raw_connect(&other);
+    is_int(claim(&other, r.slot, other.fd), 0, "showing the lease of another slot does not help");
+    ok(exists("pool/%s", r.slot), "it is still there");
+    close(thief.fd);
+    close(other.fd);
+    raw_close(&other);
+    raw_connect(&other);
+    is_int(claim(&other, r.slot, r.fd), 1, "its lease does");
+    ok(!exists("pool/%s", r.slot), "and it is dropped");
+    close(r.fd);
+    close(other.fd);
+    raw_close(&other);
+    is_int(o->count, before, "nothing arrived");
+}
+
 static void finish_all(struct owner *o)
 {
     struct ph_qmsg *m;
@@ -665,6 +715,7 @@ static int run(void *arg PH_UNUSED)
     test_corrupt(o);
     test_orphan(o);
     test_lies(o);
+    test_claims(o);
     test_restart(&o);
     requeue_reads_back(o);
     is_int(ph_queue_count(o->queue), 2, "two messages are left");

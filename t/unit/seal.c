@@ -77,6 +77,15 @@ static int bind_to(unsigned port)
     return bind(fd, (const struct sockaddr *)&to, sizeof to) < 0 ? errno : 0;
 }
 
+static int set_option(int level, int name)
+{
+    const struct linger v = { .l_onoff = 1, .l_linger = 1 };       /* also a number that is not 0 */
+
+    return setsockopt(socket(AF_INET, SOCK_STREAM, 0), level, name, &v, sizeof v) < 0 ? errno : 0;
+}
+
+static int try_linger(void)         { return set_option(SOL_SOCKET, SO_LINGER); }
+static int try_keepalive(void)      { return set_option(SOL_SOCKET, SO_KEEPALIVE); }
 static int try_bind_any(void)       { return bind_to(0); }
 static int try_bind_port(void)      { return bind_to(54321); }
 
@@ -127,6 +136,8 @@ static const struct {
     { "who needs it may",                             "network",     try_connect,       0,      0 },
     { "and may choose its address",                   "network",     try_bind_any,      0,      0 },
     { "but no port",                                  "network",     try_bind_port,     EACCES, 4 },
+    { "no socket lingers, for who closes it last",    "network",     try_linger,        ENOSYS, 0 },
+    { "other options can be set",                     "network",     try_keepalive,     0,      0 },
     { "sockets of others without a file are closed",  "network",     try_abstract,      EPERM,  6 },
 };
 
