@@ -21,6 +21,7 @@ t_faults_inject_la_LIBADD = -ldl
 EXTRA_DIST += t/lib/Posthorn.pm t/lib/Peer.pm t/lib/PeerPostfix.pm t/lib/PeerExim.pm t/lib/PeerDovecot.pm t/lib/PeerOpenSMTPD.pm t/style/layers.t t/style/scripts.t t/style/lint
 
 include t/ipc/local.mk
+include t/seal/local.mk
 
 include t/fuzz/local.mk
 include t/soak/local.mk

@@ -3,9 +3,12 @@
  * answers ENOSYS, so that an update of libc finds its fallback. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -48,18 +51,65 @@ static int count_threads(void)
 
 static const char *const calls[] = {
     "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "recvfrom", "recvmsg", "recvmmsg",
-    "sendto", "sendmsg", "sendmmsg", "socket", "connect", "accept", "accept4", "getsockname", "getpeername", "getsockopt", "bind",
+    "sendto", "sendmsg", "sendmmsg", "connect", "accept", "accept4", "getsockname", "getpeername", "getsockopt", "bind",
     "listen", "shutdown", "socketpair", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "signalfd4",
     "timerfd_create", "timerfd_settime", "alarm", "setitimer", "poll", "ppoll", "select", "pselect6", "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep",
-    "gettimeofday", "time", "open", "openat", "openat2", "close", "close_range", "stat", "lstat", "fstat", "newfstatat", "statx", "lseek", "fcntl",
+    "gettimeofday", "time", "open", "openat", "openat2", "close", "close_range", "stat", "lstat", "fstat", "newfstatat", "statx", "lseek",
     "flock", "dup", "dup2", "dup3", "pipe2", "fsync", "fdatasync", "sync_file_range", "ftruncate", "truncate", "fallocate", "fadvise64", "rename",
     "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "chmod", "fchmod", "fchmodat", "fchown", "utimensat",
     "utime", "utimes", "futimesat", "getdents64", "getcwd", "statfs", "fstatfs", "mmap", "munmap", "mprotect", "mremap", "madvise", "brk", "futex",
     "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "rt_sigtimedwait", "sigaltstack", "set_robust_list", "set_tid_address", "rseq",
     "exit", "exit_group", "getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getgroups", "getrandom", "uname", "sysinfo",
-    "getrlimit", "prlimit64", "getrusage", "times", "sched_yield", "sched_getaffinity", "restart_syscall", "membarrier", "access",
-    "faccessat", "faccessat2", "readlink", "readlinkat", "umask", "ioctl", "arch_prctl", "prctl",
+    "getrlimit", "getrusage", "times", "sched_yield", "sched_getaffinity", "restart_syscall", "membarrier", "access",
+    "faccessat", "faccessat2", "readlink", "readlinkat", "umask", "arch_prctl", "prctl",
 };
+
+/* The kernel looks at 32 bits of these arguments, whatever stands above. */
+#define LOW 0xffffffffu
+
+/* Allowed unless argument `arg` is `value` in the bits of `mask`: one rule for each
+ * bit that may differ. */
+static int allow_unless(scmp_filter_ctx c, int nr, unsigned arg, uint32_t value, uint32_t mask)
+{
+    for (unsigned b = 0; b < 32; b++) {
+        uint32_t bit = 1u << b;
+
+        if (mask & bit && seccomp_rule_add(c, SCMP_ACT_ALLOW, nr, 1, SCMP_CMP(arg, SCMP_CMP_MASKED_EQ, bit, ~value & bit)) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Sockets of the kinds that we talk over; of netlink what libc asks for addresses. */
+static int add_sockets(scmp_filter_ctx c)
+{
+    static const uint32_t families[] = { AF_UNIX, AF_INET, AF_INET6 };
+
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, LOW, families[i])) < 0)
+            return -1;
+    if (seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, SCMP_A0(SCMP_CMP_MASKED_EQ, LOW, AF_NETLINK),
+                         SCMP_A2(SCMP_CMP_MASKED_EQ, LOW, NETLINK_ROUTE)) < 0)
+        return -1;
+    /* A socket that lingers blocks whoever closes it last: passed on beside a
+     * frame, a worker that serves everybody. */
+    return allow_unless(c, SCMP_SYS(setsockopt), 2, SO_LINGER, LOW);
+}
+
+/* Not: whom a descriptor's signals go to (F_SETOWN and the like, SIOCSPGRP), which is
+ * another way to kill; limits are one's own. */
+static int add_fcntl(scmp_filter_ctx c)
+{
+    static const uint32_t commands[] = { F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK,
+                                         F_OFD_SETLKW, F_DUPFD_CLOEXEC, F_GETPIPE_SZ, F_SETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS };
+
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_MASKED_EQ, LOW, commands[i])) < 0)
+            return -1;
+    if (seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, LOW, 0)) < 0)
+        return -1;
+    return allow_unless(c, SCMP_SYS(ioctl), 1, FIOSETOWN, ~3u);    /* 0x8901, 0x8902 */
+}
 
 static int add_calls(scmp_filter_ctx c)
 {
@@ -72,10 +122,8 @@ static int add_calls(scmp_filter_ctx c)
         if (rc < 0 && rc != -EDOM)
             return ph_fail_errno(PH_CONF, -rc, "seccomp: %s", calls[i]);
     }
-    /* A socket that lingers blocks whoever closes it last: passed on beside a
-     * frame, a worker that serves everybody. */
-    if (seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 1, SCMP_A2(SCMP_CMP_NE, SO_LINGER, 0)) < 0)
-        return ph_fail(PH_CONF, "seccomp: setsockopt");
+    if (add_sockets(c) < 0 || add_fcntl(c) < 0)
+        return ph_fail(PH_CONF, "seccomp: calls with arguments");
     /* Signals to ourselves (abort, raise), not to others of our uid. */
     if (seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0)) < 0)
         return ph_fail(PH_CONF, "seccomp: tgkill");

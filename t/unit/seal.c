@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -84,6 +85,24 @@ static int set_option(int level, int name)
     return setsockopt(socket(AF_INET, SOCK_STREAM, 0), level, name, &v, sizeof v) < 0 ? errno : 0;
 }
 
+static int try_setown(void)         { return fcntl(0, F_SETOWN, (int)parent) < 0 ? errno : 0; }
+static int try_netlink(void)        { return socket(AF_NETLINK, SOCK_RAW, 12) < 0 ? errno : 0; }
+
+/* The kernel takes 32 bits of the option's number. */
+static int try_linger_above(void)
+{
+    const struct linger v = { .l_onoff = 1, .l_linger = 1 };
+
+    return syscall(SYS_setsockopt, socket(AF_INET, SOCK_STREAM, 0), SOL_SOCKET, (1ull << 32) | SO_LINGER, &v, sizeof v) < 0 ? errno : 0;
+}
+
+static int try_limits(void)
+{
+    struct rlimit got;
+
+    return syscall(SYS_prlimit64, parent, RLIMIT_NOFILE, NULL, &got) < 0 ? errno : 0;
+}
+
 static int try_linger(void)         { return set_option(SOL_SOCKET, SO_LINGER); }
 static int try_keepalive(void)      { return set_option(SOL_SOCKET, SO_KEEPALIVE); }
 static int try_bind_any(void)       { return bind_to(0); }
@@ -137,6 +156,10 @@ static const struct {
     { "and may choose its address",                   "network",     try_bind_any,      0,      0 },
     { "but no port",                                  "network",     try_bind_port,     EACCES, 4 },
     { "no socket lingers, for who closes it last",    "network",     try_linger,        ENOSYS, 0 },
+    { "whatever stands above its number",             "network",     try_linger_above,  ENOSYS, 0 },
+    { "no signals through a descriptor's owner",      "network",     try_setown,        ENOSYS, 0 },
+    { "no limits of others",                          "queue-owner", try_limits,        ENOSYS, 0 },
+    { "no netlink but for addresses",                 "network",     try_netlink,       ENOSYS, 0 },
     { "other options can be set",                     "network",     try_keepalive,     0,      0 },
     { "sockets of others without a file are closed",  "network",     try_abstract,      EPERM,  6 },
 };
