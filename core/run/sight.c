@@ -27,12 +27,15 @@ void ph_task_about(ph_str text)
         t->about = text;
 }
 
-/* The first call loads a library, so it comes before the seal. */
-void ph_sight_warm(void)
+static int warns;                  /* a command with one task is slow to nobody */
+
+/* The first call of backtrace loads a library. */
+void ph_sight_start(void)
 {
     void *frame[1];
 
     (void)backtrace(frame, 1);
+    warns = 1;
 }
 
 void ph_sight_unwind(struct ph_peek *p)
@@ -142,6 +145,8 @@ void ph_sight_slow(struct ph_loop *l, const struct ph_task *t, const void *fn, i
     int64_t now = ph_clock_ms();
     struct ph_buf who;
 
+    if (!warns)
+        return;
     if (l->slow_said && now - l->slow_said < QUIET_MS) {
         l->slow_unsaid++;
         return;
