@@ -150,7 +150,17 @@ static void finish_delivery(struct delivery *v)
     ph_agent_orphan(v);
 }
 
-/* Answers of one connection: all that are there in one write.  What could not
+/* Nobody was told: until somebody is, nobody may start the message again. */
+static void take_reader(struct delivery *v)
+{
+    struct flock lk = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+
+    if (v->message->fd >= 0)
+        fcntl(v->message->fd, F_OFD_SETLK, &lk);
+}
+
+/* Answers of one connection: all that are there in one write.  The lock goes
+ * first, since qmgr may lend the slot again as soon as it knows.  What could not
  * be sent goes to the orphans. */
 static int send_done(struct conn *c)
 {
@@ -173,6 +183,7 @@ static int send_done(struct conn *c)
         if (rc >= 0) {
             ph_agent_delivery_free(v);
         } else {
+            take_reader(v);
             ph_list_unshift(&c->done, n);
         }
     }

@@ -12,7 +12,7 @@ use Posthorn;
 use Crash;
 use CrashOps;
 
-my $SAMPLE = 3;                 # points of a scenario
+my $SAMPLE = 2;                 # points of a scenario
 my $TRIES = 3;                  # until a run goes the way of the undisturbed one
 
 plan skip_all => "$Crash::attach is not built" unless -x $Crash::attach;
