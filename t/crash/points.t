@@ -40,6 +40,7 @@ sub try_point {
     my ($c, $s, @point) = @_;
     my $tries = $point[0] =~ /\./ ? 1 : $TRIES;       # a wait need not be there each time
     for my $try (1 .. $tries) {
+        $c->warm_up($s) if $try > 1;                    # one message more: queue files are asked for in twos
         my $m = $c->run($s, @point);
         return $m if @{ $m->{wrong} || [] } || $try == $tries || $m->{end} =~ /^killed/ && Crash::is_same_way($m);
     }
@@ -83,7 +84,7 @@ for my $conf (sort keys %by_conf) {
     $logs += $old;
     $restarts += $c->{restarts};
     is_deeply(\@left, [], 'afterwards the queue is empty: no file, no log, nothing damaged') or diag $c->{ph}->log;
-    my @late = map { my $m = $_; map { "$m->{s}{name} $m->{end}: $_" } $c->judge($m) } @{ $c->{all} };
+    my @late = map { my $m = $_; map { join ' ', $m->{s}{name} // 'warm-up', $m->{end} // '', ": $_" } $c->judge($m) } @{ $c->{all} };
     diag join "\n", map { my $m = $_; $c->judge($m) ? grep { /$m->{tag}|\Q@{[$m->{id} || '-']}\E/ } split /\n/, $c->{ph}->log : () } @{ $c->{all} } if @late && $ENV{POSTHORN_VERBOSE};
     is_deeply(\@late, [], 'and of ' . @{ $c->{all} } . ' messages none came late');
 }
