@@ -10,14 +10,16 @@
  * ends without anything to do has no number: timers.
  *
  * Says "ready" when PID waits; at the end the calls, one a line: number, name,
- * what it was about, whether it returned and what; then "killed N entry|exit NAME"
- * or "end".  SIGTERM ends it, when PID waits again: PID goes on untouched. */
+ * what it was about, whether it returned and what; "unread SOCKET" for each in which
+ * something waited for the dead; then "killed N entry|exit NAME" or "end".  SIGTERM ends it, when PID waits again: PID goes on untouched. */
+#include <dirent.h>
 #include <errno.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -28,6 +30,7 @@
 
 #define CALLS 20000
 #define QUIET_MS 10
+#define SOCKETS 256
 #define ABOUT 256
 
 struct call {
@@ -177,13 +180,63 @@ static void finish(struct run *r, int killed)
     fflush(stdout);
 }
 
+struct kept {
+    int fd;
+    char name[ABOUT];
+};
+
+/* Nobody else listens to it: not one that the master gave to others as well. */
+static int is_own(int fd)
+{
+    int listens = 1, type = 0;
+    socklen_t a = sizeof listens, b = sizeof type;
+
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &a) == 0 && !listens &&
+           getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &b) == 0 && type == SOCK_STREAM;
+}
+
+/* Its sockets, shared with us, so that what lies in them can be seen when it is dead. */
+static int keep_sockets(const struct run *r, struct kept kept[SOCKETS])
+{
+    char path[64];
+    int n = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)r->pid);
+    DIR *d = opendir(path);
+    for (const struct dirent *e; d && n < SOCKETS && (e = readdir(d)); ) {
+        about_fd(r, atoi(e->d_name), kept[n].name, ABOUT);
+        if (e->d_name[0] == '.' || strncmp(kept[n].name, "unix:", 5) != 0 ||
+            (kept[n].fd = (int)syscall(SYS_pidfd_getfd, r->pidfd, atoi(e->d_name), 0)) < 0)
+            continue;
+        if (is_own(kept[n].fd))
+            n++;
+        else
+            close(kept[n].fd);
+    }
+    if (d)
+        closedir(d);
+    return n;
+}
+
+/* From the shutdown on nobody believes that he was heard. */
+static void tell_unread(struct kept *kept, int n)
+{
+    for (int i = 0, bytes; i < n; i++) {
+        shutdown(kept[i].fd, SHUT_RD);
+        if (ioctl(kept[i].fd, FIONREAD, &bytes) == 0 && bytes > 0)
+            printf("unread %s\n", kept[i].name);
+    }
+}
+
 static void kill_it(struct run *r)
 {
-    int status;
+    static struct kept kept[SOCKETS];
+    int status, n = keep_sockets(r, kept);
 
     kill(r->pid, SIGKILL);
     while (waitpid(r->pid, &status, __WALL) == r->pid && !WIFSIGNALED(status) && !WIFEXITED(status))
         ptrace(PTRACE_CONT, r->pid, 0, 0);
+    tell_unread(kept, n);
     finish(r, 1);
     exit(0);
 }

@@ -94,12 +94,13 @@ sub trace_is_over {
     return select($r, undef, undef, 0);
 }
 
-# Its calls: [{name, about, returned, result}], and how it ended.
+# Its calls: [{name, about, returned, result}], how it ended, and the sockets in which
+# something waited for it then.
 sub trace_end {
     my ($t) = @_;
     kill 'TERM', $t->{pid} unless trace_is_over($t);
     my $fh = $t->{fh};
-    my @calls;
+    my (@calls, @unread);
     my $end = '';
     while (my $line = <$fh>) {
         chomp $line;
@@ -107,10 +108,12 @@ sub trace_end {
             my ($number, $name, $about, $returned, $result) = split /\t/, $line;
             $number =~ s/\.0$//;
             push @calls, { number => $number, name => $name, about => $about, text => "$name $about", returned => $returned, result => $result };
-        } else { $end = $line }
+        }
+        elsif ($line =~ /^unread (.*)/) { push @unread, $1 }
+        else { $end = $line }
     }
     close $fh;
-    return (\@calls, $end);
+    return (\@calls, $end, \@unread);
 }
 
 # ---- mail ----
@@ -272,7 +275,7 @@ sub judge {
         push @wrong, map { $self->count($m, $i, "told $_", $told{$_} // 0, $want{$_}) } sort keys %want;
         next unless $told{again};
         push @wrong, "$addr: a notice came twice" unless $self->window($m, 'notice', $i);
-        $m->{twice}{'notice twice: in the mailbox, before the mark'} = 1;
+        $m->{twice}{"a notice twice: $notice_window{name}"} = 1;
     }
     return @wrong;
 }
@@ -284,7 +287,8 @@ sub matches { my ($call, $re) = @_; return $call->{text} =~ $re }
 # The window that was open when the process died, or nothing.  A window: what may
 # happen twice, and to whom; the calls that open it, one after the other ([re, 'last']:
 # the last one of an undisturbed run); the call that closes it, for each recipient
-# one when `each`.
+# one when `each`.  unread: what waited for the dead in such a socket was lost, which
+# opens the window too.
 sub window {
     my ($self, $m, $what, $i) = @_;
     my $calls = $m->{calls} or return;
@@ -293,17 +297,19 @@ sub window {
         my $for = $w->{for} || qr/./;
         next unless $w->{what} eq $what && $m->{to}[$i] =~ $for;
         my $nth = $w->{each} ? scalar grep { $_ =~ $for } @{ $m->{to} }[0 .. $i] : 1;
+        return $w->{name} if $w->{unread} && grep { $_ =~ $w->{unread} } @{ $m->{unread} };
         return $w->{name} if is_open($w, $calls, $m->{s}{baseline}, $nth);
     }
     return;
 }
 
-# A notice is mail: qmgr gave it to the agent and has not marked it.
-%notice_window = (what => 'notice', after => [qr{^sendmsg unix:.*private/virtual$}, qr/^epoll/], until => qr/^never/);
+# A notice is mail: the agent has answered, and qmgr has not marked it.
+%notice_window = (what => 'notice', name => 'in the mailbox, before the mark', unread => qr{private/virtual$},
+    after => [qr{^recvmsg unix:.*private/virtual$}], until => qr/^pwrite64 .* 1 bytes/);
 
 sub find_call {
     my ($calls, $from, $re, $n) = @_;
-    for my $k ($from .. $#$calls) { return $k if $calls->[$k]{returned} && matches($calls->[$k], $re) && --$n <= 0 }
+    for my $k ($from .. $#$calls) { return $k if $calls->[$k]{returned} && $calls->[$k]{result} >= 0 && matches($calls->[$k], $re) && --$n <= 0 }
     return;
 }
 
@@ -312,7 +318,7 @@ sub is_open_from {
     my ($w, $calls, $baseline, $nth, $at, @steps) = @_;
     my $step = shift @steps // return !defined find_call($calls, $at, $w->{until}, $nth);
     if (ref $step eq 'ARRAY') {
-        my $k = find_call($calls, 0, $step->[0], scalar grep { matches($_, $step->[0]) } @$baseline) // return 0;
+        my $k = find_call($calls, 0, $step->[0], scalar grep { $_->{result} >= 0 && matches($_, $step->[0]) } @$baseline) // return 0;
         return is_open_from($w, $calls, $baseline, $nth, $k + 1, @steps);
     }
     while (defined(my $k = find_call($calls, $at, $step, 1))) {
@@ -364,7 +370,7 @@ sub run {
     my $t = $self->trace($pid, @point);
     $s->{act}->($self, $m);
     Posthorn::wait_for(sub { trace_is_over($t) || $s->{done}->($self, $m) }, $SETTLE_S) or push @{ $m->{wrong} }, 'the operation does not end';
-    @$m{'calls', 'end'} = trace_end($t);
+    @$m{'calls', 'end', 'unread'} = trace_end($t);
     push @{ $m->{wrong} }, $s->{promised}->($self, $m) if $m->{promised} && $s->{promised};
     push @{ $m->{wrong} }, 'does not settle' unless $self->settle($m);
     # What is on its way to a mailbox is not in the queue any more.

@@ -18,9 +18,9 @@ my $mark = qr{^pwrite64 .*/pool/\S+ 1 bytes$};
 my $any_mark = qr{^pwrite64 .*/(?:pool|deferred)/\S+ 1 bytes$};
 my $commit = qr{^pwritev .*/pool/};
 my $to_agent = qr{^sendmsg unix:.*private/(?:smtp|virtual)$};
+my $from_agent = qr{^recvmsg unix:.*private/(?:smtp|virtual)$};
 my $to_bounce = qr{^sendmsg unix:.*private/bounce$};
 my $answer = qr{^sendmsg unix:};
-my $wait = qr{^epoll_};
 
 my @send = (resend => 1, act => sub { $_[0]->submit($_[1]) });
 my $removed = sub { $_[0]->removed($_[1]) };
@@ -30,7 +30,8 @@ my $let_pass = sub { $_[0]->let_pass($_[1]) };
 my $sent = { what => 'delivered', name => 'after the remote 250, before the mark', for => qr/^(?:to|too|later)-/,
              after => [qr{^pread64 .*/pool/|^pread64 .*/deferred/}, qr/^sendmsg inet/], until => $answer };
 # In qmgr: the agent has answered, the mark is not written.
-my $unmarked = { what => 'delivered', name => $sent->{name}, for => qr/^(?:to|too|box)-/, each => 1, after => [$to_agent, $wait], until => $any_mark };
+my $unmarked = { what => 'delivered', name => $sent->{name}, for => qr/^(?:to|too|box)-/, each => 1, unread => qr{private/(?:smtp|virtual)$},
+                 after => [$to_agent, $from_agent], until => $any_mark };
 # In bounce: the notice is committed, qmgr does not know.
 my $noticed = { name => 'notice committed, before told is on disk', after => [$commit], until => $to_bounce };
 # In qmgr: the failed marks are synced, bounce was asked and may have done it.
