@@ -231,7 +231,12 @@ static void writer(void *arg)
         if (rc == 0 && ph_list_is_empty(&h->notes) && !is_short(h) && !is_urgent(h))
             rc = ph_cond_wait(h->tell, PH_FOREVER);
     }
-    /* The reader learns of it by the end of the stream. */
+    /* qmgr would go on, and never hear of a commit: the end of the connection
+     * makes both sides settle what stands in the slots. */
+    if (rc == PH_TEMP)
+        ph_log_warn("connection to qmgr: %s", ph_error());
+    if (rc != PH_CANCEL)
+        ph_stream_close(h->io);    /* the reader sees it */
 }
 
 static void add_lease(struct ph_hub *h, ph_str slot, uint64_t inode, int fd)
@@ -326,7 +331,7 @@ static int link_once(struct ph_hub *h)
     if ((rc = ph_spawn(g, "qmgr writer", writer, h)) == 0)
         while ((rc = read_one(h)) == 0)
             ;
-    if (rc == PH_PERM)
+    if (rc == PH_PERM || rc == PH_TEMP)
         ph_log_warn("connection to qmgr: %s", ph_error());
     ph_group_cancel(g);
     ph_group_wait(g, PH_FOREVER);

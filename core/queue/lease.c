@@ -171,6 +171,10 @@ static void writer(void *arg)
         if (rc == 0)
             rc = ph_cond_wait(w->wake, PH_FOREVER);
     }
+    if (rc == PH_TEMP)
+        ph_log_warn("intake %s: %s", w->name, ph_error());
+    if (rc < 0 && rc != PH_CANCEL)
+        ph_stream_close(w->io);    /* the reader sees it, and the receiver dials again */
 }
 
 static int do_lease(struct ph_worker *w, struct ph_frame *f)
@@ -379,7 +383,7 @@ int ph_queue_serve_intake(struct ph_queue *q, struct ph_scope *session, struct p
     rc = ph_spawn(g, "leases", writer, w);
     while (rc == 0)
         rc = serve_one(w, s);
-    if (rc == PH_PERM)
+    if (rc == PH_PERM || rc == PH_TEMP)
         ph_wrap(rc, "intake %s", w->name);     /* logged by who serves the socket */
     w->gone = rc;
     ph_list_remove(&w->node);
