@@ -2,6 +2,7 @@
  *
  * Buffers exist only while there is something in them or about to be: a
  * session that waits for its peer holds neither. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -411,7 +412,7 @@ int ph_stream_send_fd(struct ph_stream *io, int fd)
         return rc;
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (copy < 0)
-        return ph_fail(PH_TEMP, "no descriptor is left to pass one on");
+        return ph_fail_errno(PH_TEMP, errno, "no descriptor is left to pass one on");
     if ((rc = ph_stream_fds_add(&io->fds_out, copy, PH_STREAM_FDS_OUT)) < 0)
         close(copy);
     return rc;

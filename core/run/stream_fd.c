@@ -9,9 +9,11 @@
 #include "core/run/loop.h"
 #include "core/run/stream_in.h"
 
+/* After 0 the caller waits for the next edge, so only what reports one may say
+ * it: a call that a signal cut short is made again instead. */
 static int64_t failed(int err)
 {
-    if (err == EAGAIN || err == EWOULDBLOCK || err == EINTR)
+    if (err == EAGAIN || err == EWOULDBLOCK)
         return 0;
     if (err == ECONNRESET || err == EPIPE)
         return ph_fail_errno(PH_EOF, err, "connection lost");
@@ -52,8 +54,10 @@ static int take_control(struct ph_stream *io, struct msghdr *msg)
                 ph_stream_close_taken(fd);
         }
     }
+    /* The control buffer holds as many as a message may carry, so what was cut
+     * off found no free descriptor here (or the sender is not one of ours). */
     if (rc == 0 && msg->msg_flags & MSG_CTRUNC)
-        rc = ph_fail(PH_PERM, "more descriptors were sent than fit");
+        rc = ph_fail(PH_TEMP, "descriptors that were sent are lost: too many open files");
     return rc;
 }
 
@@ -63,8 +67,10 @@ static int64_t recv_with_fds(struct ph_stream *io, void *p, size_t n)
     union { struct cmsghdr align; char space[CMSG_SPACE(PH_STREAM_FDS_EVER * sizeof(int))]; } control;
     struct iovec iov = { p, n };
     struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-    ssize_t got = recvmsg(io->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    ssize_t got;
 
+    while ((got = recvmsg(io->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+        ;
     if (got < 0)
         return failed(errno);
     int rc = take_control(io, &msg);
@@ -75,8 +81,10 @@ static int64_t fd_read(struct ph_stream *io, void *p, size_t n)
 {
     if (io->family == AF_UNIX)
         return recv_with_fds(io, p, n);
-    ssize_t got = io->family ? recv(io->fd, p, n, MSG_DONTWAIT) : read(io->fd, p, n);
+    ssize_t got;
 
+    while ((got = io->family ? recv(io->fd, p, n, MSG_DONTWAIT) : read(io->fd, p, n)) < 0 && errno == EINTR)
+        ;
     if (got < 0)
         return failed(errno);
     return got ? got : ph_fail(PH_EOF, "connection closed by the peer");
@@ -95,8 +103,10 @@ static int64_t send_with_fds(struct ph_stream *io, struct msghdr *msg)
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(bytes);
     memcpy(CMSG_DATA(c), io->fds_out.fd, bytes);
-    ssize_t done = sendmsg(io->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t done;
 
+    while ((done = sendmsg(io->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0 && errno == EINTR)
+        ;
     if (done < 0)
         return failed(errno);
     ph_stream_fds_close(&io->fds_out);
@@ -111,8 +121,10 @@ static int64_t fd_write(struct ph_stream *io, const struct iovec *iov, int count
         return ph_fail(PH_PERM, "descriptors pass over UNIX sockets only");
     if (io->fds_out.n)
         return send_with_fds(io, &msg);
-    ssize_t done = io->family ? sendmsg(io->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) : writev(io->fd, iov, count);
+    ssize_t done;
 
+    while ((done = io->family ? sendmsg(io->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) : writev(io->fd, iov, count)) < 0 && errno == EINTR)
+        ;
     return done < 0 ? failed(errno) : done;
 }
 
