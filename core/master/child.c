@@ -122,7 +122,7 @@ static char **environment(void)
     return env;
 }
 
-static void become_worker(const struct service *v, int channel)
+static void become_worker(const struct service *v, int channel, int words)
 {
     const struct master *m = v->master;
     char count[16], identity[32];
@@ -154,25 +154,33 @@ static void become_worker(const struct service *v, int channel)
     if (m->verbose)
         argv[n++] = "-v";
     argv[n] = NULL;
-    if (arrange(v, channel) == 0 && close_range(PH_WORKER_LISTEN_FD + v->listen_count, ~0u, 0) == 0)
+    if (dup2(words, STDERR_FILENO) == STDERR_FILENO && arrange(v, channel) == 0 && close_range(PH_WORKER_LISTEN_FD + v->listen_count, ~0u, 0) == 0)
         execve(m->worker_path, (char *const *)(uintptr_t)argv, environment());
     _exit(127);
 }
 
 int child_start(struct service *v)
 {
-    int pair[2];
+    int pair[2], words[2];
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+    if (words_pipe(words) < 0)
+        return PH_TEMP;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+        close(words[0]);
+        close(words[1]);
         return ph_fail_errno(PH_TEMP, errno, "socketpair");
+    }
     ph_log_flush();
     pid_t pid = fork();
+    int err = errno;
     if (pid == 0)
-        become_worker(v, pair[1]);
+        become_worker(v, pair[1], words[1]);
     close(pair[1]);
+    close(words[1]);
     if (pid < 0) {
         close(pair[0]);
-        return ph_fail_errno(PH_TEMP, errno, "fork");
+        close(words[0]);
+        return ph_fail_errno(PH_TEMP, err, "fork");
     }
     struct child *c = calloc(1, sizeof *c);
     if (!c)
@@ -181,6 +189,8 @@ int child_start(struct service *v)
     c->watch.fn = hear;
     c->watch.arg = c;
     ph_list_push(&v->children, &c->node);
+    if (words_watch(c, words[0]) < 0)
+        ph_log_warn("service %s: %s", v->name, ph_error());    /* it works without */
     return ph_watch_start(&c->watch, c->channel, PH_READ);
 }
 
@@ -188,6 +198,7 @@ void child_free(struct child *c)
 {
     ph_watch_stop(&c->watch);
     close(c->channel);
+    words_end(c);
     ph_list_remove(&c->node);
     free(c);
 }
@@ -249,6 +260,7 @@ void child_reaped(struct master *m, pid_t pid, int status)
     struct service *v = c->service;
     int was_ready = c->ready, bad = 0;
 
+    words_say(c);                  /* why, before how */
     if (WIFSIGNALED(status)) {
         ph_log_warn("process %s (%s) pid %d killed by signal %d", m->worker_path, v->name, (int)pid, WTERMSIG(status));
         bad = 1;

@@ -4,7 +4,7 @@
  * main.c     options, daemon, lock        config.c   reading and comparing configurations
  * service.c  one service: watch, wake, throttle      child.c    one worker: start, words, end
  * control.c  signals: reload, stop        reach.c    who touches the network, and whom he may ask
- * socket.c   listeners */
+ * socket.c   listeners                words.c    what workers write to descriptor 2 */
 #ifndef CORE_MASTER_MASTER_H
 #define CORE_MASTER_MASTER_H
 
@@ -39,6 +39,11 @@ struct child {
     int ready, busy, done;         /* it said so */
     int old;                       /* of a configuration before: ends when its sessions have */
     int64_t started_ms;
+    int words_fd;                  /* its descriptor 2 */
+    struct ph_watch words_watch;
+    char words[500];               /* a line that has begun */
+    size_t words_n;
+    unsigned words_lines;          /* logged */
 };
 
 struct service {
@@ -112,6 +117,13 @@ void child_tell_reload(struct child *c);         /* with the files of the config
 void child_tell_log(struct child *c, int fd);      /* the log file, opened anew */
 void child_reaped(struct master *m, pid_t pid, int status);
 void child_free(struct child *c);
+
+/* words.c: a pipe for a worker's descriptor 2: 0, PH_TEMP; from now on its lines
+ * are logged: 0, PH_TEMP; log what is left, when it has ended; the end of it. */
+int words_pipe(int p[2]);
+int words_watch(struct child *c, int fd);
+void words_say(struct child *c);
+void words_end(struct child *c);
 
 /* main.c: the pid file says what generation runs. */
 void master_write_pid(struct master *m);
