@@ -17,6 +17,7 @@
 #include "core/queue/store.h"
 
 #define LIMBO_MS 100
+#define TROUBLE_MS 2000            /* each look says it in the log */
 
 /* The name under which a damaged file is kept: its id if that is believable and
  * free, else that of its slot. */
@@ -139,11 +140,13 @@ static int recover_slot(struct ph_queue *q, const char *name)
     uint64_t inode = 0;
     int leased = is_leased(q, name, &inode);
 
-    if (leased < 0 || leased == PH_NONE)
-        return leased < 0 ? leased : 0;
+    if (leased == PH_NONE)
+        return 0;
     slot = ph_slot_add(q, name, inode, PH_SLOT_LIMBO);
     ph_list_push(&q->limbo, &slot->node);
-    return leased ? 0 : ph_adopt_slot(q, slot);
+    /* What cannot be looked at now may hold mail: it stays in limbo, where it is
+     * looked at again. */
+    return leased < 0 ? leased : leased ? 0 : ph_adopt_slot(q, slot);
 }
 
 /* Call fn for each name in a directory: trouble with one is a warning, the rest
@@ -161,11 +164,14 @@ static int each_name(struct ph_queue *q, const char *dir, int (*fn)(struct ph_qu
             close(fd);
         return rc;
     }
-    while (rc != PH_CANCEL && (e = readdir(d)) != NULL)
+    while (rc != PH_CANCEL && (errno = 0, e = readdir(d)) != NULL)
         if (e->d_name[0] != '.' && (rc = fn(q, dir, e->d_name)) < 0 && rc != PH_CANCEL)
             ph_log_warn("%s/%s: %s", dir, e->d_name, ph_error());
+    /* A directory that was read in part would leave mail where it is until the
+     * next start: this one fails, and the next comes soon. */
+    rc = rc == PH_CANCEL ? rc : e == NULL && errno ? ph_fail_errno(PH_TEMP, errno, "read directory %s", dir) : 0;
     closedir(d);
-    return rc == PH_CANCEL ? rc : 0;
+    return rc;
 }
 
 static int found_in_pool(struct ph_queue *q, const char *dir, const char *name)
@@ -209,11 +215,12 @@ int ph_queue_recover(struct ph_queue *q)
 }
 
 /* One round over the slots whose worker is not there: those whose lock has gone
- * are settled. */
-static void look_at_limbo(struct ph_queue *q)
+ * are settled.  1 when one of them could not be looked at. */
+static int look_at_limbo(struct ph_queue *q)
 {
     struct ph_list round = PH_LIST_INIT(round);
     struct ph_list *n;
+    int trouble = 0;
 
     while ((n = ph_list_shift(&q->limbo)) != NULL)
         ph_list_push(&round, n);
@@ -225,13 +232,18 @@ static void look_at_limbo(struct ph_queue *q)
 
         memcpy(name, slot->name, sizeof name);
         ph_list_push(&q->limbo, n);
-        if ((rc = is_leased(q, slot->name, &inode)) == PH_NONE)
+        if ((rc = is_leased(q, slot->name, &inode)) == PH_NONE) {
             ph_slot_free(q, slot);
-        else if (rc == 0)
+        } else if (rc == 0) {
+            slot->inode = inode;
             rc = ph_adopt_slot(q, slot);
-        if (rc < 0 && rc != PH_CANCEL)
+        }
+        if (rc < 0 && rc != PH_CANCEL) {
             ph_log_warn("pool/%s: %s", name, ph_error());
+            trouble = 1;
+        }
     }
+    return trouble;
 }
 
 void ph_limbo_watch(void *arg)
@@ -240,7 +252,8 @@ void ph_limbo_watch(void *arg)
     int rc = 0;
 
     while (rc != PH_CANCEL && !ph_cancelled()) {
-        look_at_limbo(q);
-        rc = ph_cond_wait(q->limbo_wake, ph_list_is_empty(&q->limbo) ? PH_FOREVER : ph_in_ms(LIMBO_MS));
+        int64_t pause = look_at_limbo(q) ? TROUBLE_MS : LIMBO_MS;
+
+        rc = ph_cond_wait(q->limbo_wake, ph_list_is_empty(&q->limbo) ? PH_FOREVER : ph_in_ms(pause));
     }
 }

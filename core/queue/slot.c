@@ -165,8 +165,14 @@ int ph_slot_open_lease(struct ph_queue *q, struct ph_slot *slot)
     int fd;
 
     ph_queue_path(path, PH_PLACE_SLOT, slot->name);
-    if ((fd = openat(q->dir_fd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW)) < 0)
-        return ph_fail_errno(PH_TEMP, errno, "open slot %s", path);
+    if ((fd = openat(q->dir_fd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW)) < 0) {
+        ph_fail_errno(PH_TEMP, errno, "open slot %s", path);
+        if (!q->lend_fails)            /* once, until it works again */
+            ph_log_warn("%s", ph_error());
+        q->lend_fails = 1;
+        return PH_TEMP;
+    }
+    q->lend_fails = 0;
     if (ph_lock_take(fd, F_WRLCK) < 0) {
         close(fd);
         return PH_NONE;

@@ -402,6 +402,14 @@ int ph_queue_defer(struct ph_queue *q, struct ph_qmsg *m, int64_t next_us)
     return 0;
 }
 
+/* The administrator was told, so the move goes to disk now.  It is done in any
+ * case: a directory that could not be synced stays dirty and is synced later. */
+static void settle_move(struct ph_queue *q, const char *id)
+{
+    if (ph_dirs_settle(q) < 0)
+        ph_log_warn("%s: %s", id, ph_error());
+}
+
 int ph_queue_hold(struct ph_queue *q, struct ph_qmsg *m)
 {
     int rc = 0;
@@ -409,7 +417,7 @@ int ph_queue_hold(struct ph_queue *q, struct ph_qmsg *m)
     if (m->loaded && (rc = write_missing(m)) < 0)
         return rc;
     if (m->place != PH_PLACE_HOLD && (rc = move_to(q, m, PH_PLACE_HOLD, -1)) == 0)
-        rc = ph_dirs_settle(q);    /* the administrator was told */
+        settle_move(q, m->id);
     return rc;
 }
 
@@ -421,18 +429,20 @@ int ph_queue_release(struct ph_queue *q, struct ph_qmsg *m)
     if (rc < 0)
         return rc;
     m->next_us = now;
-    return ph_dirs_settle(q);
+    settle_move(q, m->id);
+    return 0;
 }
 
 /* pickup takes it from maildrop, reads it (message.h) and submits it anew.  The
  * name there is the id, and its mode is that of a file that is whole. */
 int ph_queue_requeue(struct ph_queue *q, struct ph_qmsg *m)
 {
-    char from[PH_PATH], to[PH_PATH];
+    char from[PH_PATH], to[PH_PATH], id[PH_ID_MAX + 1];
     int rc;
 
     if (m->loaded && (rc = write_missing(m)) < 0)
         return rc;
+    memcpy(id, m->id, sizeof id);
     ph_qmsg_path(from, m);
     snprintf(to, sizeof to, "maildrop/%s", m->id);
     if (fchmodat(q->dir_fd, from, 0700, 0) < 0)
@@ -442,7 +452,8 @@ int ph_queue_requeue(struct ph_queue *q, struct ph_qmsg *m)
     if (m->slot)
         ph_slot_free(q, m->slot);
     qmsg_free(m);
-    return ph_dirs_settle(q);
+    settle_move(q, id);
+    return 0;
 }
 
 struct ph_qmsg *ph_queue_in_memory(struct ph_queue *q, ph_str id)
@@ -500,7 +511,12 @@ int ph_queue_find(struct ph_queue *q, ph_str id, struct ph_qmsg **out, int *in_m
     memcpy(name, id.p, id.n);
     for (size_t i = 0; i < sizeof order; i++) {
         ph_queue_path(path, order[i], name);
-        if (fstatat(q->dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+        if (fstatat(q->dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            if (errno != ENOENT)       /* "cannot look" is not "not there" */
+                return ph_fail_errno(PH_TEMP, errno, "look for %s", path);
+            continue;
+        }
+        if (!S_ISREG(st.st_mode))
             continue;
         m = ph_qmsg_new(q, id, order[i]);
         m->next_us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;

@@ -57,7 +57,7 @@ struct ph_queue {
     const struct ph_queue_events *ev;
     void *arg;
     int dir_fd, lock_fd;
-    int read_only;
+    int read_only, lend_fails;
     struct ph_map *by_id;              /* messages in memory */
     struct ph_map *slots;              /* by name */
     struct ph_map *dirty;              /* directories that renames went to, by path */

@@ -82,7 +82,7 @@ static void look_at_slot(struct ph_walk *w, const char *name)
     if (fd < 0)
         return;
     if (strlen(name) + 3 < PH_SLOT_NAME && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-        pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head &&
+        ph_pread_all(fd, head, sizeof head, 0) == (int64_t)sizeof head &&
         ph_record_decode(head, sizeof head, (uint64_t)st.st_size, &r) == 0) {
         memcpy(w->found[w->count].name, r.id, sizeof r.id);
         snprintf(w->found[w->count].slot, PH_SLOT_NAME, "%x/%s", w->next_dir - 1, name);
@@ -94,11 +94,13 @@ static void look_at_slot(struct ph_walk *w, const char *name)
 
 static void look_at(struct ph_walk *w, const char *name)
 {
-    struct stat st;
+    struct stat st = { 0 };
     int64_t us;
 
-    if (!ph_id_is_name(ph_cstr(name)) || fstatat(dirfd(w->dir), name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-        !S_ISREG(st.st_mode))
+    if (!ph_id_is_name(ph_cstr(name)))
+        return;
+    /* What cannot be looked at now is shown as due: who takes it up looks again. */
+    if (fstatat(dirfd(w->dir), name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? errno == ENOENT : !S_ISREG(st.st_mode))
         return;
     us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
     if (w->due_us > 0 && us > w->due_us) {

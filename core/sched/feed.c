@@ -7,6 +7,7 @@
 #include "core/sched/qmgr_priv.h"
 
 #define FEEDERS   4
+#define REINDEX_MS 5000           /* the deferred queue could not be read */
 #define AGAIN_S   60               /* a message that could not be read or is still being delivered */
 
 static int has_room(const struct qmgr *q)
@@ -242,11 +243,14 @@ static void feed_task(void *arg)
     }
 }
 
-void ph_feed_start(struct qmgr *q)
+int ph_feed_start(struct qmgr *q)
 {
-    for (int i = 0; i < FEEDERS; i++)
-        ph_spawn(q->group, "feed", feed_task, q);
+    int rc = 0;
+
+    for (int i = 0; i < FEEDERS && rc >= 0; i++)
+        rc = ph_spawn(q->group, "feed", feed_task, q);
     ph_feed_index(q);
+    return rc;
 }
 
 /* ---- the index of deferred mail ---- */
@@ -275,8 +279,12 @@ static void index_task(void *arg)
 
     while (q->reindex && rc != PH_CANCEL) {
         q->reindex = 0;
-        if ((rc = index_once(q)) < 0 && rc != PH_CANCEL)
-            ph_log_warn("deferred queue: %s", ph_error());
+        if ((rc = index_once(q)) >= 0 || rc == PH_CANCEL)
+            continue;
+        /* What was not seen would wait for the next start. */
+        ph_log_warn("deferred queue: %s", ph_error());
+        q->reindex = 1;
+        rc = ph_sleep_until(ph_in_ms(REINDEX_MS));
     }
     q->indexing = 0;
 }
@@ -301,6 +309,8 @@ void ph_clock_task(void *arg)
             return;
         q->parked = 0;
         q->scan_s = ph_wall_s();
+        if (q->reindex && !q->indexing)                /* there was no memory for its task */
+            ph_feed_index(q);
         ph_pump(q);
         ph_feed_wake(q);
     }

@@ -18,15 +18,6 @@ int64_t ph_wall_s(void)
 
 /* ---- crews ---- */
 
-void ph_crew_init(struct crew *c, struct ph_scope *s, struct ph_group *g, const char *name, unsigned max)
-{
-    c->name = name;
-    c->wake = ph_cond_new(s);
-    c->group = g;
-    c->max = max;
-    ph_list_init(&c->jobs);
-}
-
 static void crew_task(void *arg)
 {
     struct crew *c = arg;
@@ -44,6 +35,17 @@ static void crew_task(void *arg)
         if (ph_cond_wait(c->wake, PH_FOREVER) < 0)
             return;
     }
+}
+
+int ph_crew_init(struct crew *c, struct ph_scope *s, struct ph_group *g, const char *name, unsigned max)
+{
+    c->name = name;
+    c->wake = ph_cond_new(s);
+    c->group = g;
+    c->max = max;
+    ph_list_init(&c->jobs);
+    c->count = 1;
+    return ph_spawn(g, name, crew_task, c);
 }
 
 void ph_crew_add(struct crew *c, struct job *j, void (*run)(struct job *))
@@ -114,15 +116,14 @@ int ph_qmgr_start(struct ph_service *v, struct ph_group *g)
     q->feed_wake = ph_cond_new(q->scope);
     q->clock_wake = ph_cond_new(q->scope);
     q->pace_wake = ph_cond_new(q->scope);
-    ph_crew_init(&q->resolvers, q->scope, g, "resolve", RESOLVERS);
-    ph_crew_init(&q->settlers, q->scope, g, "settle", SETTLERS);
-    ph_crew_init(&q->finishers, q->scope, g, "finish", FINISHERS);
     q->scan_s = ph_wall_s();
-    if ((rc = ph_queue_open(q->scope, q->conf, &events, q, &q->queue)) < 0 ||
+    if ((rc = ph_crew_init(&q->resolvers, q->scope, g, "resolve", RESOLVERS)) < 0 ||
+        (rc = ph_crew_init(&q->settlers, q->scope, g, "settle", SETTLERS)) < 0 ||
+        (rc = ph_crew_init(&q->finishers, q->scope, g, "finish", FINISHERS)) < 0 ||
+        (rc = ph_queue_open(q->scope, q->conf, &events, q, &q->queue)) < 0 ||
         (rc = ph_queue_recover(q->queue)) < 0 || (rc = ph_queue_start(q->queue, g)) < 0)
         return rc;
-    ph_feed_start(q);
-    if ((rc = ph_spawn(g, "pace", ph_pace_task, q)) >= 0)
+    if ((rc = ph_feed_start(q)) >= 0 && (rc = ph_spawn(g, "pace", ph_pace_task, q)) >= 0)
         rc = ph_spawn(g, "clock", ph_clock_task, q);
     return rc;
 }

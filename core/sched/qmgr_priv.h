@@ -124,11 +124,12 @@ extern const size_t ph_qmgr_rows_count;
 
 /* qmgr.c */
 int64_t ph_wall_s(void);
-void ph_crew_init(struct crew *c, struct ph_scope *s, struct ph_group *g, const char *name, unsigned max);
+/* With its first member, so that a job never waits for one: 0, PH_TEMP. */
+int ph_crew_init(struct crew *c, struct ph_scope *s, struct ph_group *g, const char *name, unsigned max);
 void ph_crew_add(struct crew *c, struct job *j, void (*run)(struct job *));
 
 /* feed.c: who enters the active queue next. */
-void ph_feed_start(struct qmgr *q);
+int ph_feed_start(struct qmgr *q);              /* 0, PH_TEMP */
 void ph_feed_arrived(void *q, struct ph_qmsg *m);
 int ph_feed_has_room(void *q, uint32_t rcpts);
 /* Something may be able to enter. */
