@@ -216,6 +216,8 @@ static void write_task(void *arg)
             rc = ph_cond_wait(c->wake, PH_FOREVER);
         }
     }
+    if (rc == PH_TEMP)
+        ph_log_warn("private/%.*s socket: %s", PH_FMT(l->name), ph_error());
     if (rc != PH_CANCEL)
         ph_stream_close(c->io);    /* the reader sees it */
 }
@@ -285,6 +287,8 @@ static void read_answers(struct lane_conn *c)
     }
     if (rc == PH_PERM)
         ph_log_warn("private/%.*s socket: malformed response: %s", PH_FMT(c->lane->name), ph_error());
+    else if (rc == PH_TEMP)
+        ph_log_warn("private/%.*s socket: %s", PH_FMT(c->lane->name), ph_error());
 }
 
 /* ---- connections ---- */

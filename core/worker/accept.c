@@ -62,7 +62,7 @@ static void session_task(void *arg)
     int rc = w->is_transport ? ph_agent_serve(w->agent, x->scope, x->io)
                              : w->service.ops->serve(&w->service, x->scope, x->io, &x->peer);
 
-    if (rc == PH_PERM || rc == PH_CONF)
+    if (rc == PH_PERM || rc == PH_CONF || rc == PH_TEMP)
         ph_log_warn("session with %.*s ended: %s", PH_FMT(x->peer.address), ph_error());
     ph_task_about(PH_STR(""));
     ph_scope_free(x->scope);       /* holds x */
@@ -127,13 +127,15 @@ static int listen_once(struct listener *l)
 {
     int rc = accept_one(l);
 
-    if (rc == PH_NONE) {
-        rc = ph_fd_wait(l->fd, PH_READ, PH_FOREVER);
-        return rc < 0 ? rc : 0;
-    }
     if (rc == 0)
         return ph_yield_fair();    /* who has a session is served while many come */
-    ph_log_warn("%s", ph_error()); /* clients wait in the backlog meanwhile */
+    if (rc == PH_NONE && (rc = ph_fd_wait(l->fd, PH_READ, PH_FOREVER)) >= 0)
+        return 0;
+    if (rc == PH_CANCEL)
+        return rc;
+    /* Trouble of accept or of epoll passes, and a listener never ends by it:
+     * clients wait in the backlog meanwhile. */
+    ph_log_warn("%s", ph_error());
     return ph_sleep_until(ph_in_ms(200));
 }
 

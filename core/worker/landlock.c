@@ -46,8 +46,10 @@ static int allow(struct rules *r, const char *path, uint64_t access)
     struct stat st;
     int rc = 0, fd = open(path, O_PATH | O_CLOEXEC);
 
+    /* What is not there needs no rule.  Any other trouble must not leave the
+     * worker without what it needs, sealed until it ends. */
     if (fd < 0)
-        return 0;                  /* what is not there needs no rule */
+        return errno == ENOENT || errno == ENOTDIR || errno == EACCES ? 0 : ph_fail_errno(PH_CONF, errno, "landlock: %s", path);
     rule.parent_fd = fd;
     if (fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode))
         rule.allowed_access &= FILE_ONLY;

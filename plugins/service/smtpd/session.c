@@ -212,6 +212,8 @@ static void tell_postmaster(struct session *s, int rc)
 /* How it ended, for the log; the client hears of a timeout. */
 static void part(struct session *s, int rc)
 {
+    if (rc == PH_TEMP)             /* no peer's doing: memory or descriptors ended */
+        ph_log_warn("session with %.*s: %s", PH_FMT(s->name_addr), ph_error());
     if (rc == PH_TIMEOUT)
         say_timeout(s);
     else if (rc == PH_CANCEL)

@@ -65,6 +65,8 @@ struct smtp_verdict *smtp_lost(struct smtp_job *j, struct smtp_session *s, int r
     struct smtp_verdict *v;
 
     s->broken = 1;
+    if (rc == PH_TEMP)             /* not the peer's doing: memory or descriptors ended, a disk failed */
+        ph_log_warn("session with %.*s: %s", PH_FMT(s->peer), ph_error());
     if (rc == PH_TIMEOUT)
         v = smtp_verdict(j, PH_RCPT_DEFERRED, "4.4.2", "conversation with %.*s timed out while %s", PH_FMT(s->peer), stage);
     else
