@@ -85,8 +85,12 @@ int smtp_reply_read(struct smtp_session *s, int64_t seconds, int ehlo)
     struct ph_scope *step = s->agent->reply_filter ? ph_scope_new(NULL) : NULL;
 
     ph_stream_deadline(s->io, ph_in_ms(seconds * 1000));
-    int sent = ph_stream_flush(s->io);   /* a peer that hung up may have said why */
+    int sent = ph_stream_flush(s->io);
     ph_buf_reset(&s->text);
+    if (sent < 0) {                      /* a peer that hung up may have said why: that is here or never comes */
+        seconds = 1;
+        ph_stream_deadline(s->io, ph_in_ms(seconds * 1000));
+    }
     int rc = read_lines(s, step, seconds, ehlo);
     s->reply.text = ph_buf_view(&s->text);
     ph_scope_free(step);
