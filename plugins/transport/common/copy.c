@@ -43,6 +43,15 @@ int mailbox_files_failed(struct mailbox_job *job, int rc, int err, const char *f
     return ph_fail_errno(job->dsn[0] == '5' ? PH_PERM : PH_TEMP, err, "%s", what);
 }
 
+void mailbox_unlink(struct mailbox_job *job, const char *path)
+{
+    PH_SCOPED(s, NULL);
+    ph_str why = ph_str_dup(s, ph_cstr(ph_error()));
+
+    if (ph_files_unlink(job->files, path, NULL) < 0)
+        ph_fail(PH_TEMP, "%s", why.p);
+}
+
 struct output {
     int fd, err;                   /* err: errno of the write that failed */
 };

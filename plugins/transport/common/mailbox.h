@@ -62,6 +62,8 @@ int mailbox_copy_to(const struct ph_message *m, ph_str prefix, int quote_from,
 /* 0, or negative, perhaps with job->busy. */
 int maildir_deliver(void *job);
 int mbox_deliver(void *job);
+/* Remove a file of ours; the error told before stays the one that is told. */
+void mailbox_unlink(struct mailbox_job *job, const char *path);
 /* Prefix and content to fd at its offset.  0, or negative with text and job->dsn. */
 int mailbox_copy(struct mailbox_job *job, int fd, int quote_from);
 /* The negative code and job->dsn for an errno of a write. */

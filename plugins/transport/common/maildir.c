@@ -97,18 +97,26 @@ static int tmp_open(struct mailbox_job *job, const char *host, char *tmp, size_t
     return rc < 0 ? mailbox_files_failed(job, rc, err, "create maildir file %s", tmp) : 0;
 }
 
-/* Give the written file its final name and make that name stable. */
-static int publish(struct mailbox_job *job, int fd, const char *host, const char *tmp)
+/* The written file is on disk: 0.  It is closed in any case, and here: what a
+ * close has to say counts before the file has its name, not after. */
+static int finish_file(struct mailbox_job *job, int fd, int rc, struct stat *st)
 {
-    struct stat st;
+    if (rc == 0 && (fsync(fd) < 0 || fstat(fd, st) < 0))
+        rc = mailbox_write_failed(job, errno);
+    if (close(fd) < 0 && errno != EINTR && rc == 0)    /* EINTR: closed, and synced before */
+        rc = mailbox_write_failed(job, errno);
+    return rc;
+}
+
+/* Give it its final name and make that name stable. */
+static int publish(struct mailbox_job *job, const struct stat *st, const char *host, const char *tmp)
+{
     struct timeval now;
     char final[4096];
 
-    if (fsync(fd) < 0 || fstat(fd, &st) < 0)
-        return mailbox_write_failed(job, errno);
     gettimeofday(&now, NULL);
     if ((size_t)snprintf(final, sizeof final, "%snew/%lld.V%llxI%llxM%ld.%s", job->path, (long long)now.tv_sec,
-                         (unsigned long long)st.st_dev, (unsigned long long)st.st_ino, (long)now.tv_usec, host) >= sizeof final) {
+                         (unsigned long long)st->st_dev, (unsigned long long)st->st_ino, (long)now.tv_usec, host) >= sizeof final) {
         job->dsn = "4.2.0";
         return ph_fail(PH_TEMP, "maildir name is too long");
     }
@@ -130,6 +138,7 @@ int maildir_deliver(void *arg)
     struct mailbox_job *job = arg;
     char tmp[4096], host_mem[1100];
     struct ph_buf host;
+    struct stat st;
     int32_t fd;
     int rc;
 
@@ -141,11 +150,10 @@ int maildir_deliver(void *arg)
     host_name(&host);
     if ((rc = tmp_open(job, host.p, tmp, sizeof tmp, &fd)) < 0)
         return rc;
-    if ((rc = mailbox_copy(job, fd, 0)) == 0)
-        rc = publish(job, fd, host.p, tmp);
-    if (close(fd) < 0 && rc == 0)
-        rc = mailbox_write_failed(job, errno);
+    rc = mailbox_copy(job, fd, 0);
+    if ((rc = finish_file(job, fd, rc, &st)) == 0)
+        rc = publish(job, &st, host.p, tmp);
     if (rc != 0)
-        ph_files_unlink(job->files, tmp, NULL);
+        mailbox_unlink(job, tmp);
     return rc;
 }

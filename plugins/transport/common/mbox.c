@@ -33,7 +33,7 @@ static int dotlock(struct mailbox_job *job, const char *lock, int *held)
     }
     if (err == EEXIST) {
         if (ph_files_stat(job->files, lock, 0, &st, NULL) == 0 && time(NULL) - st.mtime_s > job->locks->stale_s)
-            ph_files_unlink(job->files, lock, NULL);
+            mailbox_unlink(job, lock);
         return busy(job, ph_fail(PH_TEMP, "unable to create lock file %s: File exists", lock));
     }
     if (job->is_file && err) {     /* somebody's file, perhaps in a directory that is not his */
@@ -159,7 +159,7 @@ static int deliver_locked(struct mailbox_job *job)
         return PH_PERM;
     }
     rc = to_file(job, fd);
-    if (close(fd) < 0 && rc == 0)
+    if (close(fd) < 0 && errno != EINTR && rc == 0)
         rc = mailbox_write_failed(job, errno);
     return rc == 0 && fresh ? sync_parent(job) : rc;
 }
@@ -188,6 +188,6 @@ int mbox_deliver(void *arg)
     if (rc == 0)
         rc = deliver_locked(job);
     if (held)
-        ph_files_unlink(job->files, lock, NULL);
+        mailbox_unlink(job, lock);
     return rc;
 }
