@@ -248,9 +248,10 @@ static int append_job(void *arg)
 
     if (fd < 0)
         return fd;
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+    int bad = fstat(fd, &st) < 0 ? errno : S_ISREG(st.st_mode) ? 0 : EINVAL;
+    if (bad) {
         close(fd);
-        return ph_fail(PH_TEMP, "%s is no regular file", j->path);
+        return ph_fail_errno(PH_TEMP, bad, "use %s", j->path);
     }
     if (st.st_size > (off_t)LOG_MAX / 2 && ftruncate(fd, 0) == 0)
         st.st_size = 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <posthorn/disk.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "pickup.h"
@@ -60,11 +61,11 @@ static const char *objection(const struct stat *st)
 static int submit(struct pickup *k, struct feed *f, struct ph_scope *step, int fd, const struct origin *o)
 {
     char start[sizeof MAGIC - 1] = "";
-    ssize_t n = pread(fd, start, sizeof start, 0);
+    int64_t n = ph_pread_all(fd, start, sizeof start, 0);
 
     if (n < 0)
-        return ph_fail_errno(PH_TEMP, errno, "maildrop/%s", o->name);
-    if (n == (ssize_t)sizeof start && !memcmp(start, MAGIC, sizeof start))
+        return ph_wrap((int)n, "maildrop/%s", o->name);
+    if (n == (int64_t)sizeof start && !memcmp(start, MAGIC, sizeof start))
         return submit_maildrop(k, f, step, fd, o);
     return submit_requeued(f, step, fd, o);
 }

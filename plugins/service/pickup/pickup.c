@@ -162,7 +162,9 @@ static int look(struct pickup *k)
     k->running = 1;
     while (k->again && rc >= 0) {
         k->again = 0;
-        rc = one_pass(k);
+        k->stop = 0;
+        if ((rc = one_pass(k)) < 0 && rc != PH_CANCEL && !k->stop)
+            ph_log_warn("maildrop: %s", ph_error());   /* what stopped a pass was said */
     }
     k->running = 0;
     return rc == PH_CANCEL ? rc : 0;
