@@ -12,12 +12,7 @@ check-programs: all
 check-local: check-programs
 	$(PROVE) --failures $(PROVEFLAGS) $(filter %.t,$(check_PROGRAMS))
 
-# Preloaded into workers to make system calls fail.
-check_LTLIBRARIES += t/faults/inject.la
-t_faults_inject_la_SOURCES = t/faults/inject.c
-t_faults_inject_la_CFLAGS = $(AM_CFLAGS) -Wno-missing-prototypes -U_FORTIFY_SOURCE
-t_faults_inject_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
-t_faults_inject_la_LIBADD = -ldl
+include $(top_srcdir)/t/faults/local.mk
 EXTRA_DIST += t/lib/Posthorn.pm t/lib/Peer.pm t/lib/PeerPostfix.pm t/lib/PeerExim.pm t/lib/PeerDovecot.pm t/lib/PeerOpenSMTPD.pm t/style/layers.t t/style/scripts.t t/style/lint
 
 include t/ipc/local.mk

@@ -5,40 +5,16 @@
 use strict;
 use warnings;
 use Test::More;
-use lib 't/lib';
-use Posthorn;
+use lib 't/lib', 't/faults';
+use Faults;
 
-my $inject = "$Posthorn::build/t/faults/.libs/inject.so";
-plan skip_all => 'inject.so is not built' unless -e $inject;
-my ($EIO, $ENOSPC, $EMFILE) = (5, 28, 24);
-my %slot = (sync => 0, write => 1, open => 2, accept => 3, socket => 4);
-
-my $ph = Posthorn->new(in_flow_delay => '1s', minimal_backoff_time => '1s', maximal_backoff_time => '2s', queue_run_delay => '1s',
+plan skip_all => 'inject.so is not built' unless -e $Faults::inject;
+# With threads: t/faults/points.t does without.
+my $faults = Faults->new(disk_threads => 8, minimal_backoff_time => '1s', maximal_backoff_time => '2s', queue_run_delay => '1s',
     smtpd_recipient_restrictions => 'check_recipient_access fail:down', smtpd_delay_reject => 'yes');
-my $faults = "$ph->{tmp}/faults";
-Posthorn::spew($faults, "\0" x 4096);
-chmod 0666, $faults;
-
-# A worker that preloads the library; the rest of the daemon directory is ours.
-my $bin = "$ph->{tmp}/libexec";
-mkdir $bin;
-my $real = "$Posthorn::inst/libexec/posthorn";
-symlink $_, "$bin/" . ($_ =~ m{([^/]+)$})[0] for grep { !m{/worker$} } glob "$real/*";
-my $asan = '';
-if (`nm -D $real/worker 2>/dev/null` =~ /__asan_init/) { $asan = `gcc -print-file-name=libasan.so`; chomp $asan; $asan .= ':' }
-Posthorn::spew("$bin/worker", "#!/bin/sh\nLD_PRELOAD=$asan$inject POSTHORN_FAULTS=$faults exec $real/worker \"\$@\"\n");
-chmod 0755, "$bin/worker";
-$ph->set(daemon_directory => $bin);
+my $ph = $faults->ph;
 $ph->start;
 
-sub fault { # what => errno, count: the next calls of that kind fail
-    my ($what, $errno, $count, $skip) = @_;
-    open my $f, '+<:raw', $faults or die $!;
-    sysseek $f, 16 * $slot{$what}, 0;
-    syswrite $f, pack 'l4', $errno, $skip || 0, $count, 0;
-}
-sub calm { open my $f, '+<:raw', $faults or die $!; syswrite $f, "\0" x 4096 }
-sub hits { my ($what) = @_; return (unpack 'l4', substr Posthorn::slurp($faults), 16 * $slot{$what}, 16)[3] }
 sub try_mail { my ($to) = @_; return $ph->smtp->send(from => 'a@b.test', to => [$to], body => "Subject: f\r\n\r\nx\r\n") }
 
 # The failing table comes first, while nothing else is wrong.
@@ -62,27 +38,27 @@ $ph->start;
 is((try_mail('ok@example.test'))[0], 250, 'without faults mail flows');
 $ph->wait_mail('ok', 1);
 
-for my $case (['sync', $EIO, 'a failing fdatasync'], ['write', $ENOSPC, 'a full disk'], ['write', $EIO, 'a failing write']) {
-    my ($what, $errno, $name) = @$case;
-    my $user = "$what$errno";
-    fault($what, $errno, 1_000_000);
+for my $case (['sync', 'EIO', 'a failing fdatasync'], ['pwrite', 'ENOSPC', 'a full disk'], ['pwrite', 'EIO', 'a failing write']) {
+    my ($what, $fault, $name) = @$case;
+    my $user = lc "$what$fault";
+    $faults->arm(calls => [$what], fault => $fault, count => 1_000_000);
     ($code, $text) = try_mail("$user\@example.test");
     like($text, qr/^4\d\d 4\.3\.0 /, "$name: 4xx") or diag $ph->log;
-    cmp_ok(hits($what), '>', 0, "$name: the fault was met");
+    cmp_ok($faults->hits, '>', 0, "$name: the fault was met");
     ok($ph->wait_log(qr/(?:warning|error|fatal): .*(?:Input\/output error|No space left)/), "$name: the log says so");
-    calm();
+    $faults->calm;
     ok(Posthorn::wait_for(sub { (try_mail("$user\@example.test"))[0] == 250 }), "$name: afterwards mail flows again") or diag substr($ph->log, -3000);
     $ph->wait_mail($user, 1);
     is(scalar($ph->mail($user)), 1, "$name: what got 4xx was not delivered");
 }
 
 for my $what ('accept', 'open', 'socket') {
-    fault($what, $EMFILE, 20);
+    $faults->arm(calls => [$what], fault => 'EMFILE', count => 20);
     my ($c, $t) = eval { try_mail("$what\@example.test") };
     $c //= 0;
     my $sent = $c == 250 ? 1 : 0;
     ok($sent || !$c || ($t // '') =~ /^4/, "EMFILE in $what: 250 or 4xx (" . ($t // 'closed') . ')');
-    calm();
+    $faults->calm;
     ok(Posthorn::wait_for(sub { my @r = eval { try_mail("$what\@example.test") }; $sent++ if ($r[0] // 0) == 250; ($r[0] // 0) == 250 }), "EMFILE in $what: afterwards mail flows");
     $ph->wait_mail($what, $sent);
     is(scalar($ph->mail($what)), $sent, "EMFILE in $what: what got 250 arrives, nothing else");
