@@ -354,6 +354,8 @@ int ph_agent_serve(struct ph_agent *a, struct ph_scope *session, struct ph_strea
             ;
     if (rc == PH_PERM)
         ph_log_warn("bad request from qmgr: %s", ph_error());
+    else if (rc == PH_TEMP)
+        ph_log_warn("connection from qmgr: %s", ph_error());
     ph_list_remove(&c->node);
     ph_group_cancel(g);
     ph_group_wait(g, PH_FOREVER);
