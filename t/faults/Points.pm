@@ -113,9 +113,20 @@ sub judge {
             $self->trouble($p, "not taken: " . ($said->{text} || 'connection closed'));
         }
     }
+    $self->trouble($p, 'a false 250: what was written is not on disk, and all is well') if $p->{met} && is_false($p);
     $self->trouble($p, "$1") while $p->{log} =~ /^.*? ([\w\/-]+\[\d+\]: (?:warning: )?(?:panic|process .* killed by signal (?!9\b)).*)$/mg;
     $self->look_at_log($p) if $p->{met};
     return;
+}
+
+# A promise that nothing stands behind: the write or the sync of a new message
+# failed, and no 4xx; that of a mailbox did, and no deferral.  The page cache
+# delivers it all the same, so that only the answers can tell.
+sub is_false {
+    my ($p) = @_;
+    return 0 if is_transparent($p) || $p->{name} =~ /flush_file/;
+    return !grep { $_->[1]{code} != 250 } @{ $p->{sent} } if $p->{name} =~ /^\S+ \S+ (?:in:smtp|postdrop) (?:sync|pwrite|write)\([fd]\)/;
+    return $p->{name} =~ /^\S+ \S+ virtual (?:sync|write|rename|link)\([fdn]\)/ && $p->{log} !~ /status=(?:deferred|bounced)/;
 }
 
 # A mailbox over its quota is full: the sender is told, and who is told of that has none.

@@ -12,7 +12,7 @@ use Operations;
 
 plan skip_all => 'inject.so is not built' unless -e $Faults::inject;
 plan skip_all => "allocations cannot be made to fail under ASan, which has an allocator of its own" if Faults::is_sanitized();
-my $sample = $ENV{FAULT_MEMORY} // 4;
+my $sample = $ENV{FAULT_MEMORY} // 2;
 my $only = $ENV{FAULT} // '';
 
 # A client to each receiver: so one that is served meanwhile is in another process.

@@ -12,7 +12,7 @@ use Points;
 plan skip_all => 'inject.so is not built' unless -e $Faults::inject;
 plan skip_all => 'addr2line (binutils) is not installed' unless grep { -x "$_/addr2line" } split /:/, $ENV{PATH};
 my $only = $ENV{FAULT};
-my $sample = $ENV{FAULT_SAMPLE} || ($only ? 'all' : 150);
+my $sample = $ENV{FAULT_SAMPLE} || ($only ? 'all' : 250);
 my @ops = $ENV{FAULT_OPS} ? split(/ /, $ENV{FAULT_OPS}) : @Operations::order;
 # What went wrong once, or matters most, is tried each time.
 my @always = (
