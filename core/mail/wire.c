@@ -86,13 +86,20 @@ static void put_held(struct run *r)
     r->state = MID;
 }
 
-/* One more CR that waits: 1, or 0 when there are too many to wait. */
+/* One more CR that waits: 1, or 0 when it is none.  Of too many the last ones wait;
+ * the first is content then, and a line that has content is not one of a dot. */
 static int hold(struct run *r)
 {
-    if (r->in[r->at] != '\r' || r->held >= held_max(r))
+    if (r->in[r->at] != '\r')
         return 0;
-    r->held++;
     r->at++;
+    if (r->held < held_max(r)) {
+        r->held++;
+        return 1;
+    }
+    put(r, "\r", 1);
+    r->d->saw_bare_cr = 1;
+    r->state = MID_CR;
     return 1;
 }
 

@@ -2,6 +2,9 @@
 #include "tap.h"
 #include <posthorn/wire.h>
 
+#define CR10 "\r\r\r\r\r\r\r\r\r\r"
+#define CR64 CR10 CR10 CR10 CR10 CR10 CR10 "\r\r\r\r"
+
 static const struct { const char *name, *in; uint32_t mode; const char *want; int done; size_t left; } cases[] = {
     { "plain", "a\r\n.\r\n", PH_BARE_NORMALIZE, "a\r\n", 1, 0 },
     { "empty message", ".\r\n", PH_BARE_NORMALIZE, "", 1, 0 },
@@ -20,6 +23,8 @@ static const struct { const char *name, *in; uint32_t mode; const char *want; in
     { "old: CRs before LF belong to the line end", "a\r\r\nb\r\r\r\n\r\r\n.\r\n", PH_BARE_NO, "a\r\nb\r\n\r\n", 1, 0 },
     { "old: also behind the last dot", "a\r\r\n.\r\r\nb", PH_BARE_NO, "a\r\n", 1, 1 },
     { "old: CRs inside a line stay", "a\r\r\rb\r\n..\r\rc\n.\r\rd\n.\n", PH_BARE_NO, "a\r\r\rb\r\n.\r\rc\r\n\r\rd\r\n", 1, 0 },
+    { "old: at most 64 of them", "a\r\r" CR64 "\nb\r" CR64 "c\r\n.\r\n", PH_BARE_NO, "a\r\r\r\nb\r" CR64 "c\r\n", 1, 0 },
+    { "old: a dot with more is no end", ".\r" CR64 "\nb\r\n.\r\n", PH_BARE_NO, "\r\r\nb\r\n", 1, 0 },
     { "reject: reads to the real end", "a\n.\nb\r\n.\r\n", PH_BARE_REJECT, "a\r\nb\r\n", 1, 0 },
     { "bare LF becomes CRLF", "a\nb\nc\r\n.\r\n", PH_BARE_NORMALIZE, "a\r\nb\r\nc\r\n", 1, 0 },
     { "no end yet", "a\r\n.", PH_BARE_NORMALIZE, "a\r\n", 0, 0 },
