@@ -20,9 +20,11 @@ core_cmd_sendmail_SOURCES = $(COMMON) core/cmd/sendmail.c core/cmd/sendmail.h co
 	core/cmd/sendmail_deliver.c core/cmd/sendmail_smtp.c core/cmd/submit.c core/cmd/submit.h
 core_cmd_sendmail_LDADD = $(SMALL_LIBS)
 
-# The same program under its other names; programs look for it in lib too.
+# The same program under its other names; programs look for it in lib too.  The hook is a
+# make of its own behind the programs: a dependency on them would install the library once
+# more while plugins are linked to it.
 install-exec-hook: install-sendmail-names
-install-sendmail-names: install-sbinPROGRAMS
+install-sendmail-names:
 	$(MKDIR_P) $(DESTDIR)$(bindir)
 	for name in mailq newaliases; do \
 	  rm -f $(DESTDIR)$(bindir)/$$name && $(LN_S) $(sbindir)/sendmail $(DESTDIR)$(bindir)/$$name || exit 1; done
