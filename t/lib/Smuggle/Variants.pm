@@ -202,6 +202,13 @@ sub bdat_sequences {
     bdat('cut short', $s, sub { substr(chunk($_[1], 1), 0, -20) }, want => 0, short => 1);
     bdat('no recipient', $s, sub { chunk($_[1], 1) }, rcpt => sub { ['RCPT TO:<>'] }, want => 0, known => 1);
     bdat('no transaction', $s, sub { chunk($_[1], 1) }, mail => sub { 'RSET' }, want => 0, known => 1);
+    # A chunk that is only passed over, and begins with commands: a header would end the session of who reads it as one.
+    my $commands = sub { chunk("RSET\r\n" . $follow{bdat}->($_[0]), $_[1]) };
+    bdat('commands, no recipient', $s, sub { $commands->($_[0], 1) }, rcpt => sub { ['RCPT TO:<>'] }, want => 0, known => 1);
+    bdat('commands, no transaction', $s, sub { $commands->($_[0], 1) }, mail => sub { 'RSET' }, want => 0, known => 1);
+    bdat('commands, RSET in between', $s, sub { chunk(($half->($_[1]))[0]) . "RSET\r\n" . $commands->($_[0], 1) }, want => 0);
+    bdat('commands, after 0', $s, sub { "BDAT 0\r\n" . $commands->($_[0]) . $commands->($_[0], 1) }, want => 0);
+    bdat('commands, behind LAST', $s, sub { chunk($_[1], 1) . $commands->($_[0], 1) });
     bdat('SIZE too small', $s, sub { chunk($_[1], 1) }, mail => sub { "MAIL FROM:<v$_[0]\@a.test> SIZE=5" });
     bdat('SIZE too large', $s, sub { chunk($_[1], 1) }, mail => sub { "MAIL FROM:<v$_[0]\@a.test> SIZE=99999999999" }, want => 0);
     bdat('BODY=BINARYMIME', $s, sub { chunk($_[1], 1) }, mail => sub { "MAIL FROM:<v$_[0]\@a.test> BODY=BINARYMIME" }, want => undef);
