@@ -225,5 +225,11 @@ int postfix_tasks(struct postfix *p)
     if (t.count == 0)
         ph_cmd_fatal("tasks: no worker of %s runs now%s", service ? service : "any service", service ? " (the name is that of master.yaml)" : "");
     t.log = open_log(&t);
-    return ask(&t);
+    int rc = ask(&t);
+    for (size_t n = 0; n < t.count; n++)
+        ph_buf_fini(&t.worker[n].lines);
+    ph_buf_fini(&t.text);
+    if (t.log >= 0)
+        close(t.log);
+    return rc;
 }

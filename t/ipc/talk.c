@@ -46,12 +46,14 @@ void die(const struct feed *f, const char *text)
     exit(1);
 }
 
-/* Per part: u32 bytes, u8 how many descriptors, the bytes. */
+/* t is zeroed before the first.  Per part: u32 bytes, u8 how many descriptors, the bytes. */
 void talk_read(struct talk *t, const char *file)
 {
     FILE *in = fopen(file, "rb");
     unsigned char head[5];
 
+    while (t->n)                   /* of the conversation before */
+        free(t->part[--t->n].p);
     memset(t, 0, sizeof *t);
     while (in && t->n < PARTS_MAX && fread(head, 1, sizeof head, in) == sizeof head) {
         struct part *p = &t->part[t->n++];
