@@ -3,6 +3,7 @@
 # do, files that wait in maildrop.
 use strict;
 use warnings;
+use Fcntl qw(:flock);
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 use Posthorn;
@@ -30,6 +31,20 @@ like($ph->cmd('postqueue', '-j'), qr/"queue_name": "maildrop", "queue_id": "\w+"
 $ph->start;
 ok($ph->wait_mail('early', 1), 'and is taken when it starts');
 is(scalar(@waiting = glob $ph->queue . '/maildrop/*'), 0, 'maildrop is empty');
+
+# After a reload two pickups may be at work: a file that the other one has is left to him.
+$ph->stop;
+$ph->sendmail("Subject: other\n\nx\n", 'other@example.test');
+my ($file) = glob $ph->queue . '/maildrop/*';
+open my $other, '<', $file or die "$file: $!";
+flock $other, LOCK_EX or die;
+$ph->start;
+for my $who (qw(first second)) { $ph->sendmail("Subject: x\n\nx\n", "$who\@example.test"); ok($ph->wait_mail($who, 1), "the $who message is taken") }
+is(scalar(() = $ph->mail('other')), 0, 'what another has is not');
+ok(-e $file, 'and stays');
+close $other;
+$ph->cmd('postkick', 'public', 'pickup', 'W');
+is(scalar(() = $ph->wait_mail('other', 1)), 1, 'until he has left it');
 
 my $mail = through("Subject: x\n\nhi\n.\nnot this\n", '%u');
 like($mail, qr/^Received: by here\.test \(Postie, from userid $<\)\n\tid (\w+); \w{3}, \d\d \w{3} \d{4} [\d:]{8} [-+]\d{4} \(\w+\)$/m, 'the trace header');

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <posthorn/disk.h>
@@ -46,6 +47,15 @@ static void remove_file(struct pickup *k, struct ph_scope *step, const struct st
     }
     ph_log_warn("maildrop/%s is in the queue, but cannot be removed: %s", name, strerror(errno));
     ph_map_set(k->taken, key, k);
+}
+
+/* After a reload the pickup of before may still work here: who has the lock has the
+ * file, until it is closed.  1; 0: the other has it, or has removed it meanwhile. */
+static int claim(int fd)
+{
+    struct stat st;
+
+    return flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && st.st_nlink > 0;
 }
 
 /* Why it cannot be used, or NULL. */
@@ -96,6 +106,8 @@ int pickup_file(struct pickup *k, struct feed *f, struct ph_scope *step, const c
         remove_file(k, step, &st, name);
         return 0;
     }
+    if (!claim(fd))
+        return 0;
     rc = submit(k, f, step, fd, &(struct origin){ st.st_uid, name });
     if (rc == 0)
         remove_file(k, step, &st, name);
