@@ -114,7 +114,8 @@ line('after_dot', relay('after_dot') . ", dsn=4\\.4\\.2, status=deferred \\(lost
 line('drips', relay('drips') . ', dsn=2\.0\.0, status=sent \(250 2\.0\.0 at last\)', 'replies byte by byte');
 line('overlong', relay('overlong') . ', dsn=2\.0\.0, status=sent \(250 2\.0\.0 fine\)', 'lines without end are passed over');
 line('silent', relay('silent') . ", dsn=4\\.4\\.2, status=deferred \\(conversation with $peer timed out while receiving the initial server greeting\\)", 'silence');
-line('resets', relay('resets') . ", dsn=4\\.4\\.2, status=deferred \\(lost connection with $peer while receiving the initial server greeting\\)", 'a reset');
+line('resets', '(?:' . relay('resets') . ", dsn=4\\.4\\.2, status=deferred \\(lost connection with $peer while receiving the initial server greeting\\)"
+    . "|relay=none, .*, dsn=4\\.4\\.1, status=deferred \\(connect to $peer:\\d+: Connection reset by peer\\))", 'a reset (which may be there before the connection is looked at)');
 line('foretells', relay('foretells') . ', dsn=2\.0\.0, status=sent \(250 2\.0\.0 believe me\)', 'all replies in advance');
 line('controls', relay('controls') . ", dsn=5\\.7\\.1, status=bounced \\(host $peer refused to talk to me: 554-5\\.7\\.1 \\?no\\? 554 5\\.7\\.1 \\?\\?\\? never\\)", 'controls and bytes that are no UTF-8 in a reply');
 line('slow', 'relay=\S+, delay=1\.?\d*, delays=[\d.]+/[\d.]+/0\.[4-9]\d*/0\.[6-9]\d*, dsn=2\.0\.0, status=sent', 'delays=a/b/c/d: connection set-up, and delivery');
