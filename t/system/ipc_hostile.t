@@ -164,7 +164,8 @@ diag "hostile frames: $frames on $sockets sockets; $asked times the older connec
 
 ok(defined send_mail('u@example.test'), 'mail is accepted');
 is(scalar $ph->wait_mail('u', 1), 1, 'and delivered');
-is((grep { $_->{queue_id} eq $id } $ph->queued)[0]{queue_name}, 'deferred', 'the deferred message is where it was');
+ok(Posthorn::wait_for(sub { grep { $_->{queue_id} eq $id && $_->{queue_name} eq 'deferred' } $ph->queued }), 'the deferred message is where it was')
+    or diag $ph->cmd('postqueue', '-j'), $ph->log;
 unlike($ph->log, qr{panic|assert|fatal|postfix/master.*killed by signal|AddressSanitizer}, 'nothing died');
 $ph->stop;
 done_testing;
