@@ -4,6 +4,7 @@
  * every name and value length against what is left, names byte by byte. */
 #include <string.h>
 #include <unistd.h>
+#include <posthorn/clock.h>
 #include <posthorn/error.h>
 #include <posthorn/frame.h>
 
@@ -238,6 +239,19 @@ int ph_frame_get_i64(const struct ph_frame *f, const char *name, int64_t *value)
     if (ph_frame_get(f, name, &text) != PH_FOUND)
         return PH_NONE;
     return ph_str_i64(text, value) ? PH_FOUND : ph_fail(PH_PERM, "attribute %s is no number", name);
+}
+
+int ph_frame_get_time(const struct ph_frame *f, const char *name, int64_t *us)
+{
+    int64_t t;
+    int rc = ph_frame_get_i64(f, name, &t);
+
+    if (rc != PH_FOUND)
+        return rc;
+    if (t < 0 || t > PH_WALL_MAX_US)
+        return ph_fail(PH_PERM, "attribute %s is a time out of range", name);
+    *us = t;
+    return PH_FOUND;
 }
 
 ph_str ph_frame_value(const struct ph_frame *f, const char *name)

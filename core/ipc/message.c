@@ -78,7 +78,7 @@ int ph_message_get(struct ph_scope *s, struct ph_frame *f, struct ph_message **o
     for (size_t i = 0; i < COUNT(texts); i++)
         *(ph_str *)member(m, &texts[i]) = ph_frame_value(f, texts[i].name);
     if (ph_frame_get_u64(f, "facts", &facts) != PH_FOUND || facts > UINT32_MAX ||
-        ph_frame_get_i64(f, "arrival", &m->arrival_us) != PH_FOUND || !m->queue_id.n ||
+        ph_frame_get_time(f, "arrival", &m->arrival_us) != PH_FOUND || !m->queue_id.n ||
         !extent_is_sane(m->header_offset, m->header_bytes) || !extent_is_sane(m->body_offset, m->body_bytes))
         return ph_fail(PH_PERM, "message with bad facts, extents or times");
     m->facts = (uint32_t)facts;

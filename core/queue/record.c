@@ -1,6 +1,7 @@
 /* The commit record: encode, decode, parse.  qmgr parses here what receivers
  * wrote: every number is hostile until it is checked. */
 #include <string.h>
+#include <posthorn/clock.h>
 #include "core/base/crc32c.h"
 #include "core/queue/record.h"
 
@@ -132,7 +133,7 @@ int ph_record_decode(const void *p, size_t n, uint64_t file_bytes, struct ph_rec
         return rc;
     if (!ph_id_parse(ph_cstr(r.id), &inode))
         return ph_fail(PH_PERM, "the record does not hold a queue id");
-    if (r.arrival_us < 0 || r.arrival_us > (int64_t)253402300799 * 1000000)
+    if (r.arrival_us < 0 || r.arrival_us > PH_WALL_MAX_US)
         return ph_fail(PH_PERM, "the arrival time in the record is out of range");
     /* No byte may say something that no field holds: the checksum is taken over
      * the fields. */

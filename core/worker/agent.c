@@ -241,7 +241,7 @@ static int parse_request(const struct conn *c, struct delivery *v, struct ph_fra
         (rc = ph_recipients_get(v->scope, f, &v->d.rcpt, &v->d.rcpt_count)) < 0)
         return rc;
     if (ph_frame_get_u64(f, "number", &v->number) != PH_FOUND || v->message->fd < 0 || !v->d.rcpt_count ||
-        ph_frame_get_i64(f, "active", &v->d.active_us) != PH_FOUND || ph_frame_get_u64(f, "reuse", &reuse) == PH_PERM)
+        ph_frame_get_time(f, "active", &v->d.active_us) != PH_FOUND || ph_frame_get_u64(f, "reuse", &reuse) == PH_PERM)
         return ph_fail(PH_PERM, "incomplete request");
     if (v->d.rcpt_count > PH_DELIVERY_RCPTS)
         return ph_fail(PH_PERM, "request for %u recipients", v->d.rcpt_count);

@@ -7,6 +7,9 @@
 PH_BEGIN
 
 #define PH_FOREVER INT64_MAX
+/* The last moment of the year 9999, in microseconds: no time from outside is
+ * later, so that differences of times do not overflow. */
+#define PH_WALL_MAX_US (INT64_C(253402300799) * 1000000)
 
 /* Milliseconds of the monotonic clock, read once per turn of the loop (always
  * fresh outside tasks and in pool threads). */

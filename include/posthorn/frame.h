@@ -40,6 +40,8 @@ int ph_frame_recv(struct ph_stream *io, struct ph_scope *s, size_t max,
 int ph_frame_get(const struct ph_frame *f, const char *name, ph_str *value);
 int ph_frame_get_u64(const struct ph_frame *f, const char *name, uint64_t *value);
 int ph_frame_get_i64(const struct ph_frame *f, const char *name, int64_t *value);
+/* A time in microseconds since 1970, up to PH_WALL_MAX_US; PH_PERM for others. */
+int ph_frame_get_time(const struct ph_frame *f, const char *name, int64_t *us);
 /* The value or an empty view (a missing and an empty one look alike). */
 ph_str ph_frame_value(const struct ph_frame *f, const char *name);
 /* Walk all attributes in order: start with *at = 0; 1, or 0 at the end. */

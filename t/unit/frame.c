@@ -2,6 +2,7 @@
 #include "tap.h"
 #include <fcntl.h>
 #include <unistd.h>
+#include <posthorn/clock.h>
 #include <posthorn/error.h>
 #include <posthorn/frame.h>
 #include "core/run/loop.h"
@@ -57,6 +58,25 @@ static void test_round(struct ph_scope *s)
     while (ph_frame_next(f, &at, &name, &v))
         n++;
     ok(n == 6 && v.n == 11 && v.p[6] == 0, "all six in order, bytes as they are");
+}
+
+/* Differences of two of them fit into an int64_t, whoever sent them. */
+static void test_times(struct ph_scope *s)
+{
+    static const struct { int64_t t; int rc; } tests[] = {
+        { 0, PH_FOUND }, { 1700000000000000, PH_FOUND }, { PH_WALL_MAX_US, PH_FOUND },
+        { -1, PH_PERM }, { PH_WALL_MAX_US + 1, PH_PERM }, { INT64_MIN, PH_PERM }, { INT64_MAX, PH_PERM },
+    };
+    struct ph_frame *f = ph_frame_new(s);
+    int64_t got;
+
+    is_int(ph_frame_get_time(f, "at", &got), PH_NONE, "no time");
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
+        f = ph_frame_new(s);
+        ph_frame_i64(f, "at", tests[i].t);
+        ok(ph_frame_get_time(f, "at", &got) == tests[i].rc && (tests[i].rc != PH_FOUND || got == tests[i].t),
+           "the time %lld", (long long)tests[i].t);
+    }
 }
 
 static void test_hostile(struct ph_scope *parent)
@@ -131,6 +151,7 @@ static int all(void *arg)
 
     (void)arg;
     test_round(s);
+    test_times(s);
     test_hostile(s);
     test_fds(s);
     test_overfull(s);

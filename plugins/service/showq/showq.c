@@ -150,7 +150,7 @@ static int show_message(const struct showq *v, struct ph_scope *s, const struct 
     size_t n = read_rcpts(s, f, &r), failed = 0;
     struct ph_frame *out;
 
-    if (ph_frame_get_u64(f, "size", &e.size) != PH_FOUND || ph_frame_get_i64(f, "arrival", &e.arrival_s) != PH_FOUND)
+    if (ph_frame_get_u64(f, "size", &e.size) != PH_FOUND || ph_frame_get_time(f, "arrival", &e.arrival_s) != PH_FOUND)
         return ph_fail(PH_TEMP, "qmgr: bad listing");
     e.arrival_s /= 1000000;
     e.expired = ph_frame_get_u64(f, "expired", &expired) == PH_FOUND && expired;
