@@ -39,9 +39,11 @@ $ph->start;
 
 sub send_mail { my ($to) = @_; my ($code, $text) = $ph->smtp->send(from => 'a@client.test', to => [$to], body => "Subject: t\r\n\r\nx\r\n"); return $code == 250 ? $text : undef }
 
-# A message that stays, and a copy of its file to be shown to those who deliver.
+# A message that stays, and a copy of its file to be shown to those who deliver.  Another that the
+# administrator's conversation names: one of its spoilt frames says "delete", and is obeyed.
 my ($id) = send_mail('stays@held.test') =~ /queued as (\w+)/ or die $ph->log;
-ok(Posthorn::wait_for(sub { grep { $_->{queue_name} eq 'deferred' } $ph->queued }), 'a message is deferred');
+my ($goes) = send_mail('goes@held.test') =~ /queued as (\w+)/ or die $ph->log;
+ok(Posthorn::wait_for(sub { 2 == grep { $_->{queue_name} eq 'deferred' } $ph->queued }), 'two messages are deferred');
 my ($file) = glob $ph->queue . "/deferred/*/$id";
 my $copy = "$ph->{tmp}/message";
 Posthorn::spew($copy, Posthorn::slurp($file));
@@ -65,7 +67,7 @@ my %talks = (
     intake => sub { return [hello('intake'), [[op => 'lease', who => 0, count => 2]], [[op => 'commit', slot => '0/0.0', record => substr(Posthorn::slurp($copy), 0, 256), envelope => 'x', rcpts => 'y']],
         [[op => 'drop', slot => '0/0.0']], [[op => 'hold', slot => '0/0.0', slot => '1/1.1'], 1]] },
     agent => sub { return [hello('agent'), [[op => 'outcomes', number => 0, queue_id => $id, rcpt => 0, status => 'sent', dsn => '2.0.0', text => 'ok'], 1]] },
-    control => sub { return [hello('control'), [[op => 'exists', queue_id => '4BAD0000000001']], [[op => 'open', queue_id => $id]], [[op => 'list', queue => 'deferred']],
+    control => sub { return [hello('control'), [[op => 'exists', queue_id => '4BAD0000000001']], [[op => 'open', queue_id => $goes]], [[op => 'list', queue => 'deferred']],
         [[op => 'hold', queue_id => '4BAD0000000001']], [[op => 'flush', queue_id => '4BAD0000000001']]] },
     transport => sub { return [hello('qmgr'), [[op => 'deliver', number => 0, nexthop => 'discard.test', active => 1700000000000000, reuse => 0, @extents,
         queue_id => '4BAD0000000001', sender => 'a@b.test', @rcpt], 1]] },
