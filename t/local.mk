@@ -23,3 +23,4 @@ include t/soak/local.mk
 include t/model/local.mk
 include t/crash/local.mk
 include t/smuggle/local.mk
+include $(top_srcdir)/t/bench/local.mk

@@ -84,6 +84,7 @@ sub stop {
 }
 
 sub port { $_[0]{port} }
+sub master_pid { $_[0]{pid} }
 sub dir { $_[0]{dir} }
 sub DESTROY { my ($self) = @_; local ($?, $!, $@); $self->stop }
 

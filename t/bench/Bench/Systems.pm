@@ -1,0 +1,74 @@
+# Systems.pm: the mail systems that are compared, and how each is set up.  All
+# log to a file; all run from an unpacked package or an installed tree, none is
+# installed into the machine.
+package Bench::Systems;
+use strict;
+use warnings;
+use Posthorn;
+use PeerPostfix;
+
+# Retry times of the scenarios where something is refused for now.
+my %soon = (minimal_backoff_time => '2s', maximal_backoff_time => '2s', queue_run_delay => '1s');
+
+# What an administrator would raise who has one machine for it and few
+# destinations, all documented in postconf(5).
+my %tuned = (
+    default_process_limit => 600, default_destination_concurrency_limit => 100, initial_destination_concurrency => 50,
+    smtp_destination_concurrency_limit => 100, max_use => 10000, in_flow_delay => '0s', qmgr_message_active_limit => 40000,
+    smtpd_peername_lookup => 'no', disable_dns_lookups => 'yes', smtpd_client_connection_count_limit => 0,
+    smtpd_client_connection_rate_limit => 0, receive_override_options => 'no_address_mappings', ipc_idle => '100s',
+);
+
+# main.cf of both families for a scenario.
+sub settings {
+    my ($s, $dir, $sink_port) = @_;
+    return (relayhost => "[127.0.0.1]:$sink_port", $s->{retry} ? %soon : ());
+}
+
+sub postfix {
+    my ($s, $dir, $sink_port, %more) = @_;
+    return PeerPostfix->new(-dir => $dir, settings($s, $dir, $sink_port), %more);
+}
+
+my %systems = (
+    posthorn => { label => 'Posthorn', missing => sub { }, make => sub { my ($s, $dir, @a) = @_; return Posthorn->new(settings($s, $dir, @a)) } },
+    postfix => { label => 'Postfix', missing => sub { PeerPostfix->missing }, make => \&postfix },
+    'postfix-tuned' => { label => 'Postfix tuned', missing => sub { PeerPostfix->missing }, make => sub { return postfix(@_, %tuned) } },
+);
+our @order = qw(posthorn postfix postfix-tuned);
+
+sub label { my ($name) = @_; return $systems{$name}{label} }
+
+# Those of the names that can run here; why not is said once.
+my %told;
+sub usable {
+    return grep {
+        my $why = $systems{$_} ? $systems{$_}{missing}->() : die "bench: no system $_ (there are: @order)\n";
+        print "bench: $_ left out: $why\n" if $why && !$told{$_}++;
+        !$why;
+    } @_;
+}
+
+# Running on a disk of its own, in a control group of its own.
+sub start {
+    my ($name, $s) = @_;
+    my $dir = Bench::World::disk($name);
+    my $sink_port = Posthorn::free_port();
+    local $ENV{TMPDIR} = $dir;
+    my $system = $systems{$name}{make}->($s, $dir, $sink_port);
+    my $meter = Bench::Meter->new($name);
+    $meter->start(sub { $system->start });
+    @$system{qw(meter sink_port name)} = ($meter, $sink_port, $name);
+    return $system;
+}
+
+sub stop {
+    my ($system) = @_;
+    my $name = $system->{name};
+    $system->stop;
+    undef $_[0];                   # its directory goes before its disk does
+    Bench::World::release($name);
+    return;
+}
+
+1;
