@@ -118,6 +118,16 @@ static struct service *find(struct master *m, const char *key)
     return NULL;
 }
 
+/* Nobody from outside can connect, and nothing but a request starts work in it. */
+static int is_asked(const struct ph_service_def *d)
+{
+    int all_private = d->kind == PH_DEF_PLUGIN && d->private_ != 0 && d->wakeup_s <= 0;
+
+    for (uint32_t i = 0; i < d->listen_count; i++)
+        all_private &= d->listen[i].kind == PH_LISTEN_UNIX;
+    return all_private;
+}
+
 static struct service *service_new(struct master *m, const struct config *c, const struct ph_service_def *d, const char *key)
 {
     struct service *v = ph_new(ph_scope_new(m->scope), struct service);
@@ -134,6 +144,7 @@ static struct service *service_new(struct master *m, const struct config *c, con
     ph_list_init(&v->children);
     ph_list_init(&v->node);
     v->is_qmgr = d->kind == PH_DEF_BUILTIN;
+    v->is_asked = v->is_qmgr || is_asked(d);
     return v;
 }
 

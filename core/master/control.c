@@ -167,24 +167,24 @@ static void on_child(int signo PH_UNUSED, void *arg)
         child_reaped(m, pid, status);
 }
 
-struct count { unsigned others, qmgr; };
+struct count { unsigned first, last; };
 
 static void count_live(struct service *v, void *arg)
 {
     struct count *n = arg;
 
     for (struct ph_list *k = v->children.next; k != &v->children; k = k->next)
-        *(v->is_qmgr ? &n->qmgr : &n->others) += 1;
+        *(v->is_asked ? &n->last : &n->first) += 1;
 }
 
-struct order { char word; int signo, with_qmgr; };
+struct order { char word; int signo, with_last; };
 
 static void give_order(struct service *v, void *arg)
 {
     const struct order *o = arg;
 
     service_update(v);
-    if (v->is_qmgr && !o->with_qmgr)
+    if (v->is_asked && !o->with_last)
         return;
     for (struct ph_list *k = v->children.next; k != &v->children; k = k->next) {
         struct child *c = ph_list_of(k, struct child, node);
@@ -197,7 +197,7 @@ static void give_order(struct service *v, void *arg)
 }
 
 /* Until nobody is left, or the time is over: 1 when nobody is. */
-static int wait_gone(struct master *m, int with_qmgr, int64_t ms)
+static int wait_gone(struct master *m, int with_last, int64_t ms)
 {
     int64_t deadline = ph_in_ms(ms);
 
@@ -205,24 +205,26 @@ static int wait_gone(struct master *m, int with_qmgr, int64_t ms)
         struct count n = { 0, 0 };
 
         for_each(m, count_live, &n);
-        if (n.others == 0 && (!with_qmgr || n.qmgr == 0))
+        if (n.first == 0 && (!with_last || n.last == 0))
             return 1;
         if (ph_now_ms() >= deadline || ph_cond_wait(m->changed, deadline) == PH_CANCEL)
             return 0;
     }
 }
 
-/* Receivers and agents first: what they report last, qmgr still takes down. */
+/* Receivers and agents first: what they report last, qmgr still takes down.  Whom
+ * only other services ask (rewrite, bounce) goes with qmgr: its idle connections
+ * to them end with it, and would hold them for their whole grace before. */
 static void stop_all(struct master *m)
 {
-    struct order stop = { .word = PH_MASTER_STOP }, term = { .signo = SIGTERM }, kill9 = { .signo = SIGKILL, .with_qmgr = 1 };
+    struct order stop = { .word = PH_MASTER_STOP }, term = { .signo = SIGTERM }, kill9 = { .signo = SIGKILL, .with_last = 1 };
 
     for_each(m, give_order, &stop);
     if (!wait_gone(m, 0, DRAIN_MS + 2000)) {
         for_each(m, give_order, &term);
         wait_gone(m, 0, KILL_MS);
     }
-    stop.with_qmgr = 1;
+    stop.with_last = 1;
     for_each(m, give_order, &stop);
     if (!wait_gone(m, 1, KILL_MS)) {
         for_each(m, give_order, &kill9);

@@ -64,6 +64,7 @@ struct service {
     int64_t crash_since;
     int wake_owed;
     int is_qmgr, seen;             /* seen: named by the configuration being applied */
+    int is_asked;                  /* only other services talk to it: it stops after them, with qmgr */
 };
 
 struct master {

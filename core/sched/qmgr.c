@@ -154,13 +154,18 @@ int ph_qmgr_reload(struct ph_service *v, struct ph_conf *conf)
     return 0;
 }
 
+static int crew_is_busy(const struct crew *c)
+{
+    return c->idle < c->count || !ph_list_is_empty(&c->jobs);
+}
+
 int ph_qmgr_is_busy(struct ph_service *v)
 {
     struct qmgr *q = v->self;
     struct ph_sched_stats st;
 
     ph_sched_stats(q->sched, &st);
-    return st.in_flight > 0;
+    return st.in_flight > 0 || crew_is_busy(&q->settlers) || crew_is_busy(&q->finishers);
 }
 
 /* ---- clients ---- */

@@ -5,6 +5,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 use Posthorn;
+use Time::HiRes qw(time);
 use Test::More;
 
 delete $ENV{MAIL_CONFIG};
@@ -151,4 +152,20 @@ SKIP: {
     like($said, qr/error: to submit mail, use the Postfix sendmail command$/m, 'is told what he may have meant');
     like($said, qr/fatal: the postfix command is reserved for the superuser$/m, 'and that this is not for him');
 }
+# Whom qmgr keeps a connection to stops with it, not after the grace of sessions (3 s).
+{
+    my $stops = Posthorn->new;
+    my @took;
+    for (1 .. 3) {
+        $stops->start;
+        $stops->smtp->send(from => 'a@client.test', to => ['stop@example.test'], body => "Subject: s\r\n\r\nx\r\n");
+        $stops->wait_mail('stop', scalar(@took) + 1);
+        my $from = time;
+        $stops->stop;
+        push @took, time - $from;
+    }
+    my ($best) = sort { $a <=> $b } @took;
+    cmp_ok($best, '<', 3, 'a stop waits for no idle connection between services') or diag "@took";
+}
+
 done_testing();
