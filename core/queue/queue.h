@@ -203,6 +203,8 @@ struct ph_walk *ph_walk_new(struct ph_scope *s, struct ph_queue *q, unsigned pla
 /* PH_FOUND: *m is new, not loaded, and yours (forget it, or work on it);
  * PH_NONE at the end; PH_TEMP (a directory could not be read), PH_CANCEL.  Yields. */
 int ph_walk_next(struct ph_walk *w, struct ph_qmsg **m) PH_YIELDS;
+/* Only the id, and also of what is in memory: PH_FOUND, valid until the next call; else as above. */
+int ph_walk_name(struct ph_walk *w, const char **id) PH_YIELDS;
 /* After PH_NONE: the earliest time that was not yet due, or INT64_MAX. */
 int64_t ph_walk_earliest(const struct ph_walk *w);
 

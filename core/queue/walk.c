@@ -19,6 +19,7 @@ struct ph_walk {
     int64_t due_us, earliest_us;
     DIR *dir;
     unsigned count, at;                /* names read, and given */
+    int over;                          /* 1: these are the last */
     struct { char name[PH_ID_MAX + 1], slot[PH_SLOT_NAME]; uint64_t inode; int64_t mtime_us; } found[CHUNK];
 };
 
@@ -140,33 +141,50 @@ static int read_chunk(void *arg)
     return 1;
 }
 
-int ph_walk_next(struct ph_walk *w, struct ph_qmsg **out)
+/* Index of the next name: PH_FOUND, PH_NONE, PH_TEMP, PH_CANCEL. */
+static int next_found(struct ph_walk *w, unsigned *i)
 {
-    int rc, more = 1;
+    int rc;
 
-    for (;;) {
-        while (w->at < w->count) {
-            unsigned i = w->at++;
-            const char *name = w->found[i].name;
-
-            /* In somebody's hands, or about to be: not ours to give. */
-            if (ph_queue_in_memory(w->queue, ph_cstr(name)))
-                continue;
-            *out = ph_qmsg_new(w->queue, ph_cstr(name), w->place);
-            (*out)->next_us = w->found[i].mtime_us;
-            (*out)->recovered = 1;
-            if (w->place == PH_PLACE_SLOT)
-                (*out)->slot = ph_slot_add(w->queue, w->found[i].slot, w->found[i].inode, PH_SLOT_MESSAGE);
-            return PH_FOUND;
-        }
-        if (!more)
+    while (w->at >= w->count) {
+        if (w->over)
             return PH_NONE;
         if ((rc = ph_disk(read_chunk, w)) < 0)
             return rc;
-        more = rc;
+        w->over = rc == 0;
         if (ph_in_task() && (rc = ph_yield()) < 0)
             return rc;
     }
+    *i = w->at++;
+    return PH_FOUND;
+}
+
+int ph_walk_name(struct ph_walk *w, const char **id)
+{
+    unsigned i;
+    int rc = next_found(w, &i);
+
+    if (rc == PH_FOUND)
+        *id = w->found[i].name;
+    return rc;
+}
+
+int ph_walk_next(struct ph_walk *w, struct ph_qmsg **out)
+{
+    unsigned i;
+    int rc;
+
+    /* In somebody's hands, or about to be: not ours to give. */
+    while ((rc = next_found(w, &i)) == PH_FOUND && ph_queue_in_memory(w->queue, ph_cstr(w->found[i].name)))
+        ;
+    if (rc != PH_FOUND)
+        return rc;
+    *out = ph_qmsg_new(w->queue, ph_cstr(w->found[i].name), w->place);
+    (*out)->next_us = w->found[i].mtime_us;
+    (*out)->recovered = 1;
+    if (w->place == PH_PLACE_SLOT)
+        (*out)->slot = ph_slot_add(w->queue, w->found[i].slot, w->found[i].inode, PH_SLOT_MESSAGE);
+    return PH_FOUND;
 }
 
 int64_t ph_walk_earliest(const struct ph_walk *w)

@@ -1,5 +1,6 @@
 /* list: which messages a request of an administrator means, and the listing. */
 #include <string.h>
+#include <posthorn/map.h>
 #include "core/sched/control.h"
 
 #define RCPTS_MAX 1000u            /* in one frame of a listing */
@@ -30,40 +31,48 @@ static int wants_queue(struct control *c, const char *name)
     return !any && strcmp(name, "corrupt") != 0;
 }
 
-static void collect_in_memory(struct control *c, struct ph_buf *ids)
+/* Mail in memory now.  What belongs to another queue is remembered too: its file
+ * may stand in a directory that is read later. */
+static void collect_in_memory(struct control *c, struct ph_buf *ids, struct ph_map *seen, int active)
 {
     size_t at = 0;
 
-    for (const struct ph_qmsg *m; (m = ph_queue_next(c->q->queue, &at)); )
-        if (wants_queue(c, queue_of(c->q, m)))
-            ph_buf_printf(ids, "%s\n", m->id);
+    for (struct ph_qmsg *m; (m = ph_queue_next(c->q->queue, &at)); )
+        if ((ph_mail_of(c->q, m) != NULL) == active) {
+            ph_map_set(seen, ph_cstr(m->id), c);
+            if (wants_queue(c, queue_of(c->q, m)))
+                ph_buf_printf(ids, "%s\n", m->id);
+        }
 }
 
-static int collect_place(struct control *c, unsigned place, struct ph_buf *ids)
+/* Also what came into memory since: it was here when the request came. */
+static int collect_place(struct control *c, unsigned place, struct ph_buf *ids, const struct ph_map *seen)
 {
     PH_SCOPED(s, NULL);
     struct ph_walk *w;
-    struct ph_qmsg *m;
+    const char *id;
     int rc;
 
     if (!wants_queue(c, ph_place_name(place)))
         return 0;
     w = ph_walk_new(s, c->q->queue, place, 0);
-    while ((rc = ph_walk_next(w, &m)) == PH_FOUND) {
-        ph_buf_printf(ids, "%s\n", m->id);
-        ph_queue_forget(c->q->queue, m);
-    }
+    while ((rc = ph_walk_name(w, &id)) == PH_FOUND)
+        if (!ph_map_get(seen, ph_cstr(id)))
+            ph_buf_printf(ids, "%s\n", id);
     return rc < 0 ? rc : 0;
 }
 
 int ph_control_collect(struct control *c, struct ph_buf *ids)
 {
+    PH_SCOPED(s, NULL);
+    struct ph_map *seen = ph_map_new(s);
     int rc = 0;
 
     ph_buf_init(ids, c->s, IDS_MAX);
-    collect_in_memory(c, ids);
+    collect_in_memory(c, ids, seen, 1);            /* both before anything yields */
+    collect_in_memory(c, ids, seen, 0);
     for (unsigned place = PH_PLACE_INCOMING; rc >= 0 && place < PH_PLACES; place++)
-        rc = collect_place(c, place, ids);
+        rc = collect_place(c, place, ids, seen);
     return rc;
 }
 

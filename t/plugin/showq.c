@@ -56,7 +56,7 @@ static int qmgr(void *arg PH_UNUSED, struct ph_scope *session, struct ph_stream 
         for (size_t i = 0; i < 3 && !empty; i++) {
             const struct message *m = &messages[i];
 
-            if (!ph_str_eq(ph_frame_value(f, "queue"), ph_cstr(m->queue)))
+            if (ph_frame_value(f, "queue").n && !ph_str_eq(ph_frame_value(f, "queue"), ph_cstr(m->queue)))
                 continue;
             out = ph_frame_new(session);
             ph_frame_cstr(out, "queue", m->queue);

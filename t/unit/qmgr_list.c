@@ -307,6 +307,37 @@ static void test_damaged(struct ph_stream *io, struct ph_scope *s)
     is_int(qmgr()->active, 0, "and nobody works on it");
 }
 
+static void flush_all(void)
+{
+    ph_sched_forget(qmgr()->sched);
+    ph_retry_flush(qmgr()->retry, ph_wall_s());
+    qmgr()->scan_s = ph_wall_s();
+    ph_feed_wake(qmgr());
+}
+
+/* Deferred mail becomes active and deferred again while the listing is made: it
+ * is in one queue or the other, and each message is listed once. */
+static void test_moving(struct ph_stream *io, struct ph_scope *s)
+{
+    enum { MESSAGES = 10, ROUNDS = 40 };
+    struct ph_frame *f;
+    char id[64];
+    int complete = 0;
+
+    delete_all(s, io);
+    forget_stubs();
+    for (int i = 0; i < MESSAGES; i++)
+        submit_many(1, "dead.example", 0, "", 0, id);
+    for (int i = 0; i < ROUNDS; i++) {
+        until(ph_retry_count(qmgr()->retry) == MESSAGES && qmgr()->active == 0);
+        flush_all();
+        complete += list(s, io, &f) == MESSAGES;
+    }
+    is_int(complete, ROUNDS, "each listing holds each message once");
+    ok(stub.defers > MESSAGES * ROUNDS / 2, "while they moved: %d deferrals", stub.defers);
+    delete_all(s, io);
+}
+
 static void cases(struct listener *smtp)
 {
     PH_SCOPED(s, NULL);
@@ -322,4 +353,5 @@ static void cases(struct listener *smtp)
     test_survivor_active(smtp);
     test_survivor_idle(smtp);
     test_damaged(io, s);
+    test_moving(io, s);
 }

@@ -17,8 +17,6 @@ static const struct ph_param rows[] = {
              "Recipients of a message remembered to leave out duplicates; 0 means all."),
 };
 
-static const char *const queues[] = { "active", "incoming", "deferred", "hold" };
-
 struct ph_frame *entry_frame(struct ph_scope *s, const struct entry *e, int part)
 {
     struct ph_frame *f = ph_frame_new(s);
@@ -165,15 +163,15 @@ static int show_message(const struct showq *v, struct ph_scope *s, const struct 
     return ph_frame_send(client, out);
 }
 
-/* One queue of qmgr's: 0, PH_TEMP (qmgr), PH_EOF and others (client). */
-static int show_queue(const struct showq *v, struct ph_stream *qmgr, const char *queue, struct ph_stream *client)
+/* All of qmgr's queues in one request: between two a message could move, and be
+ * in neither answer.  0, PH_TEMP (qmgr), PH_EOF and others (client). */
+static int show_queues(const struct showq *v, struct ph_stream *qmgr, struct ph_stream *client)
 {
     PH_SCOPED(ask, NULL);
     struct ph_frame *f = ph_frame_new(ask);
     int rc;
 
     ph_frame_cstr(f, "op", "list");
-    ph_frame_cstr(f, "queue", queue);
     if ((rc = ph_frame_send(qmgr, f)) < 0 || (rc = ph_stream_flush(qmgr)) < 0)
         return rc == PH_CANCEL ? rc : ph_fail(PH_TEMP, "lost connection with qmgr");
     for (;;) {
@@ -207,9 +205,7 @@ static int show_all(struct showq *v, struct ph_scope *s, struct ph_stream *clien
     ph_frame_u64(hello, "pid", (uint64_t)getpid());
     if ((rc = ph_frame_send(qmgr, hello)) < 0)
         return rc;
-    for (size_t i = 0; i < sizeof queues / sizeof *queues && rc == 0; i++)
-        rc = show_queue(v, qmgr, queues[i], client);
-    return rc;
+    return show_queues(v, qmgr, client);
 }
 
 static int32_t showq_open(struct ph_service *v)
