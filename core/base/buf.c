@@ -1,5 +1,4 @@
 /* buf: bytes that grow up to a maximum.  See posthorn/buf.h. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <posthorn/buf.h>
@@ -85,35 +84,46 @@ void ph_buf_added(struct ph_buf *b, size_t n)
 
 int ph_buf_put(struct ph_buf *b, const void *p, size_t n)
 {
-    char *at = ph_buf_room(b, n);
+    char *at = n > b->cap - b->n ? ph_buf_room(b, n) : b->p + b->n;
 
     if (!at)
         return 0;
     if (n) {
         memmove(at, p, n);
-        ph_buf_added(b, n);
+        b->n += n;
+        b->p[b->n] = 0;
     }
     return 1;
 }
 
-int ph_buf_putc(struct ph_buf *b, char c) { return ph_buf_put(b, &c, 1); }
+int ph_buf_putc(struct ph_buf *b, char c)
+{
+    if (b->n == b->cap)
+        return ph_buf_put(b, &c, 1);
+    b->p[b->n++] = c;
+    b->p[b->n] = 0;
+    return 1;
+}
+
 int ph_buf_puts(struct ph_buf *b, const char *s) { return ph_buf_put(b, s, strlen(s)); }
 int ph_buf_str(struct ph_buf *b, ph_str s) { return ph_buf_put(b, s.p, s.n); }
 
 int ph_buf_vprintf(struct ph_buf *b, const char *fmt, va_list ap)
 {
+    char none[1], *at = b->p == nothing ? none : b->p + b->n;
+    size_t room = b->cap - b->n;
     va_list again;
 
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, again);
+    int n = ph_vformat(at, room + 1, fmt, again);
     va_end(again);
-    char *at = n < 0 ? NULL : ph_buf_room(b, (size_t)n);
-    if (!at)
-        return 0;
-    if (n) {
-        vsnprintf(at, (size_t)n + 1, fmt, ap);
-        ph_buf_added(b, (size_t)n);
+    if (n < 0 || (size_t)n > room) {
+        *at = 0;                   /* what did not fit is not there */
+        if (n < 0 || !(at = ph_buf_room(b, (size_t)n)))
+            return 0;
+        ph_vformat(at, (size_t)n + 1, fmt, ap);
     }
+    ph_buf_added(b, (size_t)n);
     return 1;
 }
 

@@ -37,7 +37,7 @@ void ph_errtext_set(const char *text)
 static int set(int code, const char *tail, const char *fmt, va_list ap)
 {
     char line[PH_ERRTEXT_MAX];
-    int n = vsnprintf(line, sizeof line, fmt, ap);
+    int n = ph_vformat(line, sizeof line, fmt, ap);
     size_t at = n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
 
     if (tail)

@@ -4,7 +4,6 @@
  * struct itself stands in its first block, so that a scope costs one malloc.
  * Under ASan each allocation is a block of its own, so that an overrun and a
  * use after the end are seen. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -260,15 +259,19 @@ ph_str ph_str_lower(struct ph_scope *s, ph_str v)
 
 ph_str ph_str_vprintf(struct ph_scope *s, const char *fmt, va_list ap)
 {
+    char small[256];               /* most texts are short: formatted once */
     va_list again;
 
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, again);
+    int n = ph_vformat(small, sizeof small, fmt, again);
     va_end(again);
     if (n < 0)
         ph_die("bad format: %s", fmt);
     char *p = ph_alloc(s, (size_t)n + 1);
-    vsnprintf(p, (size_t)n + 1, fmt, ap);
+    if ((size_t)n < sizeof small)
+        memcpy(p, small, (size_t)n);
+    else
+        ph_vformat(p, (size_t)n + 1, fmt, ap);
     return (ph_str){ p, (size_t)n };
 }
 

@@ -110,12 +110,15 @@ static void make_room(struct ph_transcript *t)
 static void put_line(struct ph_transcript *t, const char *who, ph_str line)
 {
     struct ph_buf *b = t->tail.n || t->head.n + LINE_BYTES + 16 > HEAD_BYTES ? &t->tail : &t->head;
+    size_t n = line.n < LINE_BYTES ? line.n : LINE_BYTES;
 
     if (b == &t->tail && b->n + LINE_BYTES + 16 > TAIL_BYTES)
         make_room(t);
     ph_buf_puts(b, who);
-    for (size_t i = 0; i < line.n && i < LINE_BYTES; i++)
-        ph_buf_putc(b, ph_is_print(line.p[i]) ? line.p[i] : '?');
+    char *to = ph_buf_room(b, n);  /* there is, see above */
+    for (size_t i = 0; to && i < n; i++)
+        to[i] = line.p[i] >= ' ' && line.p[i] <= '~' ? line.p[i] : '?';
+    ph_buf_added(b, to ? n : 0);
     ph_buf_puts(b, "\r\n");
 }
 

@@ -349,7 +349,7 @@ static void vlog(int priority, const char *severity, const char *fmt, va_list ap
 {
     const char *service = ph_context()->log_service;
     char text[LINE_MAX_BYTES + 1];
-    int n = vsnprintf(text, sizeof text, fmt, ap);
+    int n = ph_vformat(text, sizeof text, fmt, ap);
 
     if (n >= 0)
         emit(service ? service : sink.service, priority, severity, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);

@@ -382,7 +382,7 @@ int ph_stream_printf(struct ph_stream *io, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    int n = vsnprintf(small, sizeof small, fmt, ap);
+    int n = ph_vformat(small, sizeof small, fmt, ap);
     va_end(ap);
     if (n >= (int)sizeof small) {
         va_start(ap, fmt);

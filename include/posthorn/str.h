@@ -4,6 +4,7 @@
 #ifndef POSTHORN_STR_H
 #define POSTHORN_STR_H
 
+#include <stdarg.h>
 #include <posthorn/abi.h>
 
 PH_BEGIN
@@ -62,6 +63,10 @@ ph_str ph_str_token(ph_str *s, const char *seps);
 /* A token of a list separated by comma and blanks, where {...} is one token
  * (braces are kept).  Empty when the list is at its end. */
 ph_str ph_str_list(ph_str *s);
+
+/* What vsnprintf does, at most size bytes with the NUL: the length that all of it
+ * has, or negative.  Not the same speed: this is for what is said often. */
+int ph_vformat(char *to, size_t size, const char *fmt, va_list ap) PH_PRINTF(3, 0);
 
 /* Whole view as a decimal number.  1 and *v set, or 0: empty, a byte that is
  * no digit, or out of range.  _i64 takes one leading '-'. */

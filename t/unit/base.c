@@ -1,4 +1,5 @@
 /* t/unit/base.c: strings, scopes, buffers, maps, heaps, checksums, errors. */
+#include <limits.h>
 #include "tap.h"
 #include <posthorn/error.h>
 #include <posthorn/map.h>
@@ -29,6 +30,78 @@ static void test_str(void)
     ok(ph_str_i64(PH_STR("-9223372036854775808"), &i) && i == INT64_MIN, "smallest i64");
     ok(!ph_str_i64(PH_STR("9223372036854775808"), &i), "i64 overflow is refused");
     ok(!ph_str_u64(PH_STR(""), &u) && !ph_str_u64(PH_STR("1x"), &u), "no number");
+}
+
+static int PH_PRINTF(3, 4) format_into(char *to, size_t size, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    int n = ph_vformat(to, size, fmt, ap);
+    va_end(ap);
+    return n;
+}
+
+static int PH_PRINTF(3, 4) judge_into(char *to, size_t size, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    int n = vsnprintf(to, size, fmt, ap);
+    va_end(ap);
+    return n;
+}
+
+/* The C library is the judge, with room and without. */
+#define SAME(...) do { \
+        for (size_t size = 0; size <= 100; size++) { \
+            char want[100] = "", got[100] = ""; \
+            int w = judge_into(want, size, __VA_ARGS__), g = format_into(got, size, __VA_ARGS__); \
+            if (w != g || strcmp(want, got) != 0) { \
+                ok(0, "%s in %zu bytes: %d <%s>, want %d <%s>", #__VA_ARGS__, size, g, got, w, want); \
+                break; \
+            } \
+            if (size == 100) \
+                ok(1, "%s", #__VA_ARGS__); \
+        } \
+    } while (0)
+
+static void test_format(void)
+{
+    SAME("no conversion at all");
+    SAME("%s", "");
+    SAME("a%sb%%c", "text");
+    SAME("<%.*s> %.*s|", 3, "abcdef", 0, "x");
+    SAME("%.*s", -1, "all of it");
+    SAME("%.5s%.0s", "hi", "none");
+    SAME("%d %i %u", INT_MIN, INT_MAX, UINT_MAX);
+    SAME("%ld %lu %lld %llu", LONG_MIN, ULONG_MAX, LLONG_MIN, ULLONG_MAX);
+    SAME("%zu %jd %ju", (size_t)-1, (intmax_t)-7, (uintmax_t)7);
+    SAME("%x %llx %c", 0xbeefu, 0x123456789abcdefull, '!');
+    SAME("%02d:%02d %5d %05d %04x %3u", 7, -3, -42, -42, 0xabu, 1000);
+    SAME("%ld|%02ld", 0L, 5L);
+    SAME("%s then what we leave to it: %-5d|%+d %5s %#x %.3f", "first", 3, 4, "ab", 255u, 1.5);
+    SAME("%d %5.3d %hhd %o %X", 1, 2, 3, 8u, 0xabcu);
+    SAME("%10.2s|%-4s|%5c", "abc", "d", 'e');
+}
+
+/* A text that does not fit leaves the buffer as it was. */
+static void test_buf_printf(void)
+{
+    char mem[9];
+    struct ph_buf b;
+
+    ph_buf_fixed(&b, mem, sizeof mem);
+    ok(ph_buf_printf(&b, "%s", "1234") && b.n == 4, "fits");
+    ok(!ph_buf_printf(&b, "%d", 56789) && b.n == 4 && b.full && strcmp(b.p, "1234") == 0, "does not, and nothing is left of it");
+    ok(ph_buf_printf(&b, "%d", 5678) && strcmp(b.p, "12345678") == 0, "fits to the last byte");
+    ph_buf_init(&b, NULL, 1000);
+    ok(ph_buf_printf(&b, "%s", "") && b.n == 0 && *b.p == 0, "nothing in an empty buffer");
+    for (int i = 0; i < 100; i++)
+        ph_buf_printf(&b, "%d,", i);
+    ok(b.n == 290 && memcmp(b.p, "0,1,2,", 6) == 0 && strcmp(b.p + 284, "98,99,") == 0, "grows");
+    ok(!ph_buf_printf(&b, "%0711d", 1) && b.n == 290 && ph_buf_printf(&b, "%0710d", 1) && b.n == 1000, "not beyond its maximum");
+    ph_buf_fini(&b);
 }
 
 static void test_utf8(void)
@@ -198,6 +271,8 @@ static void test_sums(void)
 int main(void)
 {
     test_str();
+    test_format();
+    test_buf_printf();
     test_utf8();
     test_scope();
     for (int i = 0; i < 3; i++)

@@ -18,6 +18,9 @@ struct cleanup_params {
     ph_str myhostname, myorigin, empty_recipient, always_bcc, drop_headers, undisclosed, from_format, end_action, double_bounce;
     int64_t message_limit, header_limit, hop_limit, duplicate_limit;
     int32_t add_missing, original, replace_stray, append_domain, detect_8bit;
+    /* not read, made of what is */
+    ph_str *dropped;               /* drop_headers, each */
+    size_t dropped_count;
 };
 
 extern const struct ph_param cleanup_rows[CLEANUP_ROWS];

@@ -10,12 +10,13 @@
 #include <posthorn/log.h>
 #include "cleanup.h"
 
-static const struct { const char *name; uint32_t saw; } known[] = {
-    { "Message-Id", SAW_MESSAGE_ID }, { "Date", SAW_DATE }, { "From", SAW_FROM },
-    { "To", SAW_TO }, { "Cc", SAW_TO }, { "Bcc", SAW_TO },
-    { "Resent-Message-Id", SAW_RESENT | SAW_RESENT_ID }, { "Resent-Date", SAW_RESENT | SAW_RESENT_DATE },
-    { "Resent-From", SAW_RESENT | SAW_RESENT_FROM }, { "Resent-To", SAW_RESENT }, { "Resent-Cc", SAW_RESENT },
-    { "Resent-Bcc", SAW_RESENT }, { "Resent-Sender", SAW_RESENT },
+#define NAMED(name, saw) { PH_STR_INIT(name), saw }
+static const struct { ph_str name; uint32_t saw; } known[] = {
+    NAMED("Message-Id", SAW_MESSAGE_ID), NAMED("Date", SAW_DATE), NAMED("From", SAW_FROM),
+    NAMED("To", SAW_TO), NAMED("Cc", SAW_TO), NAMED("Bcc", SAW_TO),
+    NAMED("Resent-Message-Id", SAW_RESENT | SAW_RESENT_ID), NAMED("Resent-Date", SAW_RESENT | SAW_RESENT_DATE),
+    NAMED("Resent-From", SAW_RESENT | SAW_RESENT_FROM), NAMED("Resent-To", SAW_RESENT), NAMED("Resent-Cc", SAW_RESENT),
+    NAMED("Resent-Bcc", SAW_RESENT), NAMED("Resent-Sender", SAW_RESENT),
 };
 
 int cleanup_is_header(ph_str line, ph_str *name)
@@ -37,17 +38,15 @@ int cleanup_is_header(ph_str line, ph_str *name)
 static uint32_t saw_of(ph_str name)
 {
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (ph_str_eq_nocase(name, ph_cstr(known[i].name)))
+        if (ph_str_eq_nocase(name, known[i].name))
             return known[i].saw;
     return 0;
 }
 
 static int is_dropped(const struct message *m, ph_str name)
 {
-    ph_str list = m->p->drop_headers, word;
-
-    while ((word = ph_str_list(&list)).n)
-        if (ph_str_eq_nocase(word, name))
+    for (size_t i = 0; i < m->p->dropped_count; i++)
+        if (ph_str_eq_nocase(m->p->dropped[i], name))
             return 1;
     return 0;
 }

@@ -51,6 +51,16 @@ static void warn_not_built(struct ph_conf *c)
     }
 }
 
+/* Each header of each message is held against it. */
+static void split_dropped(struct ph_scope *s, struct cleanup_params *p)
+{
+    ph_str list = p->drop_headers, word;
+
+    p->dropped = ph_alloc_array(s, list.n / 2 + 1, sizeof *p->dropped);
+    while ((word = ph_str_list(&list)).n)
+        p->dropped[p->dropped_count++] = word;
+}
+
 static int cleanup_open(struct ph_service *v)
 {
     struct cleanup_params *p = ph_new(v->scope, struct cleanup_params);
@@ -61,6 +71,7 @@ static int cleanup_open(struct ph_service *v)
     if (!ph_str_eq(p->end_action, PH_STR("fix_quietly")))
         return ph_fail(PH_CONF, "non_empty_end_of_header_action = %.*s is not built yet; use fix_quietly", PH_FMT(p->end_action));
     warn_not_built(v->conf);
+    split_dropped(v->scope, p);
     v->self = p;
     return 0;
 }

@@ -162,18 +162,12 @@ void client_identify(struct session *s)
 static int is_local_client(struct session *s)
 {
     struct smtpd_conf *c = s->c;
-    ph_str list = c->p.rewrite_clients, word;
     struct ph_ip ip = { 0 };
-    int yes = 0;
 
     ph_ip_parse(s->w.addr, &ip);
-    while ((word = ph_str_list(&list)).n) {
-        if (ph_str_eq(word, PH_STR("permit_inet_interfaces")))
-            yes |= ip.family == 0 || is_own(c, &ip) || (ip.family == 4 && ip.bytes[0] == 127);
-        else if (ph_str_eq(word, PH_STR("permit_mynetworks")))
-            yes |= client_in(s, c->mynetworks);
-    }
-    return yes;
+    if (c->rewrite_own && (ip.family == 0 || is_own(c, &ip) || (ip.family == 4 && ip.bytes[0] == 127)))
+        return 1;
+    return c->rewrite_networks && client_in(s, c->mynetworks);
 }
 
 void client_settle(struct session *s)

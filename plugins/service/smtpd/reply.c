@@ -1,6 +1,5 @@
 /* reply: what goes to the client, and the lines of the log that say why. */
 #include <stdarg.h>
-#include <stdio.h>
 #include <posthorn/address.h>
 #include <posthorn/error.h>
 #include "smtpd.h"
@@ -142,7 +141,7 @@ int reply(struct session *s, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof text, fmt, ap);
+    int n = ph_vformat(text, sizeof text, fmt, ap);
     va_end(ap);
     return send_text(s, (ph_str){ text, n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1 });
 }

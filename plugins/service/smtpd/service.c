@@ -80,6 +80,12 @@ static int open_overrides(struct smtpd_conf *c)
     return 0;
 }
 
+static void open_rewrite_clients(struct smtpd_conf *c)
+{
+    c->rewrite_own = is_named(c->p.rewrite_clients, "permit_inet_interfaces");
+    c->rewrite_networks = is_named(c->p.rewrite_clients, "permit_mynetworks");
+}
+
 static int smtpd_open(struct ph_service *v)
 {
     struct smtpd_conf *c = ph_new(v->scope, struct smtpd_conf);
@@ -96,6 +102,7 @@ static int smtpd_open(struct ph_service *v)
                            ? c->p.verify_sender
                            : ph_str_printf(v->scope, "%.*s@%.*s", PH_FMT(c->p.verify_sender), PH_FMT(c->p.myorigin));
     v->self = c;
+    open_rewrite_clients(c);
     if ((rc = open_bare_mode(c)) < 0 || (rc = open_lists(c)) < 0 || (rc = open_maps(c)) < 0 || (rc = open_overrides(c)) < 0 || (rc = ehlo_open(c)) < 0 || (rc = footer_open(c)) < 0 ||
         (rc = client_own_addresses(c)) < 0 || (rc = ph_transcript_setup(v->conf, v->scope, "SMTP server", &c->transcripts)) < 0)
         return rc;

@@ -85,6 +85,7 @@ struct smtpd_conf {
     ph_str verify_sender;          /* sender of our own address probes */
     const char *cleanup_flags;     /* receive_override_options */
     int check_unlisted;            /* ... of which no_unknown_recipient_checks */
+    int rewrite_own, rewrite_networks; /* local_header_rewrite_clients: permit_inet_interfaces, permit_mynetworks */
     struct rule_list list[LISTS];
     struct ph_map *classes;        /* name to rule_list */
     struct ph_restriction *unlisted_rcpt, *unlisted_sender;
