@@ -1,7 +1,8 @@
 /* frame: named attributes over a stream.  See posthorn/frame.h.
  *
- * Reading trusts nothing: the length is checked before anything is allocated,
- * every name and value length against what is left, names byte by byte. */
+ * Reading trusts nothing: the length is checked before anything is allocated, and
+ * memory follows what comes, not what the length says; every name and value length
+ * is checked against what is left, names byte by byte. */
 #include <string.h>
 #include <unistd.h>
 #include <posthorn/clock.h>
@@ -11,6 +12,8 @@
 #define HEAD_BYTES 8u
 #define NAME_MAX_BYTES 63u
 #define ATTRS_MAX 65535u
+#define BODY_FIRST 16384u          /* memory for a body that is said to come */
+#define BODY_GROWS 8u              /* then for so many times what has come; what was outgrown stays in the scope */
 
 struct attr {
     ph_str name, value;
@@ -186,11 +189,35 @@ static int take_fds(struct ph_stream *io, struct ph_frame *f, uint32_t count)
     return 0;
 }
 
+/* The length is a claim, and eight bytes long: a peer that makes it and then waits
+ * must not hold megabytes of ours. */
+static int read_body(struct ph_stream *io, struct ph_scope *s, size_t n, ph_str *body)
+{
+    size_t have = 0;
+    char *p;
+    int rc;
+
+    do {
+        size_t room = have ? have * BODY_GROWS : BODY_FIRST;
+        char *more = ph_alloc(s, room < n ? room : n);
+
+        if (have)
+            memcpy(more, p, have);
+        p = more;
+        room = (room < n ? room : n) - have;
+        rc = ph_stream_read(io, p + have, room);
+        have += room;
+    } while (rc >= 0 && have < n);
+    if (rc >= 0)
+        *body = (ph_str){ p, n };
+    return rc == PH_EOF ? ph_fail(PH_PERM, "frame is cut short") : rc;
+}
+
 int ph_frame_recv(struct ph_stream *io, struct ph_scope *s, size_t max, struct ph_frame **out)
 {
     unsigned char head[HEAD_BYTES];
-    ph_str first;
-    int rc = ph_stream_peek(io, &first);
+    ph_str body;
+    int rc = ph_stream_peek(io, &body);
 
     if (rc < 0)
         return rc;                 /* PH_EOF here is a clean end */
@@ -199,13 +226,11 @@ int ph_frame_recv(struct ph_stream *io, struct ph_scope *s, size_t max, struct p
     uint32_t total = get32(head);
     if (total < HEAD_BYTES - 4 || total > (max ? max : PH_FRAME_MAX) || head[5] != 0)
         return ph_fail(PH_PERM, "frame with a bad length (%u bytes)", total);
-    size_t n = total - (HEAD_BYTES - 4);
-    char *body = ph_alloc(s, n);
-    if ((rc = ph_stream_read(io, body, n)) < 0)
-        return rc == PH_EOF ? ph_fail(PH_PERM, "frame is cut short") : rc;
+    if ((rc = read_body(io, s, total - (HEAD_BYTES - 4), &body)) < 0)
+        return rc;
     struct ph_frame *f = ph_frame_new(s);
     if ((rc = take_fds(io, f, head[4])) < 0 ||
-        (rc = parse(f, (ph_str){ body, n }, (uint32_t)head[6] | (uint32_t)head[7] << 8)) < 0)
+        (rc = parse(f, body, (uint32_t)head[6] | (uint32_t)head[7] << 8)) < 0)
         return rc;
     *out = f;
     return 1;

@@ -320,7 +320,7 @@ static void check(enum who who)
     fuzz_saw_number(world.committed);
     FUZZ_CHECK(who == SHOWQ || run.replies <= run.frames + run.sent / 8, "%u answers to %u requests", run.replies, run.frames);
     FUZZ_CHECK(who != CLEANUP || run.said_ok == world.committed, "%u messages, 250 was said of %u", world.committed, run.said_ok);
-    FUZZ_CHECK(run.heap_most - run.heap <= (1u << 20) + 60 * (run.sent + run.in.n), "%zu bytes of memory", run.heap_most - run.heap);
+    FUZZ_CHECK(run.heap_most - run.heap <= (3u << 15) + 60 * (run.sent + run.in.n), "%zu bytes of memory", run.heap_most - run.heap);
     for (unsigned i = 0; i < world.committed && i < 64; i++)
         FUZZ_CHECK(world.message[i].rcpt_count > 0, "a message for nobody");
 }

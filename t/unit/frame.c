@@ -109,6 +109,78 @@ static void test_hostile(struct ph_scope *parent)
     is_int(recv_bytes(s, (ph_str){ nofd, 8 }, 0, &f), PH_PERM, "promised descriptors that did not come");
 }
 
+/* ---- large frames ---- */
+
+struct reading {
+    struct ph_scope *s;
+    struct ph_stream *io;
+    struct ph_frame *f;
+    int rc;
+};
+
+static void read_one(void *arg)
+{
+    struct reading *r = arg;
+
+    r->rc = ph_frame_recv(r->io, r->s, 0, &r->f);
+}
+
+/* Give so many of the bytes to a reader, which then waits for more: what its scope holds. */
+static size_t held_after(struct ph_scope *parent, ph_str wire, size_t come)
+{
+    PH_SCOPED(s, parent);
+    struct ph_group *g = ph_group_new(s);
+    struct reading r = { .s = s, .rc = -1000 };
+    struct ph_stream *a;
+
+    ph_stream_pair(s, ph_scope_new(s), 0, &a, &r.io);
+    size_t before = ph_scope_bytes(s);
+    ph_spawn(g, "reader", read_one, &r);
+    ph_stream_str(a, ph_str_first(wire, come));
+    ph_stream_flush(a);
+    ph_sleep_until(ph_in_ms(1));
+    size_t held = ph_scope_bytes(s) - before;
+    ph_stream_close(a);
+    ph_group_wait(g, PH_FOREVER);
+    is_int(r.rc, come < wire.n ? PH_PERM : 1, "%zu bytes have come of %zu", come, wire.n);
+    if (r.rc == 1)
+        ok(ph_str_eq(ph_str_dup(parent, ph_frame_value(r.f, "text")), ph_str_first(ph_str_from(wire, 17), wire.n - 17)), "the value is the one sent");
+    return held;
+}
+
+/* The largest frame there may be, of one value. */
+static ph_str large(struct ph_scope *s, size_t n)
+{
+    unsigned char head[17] = { 0, 0, 0, 0, 0, 0, 1, 0, 4, 't', 'e', 'x', 't' };
+    char *p = ph_alloc(s, n);
+
+    for (int i = 0; i < 4; i++) {
+        head[i] = (unsigned char)((n - 4) >> 8 * i);
+        head[13 + i] = (unsigned char)((n - sizeof head) >> 8 * i);
+    }
+    memcpy(p, head, sizeof head);
+    for (size_t i = sizeof head; i < n; i++)
+        p[i] = (char)(i * 2654435761u >> 13);
+    return (ph_str){ p, n };
+}
+
+/* Memory follows what has come, not what is said to come. */
+static void test_large(struct ph_scope *parent)
+{
+    static const size_t sizes[] = { 17, 16384, 16392, 16393, 131080, 131081, 1 << 20, PH_FRAME_MAX + 4 };
+
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        PH_SCOPED(s, parent);
+        ph_str wire = large(s, sizes[i]);
+        size_t come[] = { 8, 9, wire.n / 10, wire.n - 1, wire.n };
+
+        for (size_t j = 0; j < sizeof come / sizeof *come; j++)
+            ok(come[j] < 8 || held_after(s, wire, come[j]) <= 20000 + 10 * come[j], "and little more is held");
+    }
+    PH_SCOPED(s, parent);
+    ok(held_after(s, large(s, PH_FRAME_MAX + 4), 8) < 20000, "a length alone takes no memory");
+}
+
 static void test_fds(struct ph_scope *s)
 {
     struct ph_stream *a, *b;
@@ -153,6 +225,7 @@ static int all(void *arg)
     test_round(s);
     test_times(s);
     test_hostile(s);
+    test_large(s);
     test_fds(s);
     test_overfull(s);
     ph_scope_free(s);
