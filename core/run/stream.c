@@ -47,6 +47,12 @@ void ph_stream_fds_close(struct ph_stream_fds *l)
     *l = (struct ph_stream_fds){ 0 };
 }
 
+void ph_stream_fds_sent(struct ph_stream_fds *l)
+{
+    while (l->n)
+        close(l->fd[--l->n]);
+}
+
 static void stream_end(void *arg)
 {
     ph_stream_close(arg);
@@ -369,6 +375,27 @@ int ph_stream_write(struct ph_stream *io, const void *p, size_t n)
     memcpy(io->out + io->out_n, p, n);
     io->out_n += n;
     return 0;
+}
+
+/* What fits is copied; else all of it leaves in one call with what waits already. */
+int ph_stream_gather(struct ph_stream *io, const ph_str *part, unsigned count)
+{
+    struct iovec iov[1 + PH_STREAM_PARTS] = { { io->out, io->out_n } };
+    size_t sum = 0;
+    int rc = earlier_error(io);
+
+    ph_assert(count <= PH_STREAM_PARTS);
+    for (unsigned i = 0; i < count; i++) {
+        iov[1 + i] = (struct iovec){ (void *)(uintptr_t)part[i].p, part[i].n };
+        sum += part[i].n;
+    }
+    if (rc == 0 && sum > io->size - io->out_n) {
+        io->out_n = 0;
+        return send_all(io, iov, (int)count + 1);
+    }
+    for (unsigned i = 0; rc == 0 && i < count; i++)
+        rc = ph_stream_write(io, part[i].p, part[i].n);
+    return rc;
 }
 
 int ph_stream_str(struct ph_stream *io, ph_str s)

@@ -95,7 +95,7 @@ static int64_t send_with_fds(struct ph_stream *io, struct msghdr *msg)
     union { struct cmsghdr align; char space[CMSG_SPACE(PH_STREAM_FDS_OUT * sizeof(int))]; } control;
     size_t bytes = io->fds_out.n * sizeof(int);
 
-    memset(&control, 0, sizeof control);
+    memset(&control, 0, CMSG_SPACE(bytes));
     msg->msg_control = &control;
     msg->msg_controllen = CMSG_SPACE(bytes);
     struct cmsghdr *c = CMSG_FIRSTHDR(msg);
@@ -109,7 +109,7 @@ static int64_t send_with_fds(struct ph_stream *io, struct msghdr *msg)
         ;
     if (done < 0)
         return failed(errno);
-    ph_stream_fds_close(&io->fds_out);
+    ph_stream_fds_sent(&io->fds_out);
     return done;
 }
 

@@ -51,5 +51,7 @@ int ph_stream_fds_add(struct ph_stream_fds *l, int fd, unsigned max);
 /* The oldest, or -1. */
 int ph_stream_fds_shift(struct ph_stream_fds *l);
 void ph_stream_fds_close(struct ph_stream_fds *l);
+/* Close our copies of what has left (so no close is the last); the list stays for more. */
+void ph_stream_fds_sent(struct ph_stream_fds *l);
 
 #endif

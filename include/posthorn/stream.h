@@ -58,6 +58,10 @@ size_t ph_stream_discard(struct ph_stream *io);
 /* Append to the output buffer, sending when it is full: 0, or negative. */
 int ph_stream_write(struct ph_stream *io, const void *p, size_t n) PH_YIELDS;
 int ph_stream_str(struct ph_stream *io, ph_str s) PH_YIELDS;
+/* As so many calls of write, but what does not fit the buffer leaves together,
+ * with what waits in it. */
+#define PH_STREAM_PARTS 4
+int ph_stream_gather(struct ph_stream *io, const ph_str *part, unsigned count) PH_YIELDS;
 int ph_stream_printf(struct ph_stream *io, const char *fmt, ...) PH_YIELDS PH_PRINTF(2, 3);
 /* Send what is buffered: 0, or negative. */
 int ph_stream_flush(struct ph_stream *io) PH_YIELDS;

@@ -205,6 +205,30 @@ static void test_both_ways(struct ph_scope *parent)
     ph_group_wait(g, PH_FOREVER);
 }
 
+/* A socket that keeps the bounds of calls shows how many there were. */
+static void test_gather(struct ph_scope *parent)
+{
+    PH_SCOPED(s, parent);
+    char long_part[700], got[2000];
+    const ph_str few[] = { PH_STR("a"), PH_STR(""), PH_STR("b") }, many[] = { { long_part, sizeof long_part }, PH_STR(".\r\n") };
+    int fd[2];
+
+    memset(long_part, 'x', sizeof long_part);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) < 0)
+        exit(1);
+    struct ph_stream *io = ph_stream_fd(s, fd[0], 600);
+    is_int(ph_stream_gather(io, few, 3), 0, "parts that fit");
+    is_int(recv(fd[1], got, sizeof got, 0), -1, "wait in the buffer");
+    is_int(ph_stream_gather(io, many, 2), 0, "parts that do not");
+    is_int(recv(fd[1], got, sizeof got, 0), 2 + 700 + 3, "leave in one call with what waited");
+    ok(memcmp(got, "abxx", 4) == 0 && memcmp(got + 700, "xx.\r\n", 5) == 0, "in order");
+    is_int(ph_stream_flush(io), 0, "nothing is left");
+    is_int(recv(fd[1], got, sizeof got, 0), -1, "nor sent");
+    close(fd[1]);
+    is_int(ph_stream_gather(io, many, 2), PH_EOF, "a failure is told");
+    is_int(ph_stream_gather(io, few, 1), PH_EOF, "and stays");
+}
+
 static int all(void *arg)
 {
     struct ph_scope *s = ph_scope_new(NULL);
@@ -218,6 +242,7 @@ static int all(void *arg)
         test_idle(s);
         test_both_ways(s);
     }
+    test_gather(s);
     ph_scope_free(s);
     return 0;
 }

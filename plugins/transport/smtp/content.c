@@ -63,12 +63,13 @@ struct sending {
     struct smtp_session *s;
     struct smtp_fold fold;
     int must_convert, must_fold, must_dot, bdat;
-    struct smtp_mime mime;
+    struct smtp_mime *mime;        /* when it must be converted */
     struct ph_buf converted;
     struct ph_dot_encoder dot;
     size_t piece;                  /* the buffers are made for */
     char *in, *folded, *dotted;
     char tail[2];                  /* last two bytes sent */
+    ph_str held;                   /* the end of the content: it leaves with the final dot */
     int64_t deadline;              /* with smtp_per_request_deadline */
 };
 
@@ -87,7 +88,7 @@ static int64_t deadline_for(struct sending *x, size_t n)
     return x->deadline;
 }
 
-static int send_bytes(struct sending *x, const char *p, size_t n)
+static int send_bytes(struct sending *x, const char *p, size_t n, int last)
 {
     if (n == 0)
         return 0;
@@ -98,15 +99,19 @@ static int send_bytes(struct sending *x, const char *p, size_t n)
     x->tail[0] = n > 1 ? p[n - 2] : x->tail[1];
     x->tail[1] = p[n - 1];
     ph_stream_deadline(x->s->io, deadline_for(x, n));
+    if (last) {
+        x->held = (ph_str){ p, n };
+        return 0;
+    }
     return ph_stream_write(x->s->io, p, n);
 }
 
 static int send_folded(struct sending *x, const char *p, size_t n, int last)
 {
     if (!x->must_fold)
-        return send_bytes(x, p, n);
+        return send_bytes(x, p, n, last);
     n = smtp_fold(&x->fold, p, n, last, x->folded);
-    return send_bytes(x, x->folded, n);
+    return send_bytes(x, x->folded, n, last);
 }
 
 /* What the conversion gives can be larger than what the next steps have room
@@ -118,7 +123,7 @@ static int send_piece(struct sending *x, const char *p, size_t n, int last)
     if (!x->must_convert)
         return send_folded(x, p, n, last);
     ph_buf_reset(&x->converted);
-    smtp_mime_convert(&x->mime, p, n, last, &x->converted);
+    smtp_mime_convert(x->mime, p, n, last, &x->converted);
     ph_str left = ph_buf_view(&x->converted);
     for (size_t k; rc >= 0 && left.n; left = ph_str_from(left, k)) {
         k = left.n < x->piece ? left.n : x->piece;
@@ -187,15 +192,16 @@ static void prepare(struct sending *x, uint64_t bytes)
     x->fold.limit = limit > 0 ? (size_t)(limit < 4 ? 4 : limit) : 0;
     x->in = ph_alloc(x->j->scope, piece);
     if (x->must_convert) {
-        smtp_mime_init(&x->mime, x->j->scope);
-        x->mime.max_depth = (size_t)p->mime_nesting < SMTP_MIME_DEPTH ? (size_t)p->mime_nesting : SMTP_MIME_DEPTH;
-        x->mime.max_boundary = (size_t)p->mime_boundary < x->mime.max_boundary ? (size_t)p->mime_boundary : x->mime.max_boundary;
+        x->mime = ph_new(x->j->scope, struct smtp_mime);
+        smtp_mime_init(x->mime, x->j->scope);
+        x->mime->max_depth = (size_t)p->mime_nesting < SMTP_MIME_DEPTH ? (size_t)p->mime_nesting : SMTP_MIME_DEPTH;
+        x->mime->max_boundary = (size_t)p->mime_boundary < x->mime->max_boundary ? (size_t)p->mime_boundary : x->mime->max_boundary;
         ph_buf_init(&x->converted, x->j->scope, 4 * PIECE + 262144);
     }
     if (x->must_fold)
         x->folded = ph_alloc(x->j->scope, SMTP_FOLD_ROOM(piece));
     if (x->must_dot)
-        x->dotted = ph_alloc(x->j->scope, 2 * SMTP_FOLD_ROOM(piece));
+        x->dotted = ph_alloc(x->j->scope, 2 * (x->must_fold ? SMTP_FOLD_ROOM(piece) : piece));
 }
 
 /* A reply before the final dot: 4xx and 5xx end the sending, the caller reads
@@ -213,27 +219,33 @@ static int interrupted(struct sending *x, uint64_t at, int *early)
 }
 
 /* A session that ends here ends with the same write, RFC 2920 3.1. */
-static int quit_too(struct smtp_session *s)
+static ph_str quit_too(struct smtp_session *s)
 {
     if (!s->quit_early || !(s->features & SMTP_HAS_PIPELINING) || s->pix & SMTP_PIX_DELAY_DOT)
-        return 0;
+        return PH_STR("");
     s->quit_sent = 1;
-    return ph_stream_str(s->io, PH_STR("QUIT\r\n"));
+    return PH_STR("QUIT\r\n");
 }
 
-static int final_dot(struct sending *x)
+/* What is left of the content, the dot and what follows it: one call, since each
+ * wakes the peer. */
+static int finish(struct sending *x)
 {
-    int rc = 0;
+    struct ph_stream *io = x->s->io;
+    int rc, ended = x->tail[0] == '\r' && x->tail[1] == '\n';
 
-    if (x->bdat)
-        return quit_too(x->s);
-    if (x->s->pix & SMTP_PIX_DELAY_DOT && ((rc = ph_stream_flush(x->s->io)) < 0 || (rc = ph_sleep_until(ph_in_ms(x->s->agent->p.pix_delay * 1000))) < 0))
-        return rc;
-    if (x->tail[0] != '\r' || x->tail[1] != '\n')
-        rc = ph_stream_str(x->s->io, PH_STR("\r\n"));
-    if (rc < 0 || (rc = ph_stream_str(x->s->io, PH_STR(".\r\n"))) < 0)
-        return rc;
-    return quit_too(x->s);
+    if (!x->bdat && x->s->pix & SMTP_PIX_DELAY_DOT) {
+        if ((rc = ph_stream_str(io, x->held)) < 0 || (rc = ph_stream_flush(io)) < 0 ||
+            (rc = ph_sleep_until(ph_in_ms(x->s->agent->p.pix_delay * 1000))) < 0)
+            return rc;
+        x->held = PH_STR("");
+    }
+    ph_str part[PH_STREAM_PARTS] = { x->held, PH_STR(""), PH_STR(""), quit_too(x->s) };
+    if (!x->bdat) {
+        part[1] = ended ? part[1] : PH_STR("\r\n");
+        part[2] = PH_STR(".\r\n");
+    }
+    return ph_stream_gather(io, part, PH_STREAM_PARTS);
 }
 
 /* What comes before the first header: our chunk's size, RFC 3030 2, and the headers of flags=. */
@@ -266,7 +278,7 @@ int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int bdat, int 
         return rc;
     at = j->headers.p ? m->header_bytes : 0;
     while (at < bytes) {
-        size_t want = bytes - at < PIECE ? (size_t)(bytes - at) : PIECE;
+        size_t want = bytes - at < x->piece ? (size_t)(bytes - at) : x->piece;
         int64_t got = ph_message_read(m, at, x->in, want);
 
         if (got <= 0) {
@@ -281,5 +293,5 @@ int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int bdat, int 
     }
     if (x->fold.broke)
         ph_log("%.*s: breaking line > %lld bytes with <CR><LF>SPACE", PH_FMT(m->queue_id), (long long)s->agent->p.line_length_limit);
-    return final_dot(x);
+    return finish(x);
 }
