@@ -3,6 +3,9 @@
 #include <string.h>
 #include "core/sched/priv.h"
 
+#define IDLE_MS  1000              /* so long a destination with steady traffic is remembered without mail */
+#define IDLE_MAX 100u
+
 static void *alloc(size_t n)
 {
     void *p = calloc(1, n);
@@ -99,6 +102,7 @@ struct dest *ph_sched_dest_get(struct transport *t, ph_str nexthop, ph_str key)
     d->peers = (struct ph_heap)PH_HEAP_INIT(peer_cmp, peer_place);
     ph_list_init(&d->waiting);
     ph_list_init(&d->doomed);
+    ph_list_init(&d->idle);
     ph_sched_timed_init(&d->dead, t->sched, TIMED_DEAD);
     ph_sched_timed_init(&d->rest, t->sched, TIMED_REST);
     ph_window_init(&d->window, &t->limits);
@@ -107,12 +111,21 @@ struct dest *ph_sched_dest_get(struct transport *t, ph_str nexthop, ph_str key)
     return d;
 }
 
+static void wake(struct dest *d)
+{
+    if (ph_list_is_empty(&d->idle))
+        return;
+    ph_list_remove(&d->idle);
+    d->t->sched->idle_count--;
+}
+
 static void dest_free(struct dest *d)
 {
     struct ph_sched *s = d->t->sched;
 
     ph_map_del(d->t->dests, d->key);
     s->stats.destinations--;
+    wake(d);
     if (s->clog == d)
         s->clog = NULL;
     ph_sched_timed_drop(&d->dead);
@@ -164,6 +177,34 @@ static void place_ready(struct dest *d, int ready)
         ph_sched_shelves_settle(d);
 }
 
+/* Without mail just now.  One with steady traffic has some again in a moment, and
+ * meanwhile keeps what was learnt of it. */
+static void fall_idle(struct dest *d)
+{
+    struct ph_sched *s = d->t->sched;
+
+    if (d->warmth < PH_SCHED_WARM) {
+        dest_free(d);
+        return;
+    }
+    if (!ph_list_is_empty(&d->idle))
+        return;
+    ph_list_push(&s->idle, &d->idle);
+    if (++s->idle_count > IDLE_MAX)
+        dest_free(ph_list_of(s->idle.next, struct dest, idle));
+}
+
+void ph_sched_idle_run(struct ph_sched *s, int64_t now)
+{
+    while (!ph_list_is_empty(&s->idle)) {
+        struct dest *d = ph_list_of(s->idle.next, struct dest, idle);
+
+        if (d->warm_at + IDLE_MS > now)
+            return;
+        dest_free(d);
+    }
+}
+
 void ph_sched_dest_settle(struct dest *d)
 {
     struct transport *t = d->t;
@@ -173,8 +214,10 @@ void ph_sched_dest_settle(struct dest *d)
     place_in(&t->waiting, &d->waiting, waits);
     place_in(&t->sched->doomed_dests, &d->doomed, waits && d->dead.index != 0);
     ph_sched_transport_settle(t);
-    if (!waits && !d->busy && !d->dead.index && !d->rest.index)
-        dest_free(d);
+    if (waits || d->busy || d->dead.index || d->rest.index)
+        wake(d);
+    else
+        fall_idle(d);
 }
 
 /* A destination may be freed when it is settled, and with it its place in the

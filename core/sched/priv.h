@@ -37,6 +37,10 @@ struct timed {
     ph_str dsn, reason;            /* heap, owned */
 };
 
+/* Warmth of a destination: what a delivery adds, and where steady traffic begins. */
+#define PH_SCHED_ONE  1000
+#define PH_SCHED_WARM (8 * PH_SCHED_ONE)
+
 /* Size classes of jobs: exact up to 7 entries, then four to an octave. */
 #define CLASSES 124u
 
@@ -73,6 +77,7 @@ struct dest {
     struct ph_heap peers;          /* with entries to do, in the order of jobs */
     struct shelf *shelves;
     struct ph_list waiting, doomed;
+    struct ph_list idle;           /* in sched.idle while it has no mail and is kept */
     struct timed dead, rest;
     struct peer *newest;           /* peer made last, while its message is open */
     uint64_t served;               /* tick of the last selection: the longest ago goes first */
@@ -80,6 +85,7 @@ struct dest {
     uint32_t busy;
     uint32_t todo;                 /* entries that wait */
     uint32_t reuse;                /* deliveries go back to back */
+    int64_t warmth, warm_at;       /* is_warm in sched.c */
     ph_str key, nexthop;
 };
 
@@ -151,6 +157,8 @@ struct ph_sched {
     struct ph_list turns;          /* transports, the next to be served first */
     struct ph_list doomed_transports, doomed_dests;   /* entries come out at once */
     struct ph_list hungry;         /* messages that shall be read on */
+    struct ph_list idle;           /* destinations without mail, the longest first */
+    size_t idle_count;
     struct ph_heap faults, pauses; /* timed states; a flush ends the faults */
     struct ph_sched_msg *open;
     int64_t open_now;
@@ -170,6 +178,8 @@ struct dest *ph_sched_dest_get(struct transport *t, ph_str nexthop, ph_str key);
  * when nothing is left to remember.  After it d may be void. */
 void ph_sched_dest_settle(struct dest *d);
 void ph_sched_transport_settle(struct transport *t);
+/* Forget those that have been without mail for a while. */
+void ph_sched_idle_run(struct ph_sched *s, int64_t now);
 void ph_sched_end(void *arg);
 /* Free what a message holds, at the end of the scheduler. */
 void ph_sched_msg_discard(struct ph_sched_msg *m);

@@ -4,6 +4,8 @@
 #include "core/sched/priv.h"
 
 #define FEW 2u                     /* recipients that an entry holds by itself */
+#define COOLS_PER_MS 4             /* four deliveries a second */
+#define WARM_MAX     (12 * PH_SCHED_ONE)   /* so that a second without any ends it */
 
 struct ph_sched *ph_sched_new(struct ph_scope *scope,
                               void (*limits)(void *, ph_str, struct ph_sched_limits *), void *arg)
@@ -21,6 +23,7 @@ struct ph_sched *ph_sched_new(struct ph_scope *scope,
     ph_list_init(&s->doomed_transports);
     ph_list_init(&s->doomed_dests);
     ph_list_init(&s->hungry);
+    ph_list_init(&s->idle);
     ph_defer(scope, ph_sched_end, s);
     return s;
 }
@@ -335,15 +338,32 @@ static struct ph_sched_entry *next_doomed(struct ph_sched *s)
     return NULL;
 }
 
-/* Back to back: more waits and the window is full, so the next one follows one
- * that ends; it lasts until a delivery is alone and none waits behind it. */
-static uint32_t reuse_hint(struct dest *d)
+/* Each delivery warms its destination, time cools it: many in a short while, or
+ * some each second for longer, are steady traffic, though each is sent as soon
+ * as it comes and none ever waits for another. */
+static int is_warm(struct dest *d, int64_t now)
 {
+    int64_t gone = now > d->warm_at ? (now - d->warm_at) * COOLS_PER_MS : 0;
+
+    d->warmth = (gone < d->warmth ? d->warmth - gone : 0) + PH_SCHED_ONE;
+    if (d->warmth > WARM_MAX)
+        d->warmth = WARM_MAX;
+    d->warm_at = now;
+    return d->warmth >= PH_SCHED_WARM;
+}
+
+/* Back to back: more waits and the window is full, so the next one follows one
+ * that ends; it lasts until a delivery is alone and none waits behind it.  Or
+ * there is steady traffic. */
+static uint32_t reuse_hint(struct dest *d, int64_t now)
+{
+    int warm = is_warm(d, now);
+
     if (d->peers.n && (d->busy >= d->window.size || d->t->limits.rate_ms))
         d->reuse = 1;
     else if (!d->peers.n && d->busy <= 1)
         d->reuse = 0;
-    return d->reuse;
+    return d->reuse || warm;
 }
 
 static struct ph_sched_entry *take(struct transport *t, int64_t now)
@@ -353,7 +373,7 @@ static struct ph_sched_entry *take(struct transport *t, int64_t now)
     const ph_str none = { NULL, 0 };
 
     e->pub.kind = PH_SCHED_DELIVER;
-    e->pub.reuse = reuse_hint(d);
+    e->pub.reuse = reuse_hint(d, now);
     e->peer->job->earned++;
     job_took(e->peer->job);
     t->in_flight++;
@@ -366,6 +386,7 @@ static struct ph_sched_entry *take(struct transport *t, int64_t now)
 struct ph_sched_entry *ph_sched_next(struct ph_sched *s, int64_t now)
 {
     ph_sched_timers_run(s, now);
+    ph_sched_idle_run(s, now);
     struct ph_sched_entry *doomed = next_doomed(s);
 
     if (doomed || ph_list_is_empty(&s->turns))

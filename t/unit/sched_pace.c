@@ -127,6 +127,34 @@ static void test_reuse(void)
     is_int(hint[6], 0, "a single one later does not ask");
 }
 
+/* One delivery each `every` ms, none ever waits for another: the hint of the last. */
+static uint32_t steady(struct ph_sched *s, int64_t *now, int64_t every, int count)
+{
+    uint32_t hint = 0;
+
+    for (int i = 0; i < count; i++, *now += every) {
+        put(s, "A", "a.example", 1, 0, *now);
+        end(s, start(s, *now, &hint), PH_SCHED_ALIVE, *now);
+    }
+    return hint;
+}
+
+static void test_steady(void)
+{
+    PH_SCOPED(scope, NULL);
+    int64_t now = 0;
+
+    limits_default();
+    struct ph_sched *s = ph_sched_new(scope, limits, NULL);
+    put(s, "B", "a.example", 1, 0, 0);             /* its destination is never forgotten meanwhile */
+    is_int(steady(s, &now, 10, 7), 0, "seven in a row do not ask to keep connections");
+    is_int(steady(s, &now, 10, 2), 1, "more do");
+    is_int(steady(s, &now, 100, 100), 1, "ten a second go on to ask");
+    now += 5000;
+    is_int(steady(s, &now, 100, 1), 0, "after a silence one does not");
+    is_int(steady(s, &now, 400, 100), 0, "nor do some that come slowly");
+}
+
 /* ---- clog, trace, reload ---- */
 
 static void test_clog(void)
@@ -281,6 +309,7 @@ static void test_million(uint32_t per_site, const char *what)
         sent += round_of(s, now, &most);
     is_int(sent, 1000000, "%s: every recipient was sent once", what);
     ok(most <= 20000 + 10, "%s: never more than the limit in memory (%zu)", what, most);
+    ph_sched_next(s, now + 60000);         /* what is remembered of steady traffic goes */
     is_int(s->stats.messages + s->stats.recipients + s->stats.destinations, 0, "%s: nothing is left", what);
 }
 
@@ -369,6 +398,7 @@ int main(void)
     test_transport_rate();
     test_rate_and_failures();
     test_reuse();
+    test_steady();
     test_clog();
     test_trace();
     test_reload();
