@@ -174,7 +174,7 @@ static void test_delete(struct ph_stream *io, struct ph_scope *s)
 
     forget_stubs();
     world.is_open = 0;
-    submit_many(MANY, "block.example", 0, "", 0, id);
+    submit_many(MANY, "block-many.example", 0, "", 0, id);
     until(world.blocked == 2);
     is_int(world.blocked, 2, "its window is full");
     is_int(count_listed(s, io), MANY, "all recipients are listed, read or not");
@@ -198,7 +198,7 @@ static void test_rewrite_fails(void)
 
     forget_stubs();
     world.is_open = 0;
-    submit_many(1000, "block.example", 0, "", 0, id);
+    submit_many(1000, "block-fails.example", 0, "", 0, id);
     until(world.blocked == 2);
     stub.rewrite_down = 1;
     ph_resolve_forget(qmgr());
@@ -232,7 +232,7 @@ static void test_survivor_active(struct listener *smtp)
 
     forget_stubs();
     world.is_open = 0;
-    submit_many(500, "block.example", 0, "", 0, id);
+    submit_many(500, "block-active.example", 0, "", 0, id);
     break_connection(smtp);
     until(stub.defers >= 100 && world.blocked == 4);
     is_int(stub.defers, 100, "what was under way is deferred, the next are under way");
@@ -252,7 +252,7 @@ static void test_survivor_idle(struct listener *smtp)
     forget_stubs();
     ph_sched_forget(qmgr()->sched);
     world.is_open = 0;
-    submit_many(120, "block.example", 6, "dead.example", 0, id);
+    submit_many(120, "block-idle.example", 6, "dead.example", 0, id);
     until(stub.defers == 20);
     break_connection(smtp);
     until(ph_retry_count(qmgr()->retry) == 1);
