@@ -57,6 +57,59 @@ static int make_dir(struct ph_queue *q, const char *path)
     return ph_fail_errno(PH_TEMP, errno == EEXIST ? ENOTDIR : errno, "make directory %s", path);
 }
 
+struct dir_sync {
+    int dir_fd;
+    const char *path;
+};
+
+static int run_dir_sync(void *arg)
+{
+    const struct dir_sync *v = arg;
+    int fd = openat(v->dir_fd, v->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = 0;
+
+    if (fd < 0)
+        return ph_fail_errno(PH_TEMP, errno, "open directory %s", v->path);
+    if (fsync(fd) < 0)
+        rc = ph_fail_errno(PH_TEMP, errno, "sync directory %s", v->path);
+    close(fd);
+    return rc;
+}
+
+static int sync_dir(struct ph_queue *q, const char *path)
+{
+    struct dir_sync v = { q->dir_fd, path };
+
+    return ph_disk(run_dir_sync, &v);
+}
+
+/* The new directories themselves must outlive a power loss.  Also those that were
+ * there: the start that made them may have ended before it synced them. */
+static int sync_tops(struct ph_queue *q)
+{
+    static const char *const tops[] = { ".", "pool", "deferred" };
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof tops / sizeof *tops && rc == 0; i++)
+        rc = sync_dir(q, tops[i]);
+    return rc;
+}
+
+void ph_dirs_inherit(struct ph_queue *q)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    char path[PH_PATH];
+
+    for (unsigned i = 0; i < PH_PLACES; i++)
+        if (i != PH_PLACE_SLOT)
+            ph_map_set(q->dirty, ph_cstr(place_names[i]), q);
+    for (unsigned i = 0; i < 16; i++) {
+        snprintf(path, sizeof path, "deferred/%c", hex[i]);
+        ph_map_set(q->dirty, ph_cstr(path), q);
+    }
+    ph_map_set(q->dirty, PH_STR("maildrop"), q);
+}
+
 int ph_dirs_make(struct ph_queue *q)
 {
     static const char hex[] = "0123456789ABCDEF";
@@ -72,10 +125,7 @@ int ph_dirs_make(struct ph_queue *q)
         if (rc == 0)
             rc = make_dir(q, path);
     }
-    /* The new directories themselves must outlive a power loss. */
-    if (rc == 0 && fsync(q->dir_fd) < 0)
-        rc = ph_fail_errno(PH_TEMP, errno, "sync queue_directory");
-    return rc;
+    return rc < 0 ? rc : sync_tops(q);
 }
 
 struct move {
@@ -83,6 +133,16 @@ struct move {
     const char *from, *to;
     int64_t mtime_us;
 };
+
+/* Without a journal a rename may have reached the disk in half: the file has both
+ * names.  Then there is nothing left to do but the other half. */
+static int is_same_file(const struct move *v)
+{
+    struct stat a, b;
+
+    return fstatat(v->dir_fd, v->from, &a, AT_SYMLINK_NOFOLLOW) == 0 && fstatat(v->dir_fd, v->to, &b, AT_SYMLINK_NOFOLLOW) == 0 &&
+           a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
 
 static int run_move(void *arg)
 {
@@ -94,6 +154,8 @@ static int run_move(void *arg)
         return ph_fail_errno(PH_TEMP, errno, "set time of %s", v->from);
     if (v->to == NULL || renameat2(v->dir_fd, v->from, v->dir_fd, v->to, RENAME_NOREPLACE) == 0)
         return 0;
+    if (errno == EEXIST && is_same_file(v))
+        return unlinkat(v->dir_fd, v->from, 0) == 0 ? 0 : ph_fail_errno(PH_TEMP, errno, "remove %s", v->from);
     if (errno == ENOENT && faccessat(v->dir_fd, v->from, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
         return PH_NONE;
     return ph_fail_errno(PH_TEMP, errno, "rename %s to %s", v->from, v->to);
@@ -119,32 +181,6 @@ int ph_dirs_move(struct ph_queue *q, const char *from, const char *to, int64_t m
             ph_cond_broadcast(q->order);
     }
     return rc;
-}
-
-struct dir_sync {
-    int dir_fd;
-    const char *path;
-};
-
-static int run_dir_sync(void *arg)
-{
-    const struct dir_sync *v = arg;
-    int fd = openat(v->dir_fd, v->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = 0;
-
-    if (fd < 0)
-        return ph_fail_errno(PH_TEMP, errno, "open directory %s", v->path);
-    if (fsync(fd) < 0)
-        rc = ph_fail_errno(PH_TEMP, errno, "sync directory %s", v->path);
-    close(fd);
-    return rc;
-}
-
-static int sync_dir(struct ph_queue *q, const char *path)
-{
-    struct dir_sync v = { q->dir_fd, path };
-
-    return ph_disk(run_dir_sync, &v);
 }
 
 int ph_dirs_settle(struct ph_queue *q)

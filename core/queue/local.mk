@@ -11,9 +11,3 @@ t_unit_record_t_SOURCES = t/unit/record.c
 t_unit_record_t_LDADD = core/libposthorn.la
 t_unit_queue_t_SOURCES = t/unit/queue.c
 t_unit_queue_t_LDADD = core/libposthorn.la
-
-check_PROGRAMS += t/crash/queue.t
-t_crash_queue_t_SOURCES = t/crash/queue.c t/crash/scenario.c t/crash/scenario.h t/crash/trace.c t/crash/trace.h \
-	t/crash/power.c t/crash/power.h
-t_crash_queue_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/t/unit
-t_crash_queue_t_LDADD = core/libposthorn.la

@@ -132,6 +132,7 @@ int ph_queue_open(struct ph_scope *s, struct ph_conf *c, const struct ph_queue_e
     q->arg = arg;
     if ((rc = open_dir(q, c)) < 0 || (rc = ph_dirs_make(q)) < 0 || (rc = lock_pool(q)) < 0)
         return rc;
+    ph_dirs_inherit(q);
     *out = q;
     return 0;
 }

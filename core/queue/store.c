@@ -433,6 +433,27 @@ int ph_queue_release(struct ph_queue *q, struct ph_qmsg *m)
     return 0;
 }
 
+/* The mode is on disk before the name is: pickup never looks at a file without it. */
+static int run_ready(void *arg)
+{
+    const int *fd = arg;
+
+    return fchmod(*fd, 0700) == 0 && fsync(*fd) == 0 ? 0 : ph_fail_errno(PH_TEMP, errno, "mode of message file");
+}
+
+static int make_ready(struct ph_qmsg *m)
+{
+    int rc = ph_qmsg_fd(m), fd;
+
+    if (rc != 0)
+        return rc < 0 ? rc : ph_fail(PH_TEMP, "%s: the message file is gone", m->id);
+    if ((fd = fcntl(m->fd, F_DUPFD_CLOEXEC, 0)) < 0)       /* ours may be closed for others during the wait */
+        return ph_fail_errno(PH_TEMP, errno, "%s: mode of message file", m->id);
+    rc = ph_disk(run_ready, &fd);
+    close(fd);
+    return rc < 0 ? ph_wrap(rc, "%s", m->id) : 0;
+}
+
 /* pickup takes it from maildrop, reads it (message.h) and submits it anew.  The
  * name there is the id, and its mode is that of a file that is whole. */
 int ph_queue_requeue(struct ph_queue *q, struct ph_qmsg *m)
@@ -445,8 +466,8 @@ int ph_queue_requeue(struct ph_queue *q, struct ph_qmsg *m)
     memcpy(id, m->id, sizeof id);
     ph_qmsg_path(from, m);
     snprintf(to, sizeof to, "maildrop/%s", m->id);
-    if (fchmodat(q->dir_fd, from, 0700, 0) < 0)
-        return ph_fail_errno(PH_TEMP, errno, "%s: mode of message file", m->id);
+    if ((rc = make_ready(m)) < 0)
+        return rc;
     if ((rc = ph_dirs_move(q, from, to, ph_wall_us())) != 0)
         return rc < 0 ? rc : ph_fail(PH_TEMP, "%s: the message file is gone", m->id);
     if (m->slot)

@@ -78,8 +78,11 @@ void ph_queue_path(char out[PH_PATH], unsigned place, const char *name);
 void ph_qmsg_path(char out[PH_PATH], const struct ph_qmsg *m);
 /* Make missing directories: 0, PH_TEMP. */
 int ph_dirs_make(struct ph_queue *q);
-/* Rename below queue_directory, never over another file; mtime_us >= 0 is set
- * first.  The target's directory becomes dirty.  0; PH_NONE: from is gone;
+/* The owner is new: any directory may hold renames that the one before did not live
+ * to sync, so all are dirty. */
+void ph_dirs_inherit(struct ph_queue *q);
+/* Rename below queue_directory, never over another file (but one that has both
+ * names loses the old one); mtime_us >= 0 is set first.  The target's directory becomes dirty.  0; PH_NONE: from is gone;
  * PH_TEMP.  Yields. */
 int ph_dirs_move(struct ph_queue *q, const char *from, const char *to, int64_t mtime_us) PH_YIELDS;
 /* Sync directories that renames went to: 0, PH_TEMP.  Yields. */

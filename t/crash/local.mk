@@ -1,3 +1,22 @@
+# The queue in one process: killed, with failing calls (queue.t), and losing power (power.t).
+CRASH_WORLD = t/crash/world.c t/crash/world.h t/crash/life.c t/crash/life.h t/crash/trace.c t/crash/trace.h t/crash/tape.c t/crash/tape.h
+check_PROGRAMS += t/crash/queue.t t/crash/power.t
+t_crash_queue_t_SOURCES = t/crash/queue.c t/crash/scenario.c t/crash/scenario.h $(CRASH_WORLD)
+t_crash_queue_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/t/unit
+t_crash_queue_t_LDADD = core/libposthorn.la
+t_crash_power_t_SOURCES = t/crash/power.c t/crash/disk.c t/crash/disk.h t/crash/rebuild.c t/crash/rebuild.h t/crash/oracle.c t/crash/oracle.h \
+	t/crash/story.c t/crash/story.h t/crash/drop.c plugins/service/pickup/file.c plugins/service/bounce/log.c core/cmd/postdrop_file.c $(CRASH_WORLD)
+t_crash_power_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/t/unit
+t_crash_power_t_LDADD = core/libposthorn.la
+EXTRA_DIST += t/crash/POWER.md
+
+# make powertest [SEED=N] [OUTCOMES=N] [OUTCOME=as a failure names it]
+SEED =
+OUTCOMES = 20000
+OUTCOME =
+powertest: t/crash/power.t
+	@POSTHORN_SEED=$(SEED) POSTHORN_OUTCOMES=$(OUTCOMES) POSTHORN_OUTCOME=$(OUTCOME) t/crash/power.t
+
 # Crashes of the processes as they are built: see README.md beside this.
 check_PROGRAMS += t/crash/attach
 t_crash_attach_SOURCES = t/crash/attach.c

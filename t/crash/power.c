@@ -1,258 +1,514 @@
-/* power: a model of stable storage, weaker than any journaled filesystem.
+/* t/crash/power.c: loss of power, replayed (POWER.md): stories are recorded; behind
+ * each call of a recording some outcomes that the model allows are made into a
+ * queue directory, opened by the real code, and held against the oracle.
  *
- * A write is durable when its file is synced after it; until then each sector of
- * it may be there or not.  A new name is durable when its directory is synced.  A
- * rename is durable when the target's directory is synced, or not at all (it is
- * atomic); renames are lost in reverse order. */
+ *     POSTHORN_SEED=N  POSTHORN_OUTCOMES=N   how many (make powertest SEED= OUTCOMES=)
+ *     POSTHORN_OUTCOME=story:call:model:which  one again, as a failure names it */
+#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <signal.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
-#include "power.h"
+#include "core/base/crc32c.h"
+#include "core/run/loop.h"
+#include "oracle.h"
+#include "story.h"
+#include "tap.h"
+#include "trace.h"
 
-#define SECTOR  512
-#define ENTRIES 4096
+#define OUTCOMES 500               /* by default */
+#define ROUNDS   8                 /* more of them, while something did not happen yet */
 
-enum kind { WRITE = 1, CREATE, RENAME };
+static const char *const model_names[MODELS] = { "journal", "loose" };
 
-struct entry {
-    enum kind kind;
-    uint64_t inode;                /* WRITE */
-    int fd;                        /* WRITE: ours on that file */
-    uint64_t offset;
-    size_t n;
-    char *old;
-    char from[160], to[160];       /* CREATE: to; RENAME: both; whole paths */
+/* What is broken on purpose: the oracle must see it. */
+enum damage { WHOLE, NO_COMMIT_SYNC, NO_SLOT_NAMES, NO_TOP_DIRS, NO_MARK_SYNC, NO_MOVE_SYNC, NO_DROP_SYNC, NO_DROP_NAME, FORGED };
+static const struct { enum damage damage; const char *story; const char *text; } damages[] = {
+    { NO_COMMIT_SYNC, "reuse", "content is not synced before the answer" },
+    { NO_COMMIT_SYNC, "outlive", "content is not synced by a lease that outlives its giver" },
+    { NO_SLOT_NAMES, "fresh", "directories of the pool are not synced" },
+    { NO_TOP_DIRS, "fresh", "the directories above are not synced" },
+    { NO_MARK_SYNC, "bounce", "failed and told marks are not synced" },
+    { NO_MOVE_SYNC, "defer", "a directory of the pool is synced before the one its message went to" },
+    { NO_DROP_SYNC, "drop", "the file in maildrop is not synced" },
+    { NO_DROP_NAME, "drop", "its name is not synced" },
+    { FORGED, "reuse", "torn messages have a checksum that fits" },
 };
 
-struct power {
-    char top[64];
-    unsigned seed;
-    int disorder, n;
-    struct entry at[ENTRIES];
-    struct entry now;              /* of the call under way */
-    uint64_t synced;               /* inode of the file or directory it syncs */
-    char synced_dir[160];
+struct recording {
+    const struct story *story;
+    struct tape *tape;
+    char *words;                   /* said before the recording began */
 };
 
-struct power *power_new(const char *top, unsigned seed)
-{
-    struct power *p = calloc(1, sizeof *p);
+struct replay {
+    const struct recording *rec;
+    struct ph_scope *scope;
+    struct disk *disk;
+    struct outcome *outcome;
+    struct rebuild *rebuild;
+    struct oracle *oracle;
+    enum damage damage;
+    double each, due[MODELS];      /* outcomes per call and stake, and owed */
+    unsigned made, counted, prefixes, bad;
+};
 
-    if (!p)
+static char place[32];
+static uint64_t seed = 1;
+static unsigned outcomes = OUTCOMES;
+static struct { const char *story; int at, model; unsigned which; char how; } only;
+static unsigned kinds[DISK_KINDS], windows[ORACLE_WINDOWS], found, lives;
+
+/* ---- recording ---- */
+
+static int run_story(void *arg)
+{
+    ((void (*)(void))(uintptr_t)arg)();
+    return 0;
+}
+
+static int main_of(void *arg)
+{
+    int rc = run_story(*(void **)arg);
+
+    say("end 0");
+    _exit(rc);
+}
+
+static pid_t start(void (*fn)(void), int traced, int *out)
+{
+    void *arg = (void *)(uintptr_t)fn;
+    int p[2];
+    pid_t pid;
+
+    fflush(stdout);
+    if (pipe(p) < 0 || (pid = fork()) < 0)
         exit(99);
-    snprintf(p->top, sizeof p->top, "%s", top);
-    p->seed = seed;
-    return p;
-}
+    if (pid == 0) {
+        int null = open("/dev/null", O_WRONLY);
 
-static int child_file(pid_t pid, uint64_t fd, int flags)
-{
-    char path[64];
-
-    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, (int)fd);
-    return open(path, flags | O_CLOEXEC);
-}
-
-static void peek(pid_t pid, uint64_t from, void *to, size_t n)
-{
-    struct iovec here = { to, n }, there = { (void *)(uintptr_t)from, n };
-
-    if (process_vm_readv(pid, &here, 1, &there, 1, 0) != (ssize_t)n)
-        memset(to, 0, n);
-}
-
-/* A path argument, made whole: all of the queue's are below its directory. */
-static void peek_path(const struct power *p, pid_t pid, uint64_t from, char out[160])
-{
-    char name[96] = "";
-
-    for (size_t i = 0; i + 1 < sizeof name; i++) {
-        peek(pid, from + i, name + i, 1);
-        if (!name[i])
-            break;
+        close(p[0]);
+        crash_words = p[1];
+        dup2(null, 2);
+        if (traced && (ptrace(PTRACE_TRACEME, 0, 0, 0) < 0 || raise(SIGSTOP) != 0))
+            _exit(95);
+        _exit(ph_run_main(main_of, &arg) < 0 ? 94 : 0);
     }
-    name[sizeof name - 1] = 0;
-    if (name[0] == '/')
-        snprintf(out, 160, "%s", name);
-    else
-        snprintf(out, 160, "%s/%s", p->top, name);
+    close(p[1]);
+    *out = p[0];
+    return pid;
 }
 
-static void dir_of(const char *path, char out[160])
+/* Everything it said, as lines. */
+static char *hear_all(struct ph_scope *s, int fd, int *whole)
 {
-    snprintf(out, 160, "%.*s", (int)(strrchr(path, '/') - path), path);
-}
-
-static void begin_write(struct power *p, pid_t pid, uint64_t fd, size_t n, uint64_t offset)
-{
-    struct entry *e = &p->now;
-    struct stat st;
-
-    if (n == 0 || (e->fd = child_file(pid, fd, O_RDWR)) < 0)
-        return;
-    if (fstat(e->fd, &st) < 0 || !S_ISREG(st.st_mode) || !(e->old = calloc(1, n))) {
-        close(e->fd);
-        return;
-    }
-    if (pread(e->fd, e->old, n, (off_t)offset) < 0)
-        exit(99);
-    e->kind = WRITE;
-    e->inode = st.st_ino;
-    e->offset = offset;
-    e->n = n;
-}
-
-static size_t iov_bytes(pid_t pid, uint64_t at, uint64_t count)
-{
-    size_t n = 0;
-
-    for (uint64_t i = 0; i < count; i++) {
-        struct iovec v;
-
-        peek(pid, at + i * sizeof v, &v, sizeof v);
-        n += v.iov_len;
-    }
-    return n;
-}
-
-static void begin_sync(struct power *p, pid_t pid, uint64_t fd)
-{
-    char link[64];
-    struct stat st;
+    struct ph_buf b;
+    char part[4096];
     ssize_t n;
-    int ours = child_file(pid, fd, O_RDONLY);
 
-    if (ours >= 0 && fstat(ours, &st) == 0) {
-        p->synced = st.st_ino;
-        snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)pid, (int)fd);
-        n = readlink(link, p->synced_dir, sizeof p->synced_dir - 1);
-        p->synced_dir[n > 0 && S_ISDIR(st.st_mode) ? n : 0] = 0;
-    }
-    if (ours >= 0)
-        close(ours);
+    ph_buf_init(&b, s, 4u << 20);
+    while ((n = read(fd, part, sizeof part)) > 0)
+        ph_buf_put(&b, part, (size_t)n);
+    close(fd);
+    *whole = b.n >= 6 && strcmp(b.p + b.n - 6, "end 0\n") == 0;
+    return b.p ? b.p : "";
 }
 
-void power_enter(struct power *p, pid_t pid, uint64_t nr, const uint64_t a[6])
+static void make_place(const struct story *story, char bank[64])
 {
-    memset(&p->now, 0, sizeof p->now);
-    p->synced = 0;
-    p->synced_dir[0] = 0;
-    switch (nr) {
-    case SYS_pwritev:
-        begin_write(p, pid, a[0], iov_bytes(pid, a[1], a[2]), a[3]);
-        break;
-    case SYS_pwrite64:
-        begin_write(p, pid, a[0], a[2], a[3]);
-        break;
-    case SYS_fsync: case SYS_fdatasync:
-        begin_sync(p, pid, a[0]);
-        break;
-    case SYS_openat:
-        if (a[2] & O_CREAT) {
-            p->now.kind = CREATE;
-            peek_path(p, pid, a[1], p->now.to);
+    char dir[80];
+
+    snprintf(dir, sizeof dir, "%s/%s", place, story->name);
+    snprintf(crash_top, sizeof crash_top, "%.50s/q", dir);
+    snprintf(bank, 64, "%.50s/bank", dir);
+    if (mkdir(dir, 0700) < 0 || mkdir(crash_top, 0700) < 0 || mkdir(bank, 0700) < 0)
+        exit(99);
+    for (int i = 0; i < 2; i++) {       /* bounce's, made by the master at a start */
+        snprintf(dir, sizeof dir, "%s/%s", crash_top, i ? "bounce" : "defer");
+        if (mkdir(dir, 0700) < 0)
+            exit(99);
+    }
+}
+
+static int record(struct ph_scope *s, const struct story *story, struct recording *r)
+{
+    struct trace trace = { .what = TRACE_KILL, .at = -1 };
+    char bank[64];
+    int out, status, whole = 1, ended;
+    pid_t pid;
+
+    *r = (struct recording){ .story = story, .words = "" };
+    make_place(story, bank);
+    if (story->before) {
+        pid = start(story->before, 0, &out);
+        r->words = hear_all(s, out, &whole);
+        waitpid(pid, &status, 0);
+    }
+    pid = start(story->run, 1, &out);
+    trace.tape = r->tape = tape_new(s, crash_top, bank, out);
+    trace_run(pid, &trace);
+    tape_end(r->tape);
+    const char *said = hear_all(s, out, &ended);
+
+    if (!ended)
+        printf("# it ends with: %.300s\n", said + (strlen(said) > 300 ? strlen(said) - 300 : 0));
+    return ok(whole && ended, "%s: recorded, %d writes, syncs, changes of names and words", story->name, r->tape->ops);
+}
+
+/* ---- damage ---- */
+
+static int is_below(const struct tape *t, int path, const char *dir)
+{
+    return strncmp(t->path[path].name, dir, strlen(dir)) == 0;
+}
+
+static int is_damaged(const struct tape *t, int i, enum damage damage, uint64_t last)
+{
+    const struct tape_op *op = &t->op[i];
+
+    if (op->kind != TAPE_SYNC)
+        return 0;
+    switch (damage) {
+    case NO_COMMIT_SYNC: return op->file >= 0 && last > 1 && last != PH_SLOT_BYTES;
+    case NO_MARK_SYNC: return op->file >= 0 && last == 1;
+    case NO_DROP_SYNC: return op->file >= 0 && op->all;
+    case NO_SLOT_NAMES: return op->file < 0 && is_below(t, op->path, "pool/");
+    case NO_TOP_DIRS: return op->file < 0 && !strchr(t->path[op->path].name, '/') && !is_below(t, op->path, "maildrop");
+    case NO_MOVE_SYNC: return op->file < 0 && is_below(t, op->path, "deferred/");
+    case NO_DROP_NAME: return op->file < 0 && is_below(t, op->path, "maildrop");
+    default: return 0;
+    }
+}
+
+/* A copy of the recording in which some syncs were never made. */
+static struct tape *damaged(struct ph_scope *s, const struct tape *t, enum damage damage, int *n)
+{
+    struct tape *bad = ph_alloc(s, sizeof *bad);
+    uint64_t last = 0;
+
+    *bad = *t;
+    *n = damage == FORGED;
+    bad->op = ph_alloc_array(s, (size_t)t->ops, sizeof *bad->op);
+    memcpy(bad->op, t->op, (size_t)t->ops * sizeof *bad->op);
+    for (int i = 0; i < t->ops; i++) {
+        if (t->op[i].kind == TAPE_WRITE)
+            last = t->op[i].n;
+        if (is_damaged(t, i, damage, last)) {
+            bad->op[i] = (struct tape_op){ .kind = TAPE_WORD, .data = (unsigned char *)(uintptr_t)"" };
+            ++*n;
         }
-        break;
-    case SYS_renameat2:
-        p->now.kind = RENAME;
-        peek_path(p, pid, a[1], p->now.from);
-        peek_path(p, pid, a[3], p->now.to);
-        break;
+    }
+    return bad;
+}
+
+/* What nobody can do by losing power: a mixture that verifies. */
+static void forge(struct replay *r)
+{
+    struct ph_record rec;
+
+    for (int f = 0; f < r->disk->tape->files; f++) {
+        struct outcome_file *is = &r->outcome->file[f];
+
+        if (!is->named || is->image == r->disk->file[f].image ||
+            ph_record_decode(is->image, is->size, is->size, &rec) != 0)
+            continue;
+        rec.crc = ph_record_checksum(ph_crc32c(0, is->image + PH_RECORD_BYTES, rec.marks_offset - PH_RECORD_BYTES), &rec);
+        ph_record_encode(&rec, is->image);
     }
 }
 
-static void forget(struct power *p, int i)
+/* ---- replay ---- */
+
+static void say_failed(struct replay *r, int model, const struct chance *c, unsigned which, const char *why)
 {
-    if (p->at[i].kind == WRITE)
-        close(p->at[i].fd);
-    free(p->at[i].old);
-    memmove(&p->at[i], &p->at[i + 1], (size_t)(--p->n - i) * sizeof p->at[0]);
+    char text[200];
+
+    if (r->bad++ >= 5)
+        return;
+    tape_describe(r->disk->tape, r->disk->at - 1, text, sizeof text);
+    printf("# OUTCOME=%s:%d:%s:%c%u SEED=%llu, behind %s: %s\n", r->rec->story->name, r->disk->at, model_names[model],
+           c->drawn ? 'd' : 'c', which, (unsigned long long)seed, text, why);
 }
 
-/* A file or directory is synced: what it makes durable, and what it must not. */
-static void settle(struct power *p)
+static void show(const struct replay *r, const struct life *l)
 {
-    char dir[160];
+    const struct tape *t = r->disk->tape;
+    char text[200];
 
-    for (int i = 0; i < p->n;) {
-        struct entry *e = &p->at[i];
-        int done = e->kind == WRITE && e->inode == p->synced;
+    for (int i = r->disk->at > 30 ? r->disk->at - 30 : 0; i < r->disk->at; i++) {
+        tape_describe(t, i, text, sizeof text);
+        printf("# %d %s\n", i + 1, text);
+    }
+    for (int i = 0; i < t->paths; i++)
+        if (r->outcome->holds[i] >= 0)
+            printf("# there: %s = file %d, %llu bytes\n", t->path[i].name, r->outcome->holds[i],
+                   (unsigned long long)r->outcome->file[r->outcome->holds[i]].size);
+    for (unsigned i = 0; i < l->n; i++)
+        printf("# found: letter %u as %s in %d, whole %d, %c%c\n", l->found[i].letter.n, l->found[i].id, l->found[i].where,
+               l->found[i].whole, l->found[i].state[0], l->found[i].state[1]);
+}
 
-        if (e->kind != WRITE && p->synced_dir[0]) {
-            dir_of(e->to, dir);
-            done = strcmp(dir, p->synced_dir) == 0;
-            if (!done && e->kind == RENAME) {
-                dir_of(e->from, dir);
-                p->disorder |= strcmp(dir, p->synced_dir) == 0 && strstr(dir, "/pool/") != NULL;
-            }
-        }
-        if (done)
-            forget(p, i);
-        else
-            i++;
+static void live(struct replay *r, int model, const struct chance *c, unsigned which)
+{
+    PH_SCOPED(s, NULL);
+    unsigned w[ORACLE_WINDOWS] = { 0 };
+    char why[200];
+    struct life l;
+
+    if (r->damage == FORGED)
+        forge(r);
+    rebuild_make(r->rebuild, r->outcome);
+    life_live(s, &l);
+    for (unsigned i = 0; i < l.n; i++)
+        rebuild_touched(r->rebuild, l.found[i].inode);
+    r->made++;
+    if (oracle_judge(r->oracle, &l, r->disk, w, why, sizeof why)) {
+        if (r->damage == WHOLE || only.story)
+            say_failed(r, model, c, which, why);
+        r->bad++;
+    }
+    if (only.story)
+        show(r, &l);
+    if (r->damage != WHOLE)
+        return;
+    for (int i = 0; i < DISK_KINDS; i++)
+        kinds[i] += r->outcome->kinds[i];
+    for (int i = 0; i < ORACLE_WINDOWS; i++)
+        windows[i] += w[i] > 0;
+    found += l.n;
+    lives++;
+}
+
+/* By lot: all and nothing in their turns, else each with its odds. */
+static void draw(struct replay *r, int model, unsigned which, struct chance *c)
+{
+    static const unsigned odds[8][2] = { { 0, 0 }, { 16, 16 }, { 16, 0 }, { 0, 16 }, { 8, 8 }, { 14, 8 }, { 2, 14 }, { 8, 2 } };
+    uint64_t x = (seed * 1000003 + (uint64_t)r->disk->at) * 1000003 + which * 2 + (unsigned)model;
+
+    *c = (struct chance){ .drawn = 1, .state = x };
+    chance(c, 2, CHANCE_DATA);
+    memcpy(c->odds, odds[(c->state >> 20) % 8], sizeof c->odds);
+    disk_lose(r->disk, model, c, r->outcome);
+}
+
+static void count(struct replay *r, int model)
+{
+    struct chance c = { .drawn = 0 };
+    unsigned which = 0;
+
+    do {
+        c.at = 0;
+        disk_lose(r->disk, model, &c, r->outcome);
+        if (!only.story || which == only.which)
+            live(r, model, &c, which);
+        which++;
+    } while (chance_next(&c));
+    r->counted++;
+}
+
+static void lose_power(struct replay *r, int model)
+{
+    struct chance c = { .drawn = 0 };
+    unsigned n, total;
+
+    if (only.story && (only.at != r->disk->at || only.model != model))
+        return;
+    r->due[model] += r->each * disk_stake(r->disk);
+    if (r->due[model] < 1 && !only.story)
+        return;
+    r->prefixes++;
+    disk_lose(r->disk, model, &c, r->outcome);
+    total = chance_total(&c);
+    if (only.story ? only.how == 'c' : total <= r->due[model]) {
+        r->due[model] -= total;
+        count(r, model);
+        return;
+    }
+    n = only.story ? only.which + 1 : (unsigned)r->due[model];
+    for (unsigned i = only.story ? only.which : 0; i < n; i++) {
+        draw(r, model, i, &c);
+        live(r, model, &c, i);
+    }
+    r->due[model] -= n;
+}
+
+static void hear_first(struct oracle *o, const char *words)
+{
+    char line[200];
+
+    for (const char *end; (end = strchr(words, '\n')); words = end + 1) {
+        snprintf(line, sizeof line, "%.*s", (int)(end - words), words);
+        oracle_hear(o, line);
     }
 }
 
-void power_leave(struct power *p, pid_t pid, int64_t result)
+static double stakes(struct ph_scope *s, const struct tape *t)
 {
-    (void)pid;
-    if (p->now.kind && (result >= 0 || p->now.kind == WRITE)) {
-        if (p->n == ENTRIES)
-            exit(98);
-        p->at[p->n++] = p->now;
-    } else if (p->synced && result == 0) {
-        settle(p);
+    struct disk *d = disk_new(s, t);
+    double all = 0;
+
+    while (d->at < t->ops) {
+        disk_advance(d);
+        all += disk_stake(d);
     }
-    memset(&p->now, 0, sizeof p->now);
-    p->synced = 0;
+    return all;
 }
 
-/* The same chance for one sector whatever was written to it. */
-static int is_lost(const struct power *p, uint64_t inode, uint64_t sector)
+/* The whole recording, `budget` outcomes; broken ones end with the first that is
+ * seen. */
+static void replay(struct replay *r, const struct recording *rec, const struct tape *t, enum damage damage, double budget)
 {
-    uint64_t x = (inode * 0x9e3779b97f4a7c15u) ^ (sector + 1) * 0xbf58476d1ce4e5b9u ^ (uint64_t)p->seed << 32;
+    PH_SCOPED(s, NULL);
 
-    x ^= x >> 29;
-    x *= 0x94d049bb133111ebu;
-    return (x >> 40) & 1;
-}
-
-static void take_back(struct power *p, const struct entry *e)
-{
-    for (size_t i = 0; i < e->n;) {
-        uint64_t at = e->offset + i;
-        size_t n = SECTOR - at % SECTOR;
-
-        if (n > e->n - i)
-            n = e->n - i;
-        if (is_lost(p, e->inode, at / SECTOR) && pwrite(e->fd, e->old + i, n, (off_t)at) != (ssize_t)n)
-            exit(97);
-        i += n;
+    *r = (struct replay){ .rec = rec, .scope = s, .damage = damage, .each = budget / MODELS / stakes(s, t) };
+    snprintf(crash_top, sizeof crash_top, "%s", t->top);
+    r->disk = disk_new(s, t);
+    r->outcome = outcome_new(s, r->disk);
+    r->rebuild = rebuild_new(s, r->disk);
+    r->oracle = oracle_new(s);
+    hear_first(r->oracle, rec->words);
+    for (int i = 0; i < t->ops && (damage == WHOLE || !r->bad); i++) {
+        disk_advance(r->disk);
+        if (t->op[i].kind == TAPE_WORD)
+            oracle_hear(r->oracle, (const char *)t->op[i].data);
+        for (int model = 0; model < MODELS; model++)
+            lose_power(r, model);
     }
 }
 
-int power_lose(struct power *p)
+static void try_damages(const struct recording *rec)
 {
-    int disorder = p->disorder, renames_hold = p->seed % 3 == 0;
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        PH_SCOPED(s, NULL);
+        struct replay r = { .bad = 0 };
+        struct tape *t;
+        int n;
 
-    if (p->now.kind == WRITE)      /* the call that was under way: it may have begun */
-        p->at[p->n++] = p->now;
-    while (p->n > 0) {
-        struct entry *e = &p->at[p->n - 1];
-
-        if (e->kind == WRITE)
-            take_back(p, e);
-        else if (e->kind == CREATE)
-            unlink(e->to);
-        else if (!renames_hold && rename(e->to, e->from) == 0)
-            renames_hold = is_lost(p, (uint64_t)p->n, 7);
-        forget(p, p->n - 1);
+        if (strcmp(damages[i].story, rec->story->name) != 0)
+            continue;
+        t = damaged(s, rec->tape, damages[i].damage, &n);
+        for (double budget = 100; budget <= 10000 && !r.bad; budget *= 10)
+            replay(&r, rec, t, damages[i].damage, budget);
+        ok(n > 0 && r.bad > 0, "broken on purpose: %s: seen after %u outcomes", damages[i].text, r.made);
     }
-    free(p);
-    return disorder;
+}
+
+static void replay_round(const struct recording *rec, int first)
+{
+    unsigned weights = 0;
+
+    for (unsigned i = 0; i < story_count; i++)
+        weights += stories[i].weight;
+    for (unsigned i = 0; i < story_count; i++) {
+        struct replay r;
+
+        if (!rec[i].tape)
+            continue;
+        replay(&r, &rec[i], rec[i].tape, WHOLE, (double)outcomes * rec[i].story->weight / weights);
+        ok(r.bad == 0 && r.made > 0, "%s: %u outcomes of %u losses of power, %u of them in full", rec[i].story->name, r.made,
+           r.prefixes, r.counted);
+        if (first && !only.story)
+            try_damages(&rec[i]);
+    }
+}
+
+static int is_missing(void)
+{
+    int missing = 0;
+
+    for (int i = 0; i < DISK_KINDS; i++)
+        missing += kinds[i] == 0;
+    for (int i = 0; i < ORACLE_WINDOWS; i++)
+        missing += windows[i] == 0;
+    return missing > 0;
+}
+
+/* A short run may miss what is rare: then it is not as short. */
+static int replay_all(void *arg)
+{
+    replay_round(arg, 1);
+    for (int i = 0; i < ROUNDS && !only.story && is_missing(); i++) {
+        seed++;
+        replay_round(arg, 0);
+    }
+    return 0;
+}
+
+/* ---- the whole ---- */
+
+static void tell_counts(void)
+{
+    printf("# %u outcomes, seed %llu: %u messages found whole\n# what happened to the disk:\n", lives, (unsigned long long)seed, found);
+    for (int i = 0; i < DISK_KINDS; i++)
+        printf("# %8u %s\n", kinds[i], kind_text[i]);
+    printf("# what came of it:\n");
+    for (int i = 0; i < ORACLE_WINDOWS; i++)
+        printf("# %8u %s\n", windows[i], window_text[i]);
+    for (int i = 0; i < DISK_KINDS; i++)
+        ok(kinds[i] > 0, "it happened: %s", kind_text[i]);
+    for (int i = 0; i < ORACLE_WINDOWS; i++)
+        ok(windows[i] > 0, "it was seen: %s", window_text[i]);
+}
+
+static void read_options(void)
+{
+    static char one[200];
+    const char *e;
+    char *field[4];
+
+    if ((e = getenv("POSTHORN_SEED")) && *e)
+        seed = strtoull(e, NULL, 10);
+    if ((e = getenv("POSTHORN_OUTCOMES")) && *e)
+        outcomes = (unsigned)strtoul(e, NULL, 10);
+    if (!(e = getenv("POSTHORN_OUTCOME")) || !*e)
+        return;
+    snprintf(one, sizeof one, "%s", e);
+    for (int i = 0; i < 4; i++)
+        if (!(field[i] = strtok(i ? NULL : one, ":")))
+            exit(2);
+    only.story = field[0];
+    only.at = atoi(field[1]);
+    only.model = strcmp(field[2], model_names[MODEL_LOOSE]) == 0 ? MODEL_LOOSE : MODEL_JOURNAL;
+    only.how = field[3][0];
+    only.which = (unsigned)strtoul(field[3] + 1, NULL, 10);
+}
+
+static void clean(const char *path)
+{
+    char cmd[100];
+
+    snprintf(cmd, sizeof cmd, "rm -rf '%s'", path);
+    if (system(cmd) != 0)
+        exit(99);
+}
+
+int main(void)
+{
+    struct ph_scope *s = ph_scope_new(NULL);
+    struct recording *rec = ph_alloc_array(s, story_count, sizeof *rec);
+    int null = open("/dev/null", O_WRONLY);
+
+    read_options();
+    snprintf(place, sizeof place, "/dev/shm/power.XXXXXX");
+    if (access("/dev/shm", W_OK) < 0 || !mkdtemp(place)) {
+        snprintf(place, sizeof place, "/tmp/power.XXXXXX");
+        if (!mkdtemp(place))
+            exit(99);
+    }
+    for (unsigned i = 0; i < story_count; i++) {
+        rec[i] = (struct recording){ .story = &stories[i] };
+        if (!only.story || strcmp(only.story, stories[i].name) == 0)
+            record(s, &stories[i], &rec[i]);
+    }
+    if (!only.story)
+        dup2(null, 2);             /* what a start says of what it finds */
+    if (ph_run_main(replay_all, rec) < 0)
+        exit(99);
+    if (!only.story)
+        tell_counts();
+    clean(place);
+    ph_scope_free(s);
+    return done_testing();
 }

@@ -4,12 +4,9 @@
 
 #define MESSAGES 12
 
-extern char crash_top[32];         /* queue_directory */
-extern int crash_words;            /* where the child says what it promised */
-
 /* Both are main functions of ph_run_main, and do not return.  The scenario says
- * begun, accepted, refused, marking, marked, synced, ending, each with a queue
- * id; the survey says found ID PENDING STATE-OF-THE-FIRST, corrupt, bad.  Both
+ * begun, accepted, refused, marking, marked, synced, ending, each with the
+ * number of a letter; the survey says found N PENDING STATE-OF-THE-FIRST, corrupt, bad.  Both
  * end with "end". */
 int crash_scenario(void *arg);
 int crash_survey(void *arg);

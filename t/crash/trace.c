@@ -7,7 +7,7 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "power.h"
+#include "tape.h"
 #include "trace.h"
 
 /* Calls that write: where injected errors matter. */
@@ -45,8 +45,8 @@ static void make_fail(pid_t pid, int err, int *state) { (void)pid; (void)err; *s
 
 struct run {
     struct trace *t;
-    struct power *power;
     pid_t pid;
+    struct __ptrace_syscall_info call;     /* under way: how it began */
     long count;
     int entering, state;           /* state: 0 nothing failed, 1 the call under way fails, 2 it has */
 };
@@ -58,8 +58,9 @@ static void enter(struct run *r)
 
     ptrace(PTRACE_GET_SYSCALL_INFO, r->pid, sizeof info, &info);
     r->count += t->what == TRACE_FAIL ? is_write(info.entry.nr) : 1;
-    if (r->power)
-        power_enter(r->power, r->pid, info.entry.nr, (const uint64_t *)info.entry.args);
+    r->call = info;
+    if (t->tape)
+        tape_enter(t->tape, r->pid, info.entry.nr, (const uint64_t *)info.entry.args);
     if (r->count == t->at && t->what != TRACE_FAIL)
         kill(r->pid, SIGKILL);
     else if (r->count == t->at && r->state == 0 && is_write(info.entry.nr))
@@ -76,10 +77,10 @@ static void leave(struct run *r)
         make_fail(r->pid, r->t->err, &r->state);
         return;
     }
-    if (!r->power)
+    if (!r->t->tape)
         return;
     ptrace(PTRACE_GET_SYSCALL_INFO, r->pid, sizeof info, &info);
-    power_leave(r->power, r->pid, info.exit.rval);
+    tape_leave(r->t->tape, r->pid, r->call.entry.nr, (const uint64_t *)r->call.entry.args, info.exit.rval);
 }
 
 long trace_run(pid_t pid, struct trace *t)
@@ -87,8 +88,6 @@ long trace_run(pid_t pid, struct trace *t)
     struct run r = { .t = t, .pid = pid, .entering = 1 };
     int status;
 
-    if (t->what == TRACE_POWER)
-        r.power = power_new(t->top, t->seed);
     waitpid(pid, &status, 0);
     ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL);
     ptrace(PTRACE_SYSCALL, pid, 0, 0);
@@ -103,7 +102,5 @@ long trace_run(pid_t pid, struct trace *t)
             leave(&r);
         ptrace(PTRACE_SYSCALL, pid, 0, sig);
     }
-    if (r.power)
-        t->disorder = power_lose(r.power);
     return r.count;
 }

@@ -4,7 +4,9 @@
 
 #include <sys/types.h>
 
-enum { TRACE_KILL, TRACE_FAIL, TRACE_POWER };
+struct tape;
+
+enum { TRACE_KILL, TRACE_FAIL };
 
 #ifdef __x86_64__
 #define TRACE_CAN_FAIL 1
@@ -16,16 +18,12 @@ struct trace {
     int what;                      /* TRACE_* */
     long at;                       /* the call; -1: none, run to the end */
     int err;                       /* FAIL: errno */
-    unsigned seed;                 /* POWER: which sectors are lost */
-    const char *top;               /* POWER: the directory that is watched */
-    int disorder;                  /* POWER: set when an old directory was synced before the new one */
+    struct tape *tape;             /* what records it, or NULL */
 };
 
 /* Drive pid (which has asked to be traced and stopped itself) to its end: at
- * its `at`th call (FAIL: writing call) it is killed, or that call fails.  POWER:
- * killed, and then what was not synced is taken from its files again: each
- * sector, rename and new name by chance.  Number of calls (FAIL: writing
- * calls). */
+ * its `at`th call (FAIL: writing call) it is killed, or that call fails.  Number
+ * of calls (FAIL: writing calls). */
 long trace_run(pid_t pid, struct trace *t);
 
 #endif

@@ -356,6 +356,26 @@ static void test_defer(struct owner *o)
     is_int(ph_queue_find(o->queue, PH_STR("../etc/passwd"), &m, &in_memory), PH_PERM, "a path is no id");
 }
 
+/* What a loss of power leaves of a rename where directories reach the disk one by
+ * one: the file has both its names, and moves all the same. */
+static void test_both_names(struct owner *o)
+{
+    char id[PH_ID_MAX + 1], pool[PH_PATH], deferred[PH_PATH];
+    struct ph_qmsg *m;
+
+    submit("A: b\r\n", 64, 0, id);
+    m = next_message(o);
+    is_int(ph_queue_load(o->queue, m), 0, "loaded");
+    ph_qmsg_path(pool, m);
+    ph_queue_path(deferred, PH_PLACE_DEFERRED, id);
+    is_int(linkat(o->queue->dir_fd, pool, o->queue->dir_fd, deferred, 0), 0, "a message with two names");
+    is_int(ph_queue_defer(o->queue, m, ph_wall_us()), 0, "is deferred");
+    is_int(faccessat(o->queue->dir_fd, pool, F_OK, 0), -1, "its old name is gone");
+    is_int(faccessat(o->queue->dir_fd, deferred, F_OK, 0), 0, "the new one is there");
+    finish(o, m);
+    is_int(faccessat(o->queue->dir_fd, deferred, F_OK, 0), -1, "until it is finished");
+}
+
 static void test_corrupt(struct owner *o)
 {
     char id[PH_ID_MAX + 1], path[PH_PATH], full[200];
@@ -686,6 +706,15 @@ static void test_restart(struct owner **o)
     is_int(wait_count(*o, 2), 2, "and arrives");
 }
 
+static int is_executable(int dir_fd, const char *id)
+{
+    char path[PH_PATH];
+    struct stat st;
+
+    snprintf(path, sizeof path, "maildrop/%s", id);
+    return fstatat(dir_fd, path, &st, 0) == 0 && st.st_mode & S_IXUSR;
+}
+
 static int requeue_reads_back(struct owner *o)
 {
     char id[PH_ID_MAX + 1];
@@ -698,6 +727,7 @@ static int requeue_reads_back(struct owner *o)
     is_int(ph_queue_load(o->queue, m), 0, "loaded");
     is_int(ph_queue_requeue(o->queue, m), 0, "requeued");
     is_int(count_files("maildrop"), 1, "it is in maildrop");
+    ok(is_executable(o->queue->dir_fd, id), "and is ready for pickup");
     ok(ph_queue_in_memory(o->queue, ph_cstr(id)) == NULL, "and not in the queue");
     return 0;
 }
@@ -712,6 +742,7 @@ static int run(void *arg PH_UNUSED)
     test_abort(o);
     test_hold_wish(o);
     test_defer(o);
+    test_both_names(o);
     test_corrupt(o);
     test_orphan(o);
     test_lies(o);

@@ -1,0 +1,207 @@
+/* world: see world.h. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "core/conf/conf.h"
+#include "core/queue/hub.h"
+#include "core/run/loop.h"
+#include "world.h"
+
+char crash_top[64];
+int crash_words = -1;
+struct ph_queue *world_queue;
+static struct ph_scope *scope;     /* of the queue that is open */
+static struct ph_group *servers;
+static struct ph_cond *came;
+
+void say(const char *fmt, ...)
+{
+    char line[160];
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(line, sizeof line - 1, fmt, ap);
+    va_end(ap);
+    line[n++] = '\n';
+    if (crash_words >= 0 && write(crash_words, line, (size_t)n) != n)
+        _exit(98);
+}
+
+static void arrived(void *arg PH_UNUSED, struct ph_qmsg *m PH_UNUSED)
+{
+    ph_cond_broadcast(came);
+}
+
+static int has_room(void *arg PH_UNUSED, uint32_t rcpts PH_UNUSED)
+{
+    return 1;
+}
+
+static const struct ph_queue_events events = { arrived, has_room };
+
+struct server {
+    struct ph_scope *scope;
+    struct ph_stream *io;
+};
+
+static void serve(void *arg)
+{
+    struct server *v = arg;
+    struct ph_scope *s = v->scope;
+    struct ph_frame *hello;
+
+    if (ph_frame_recv(v->io, s, 0, &hello) > 0)
+        ph_queue_serve_intake(world_queue, s, v->io, hello);
+    ph_stream_close(v->io);
+    ph_scope_free(s);
+}
+
+static int dial(struct ph_scope *s, struct ph_stream **io)
+{
+    struct ph_scope *far;
+    struct server *v;
+
+    if (!world_queue)
+        return ph_fail(PH_TEMP, "qmgr is not there");
+    far = ph_scope_new(NULL);
+    v = ph_new(far, struct server);
+    v->scope = far;
+    ph_stream_pair(s, far, 0, io, &v->io);
+    return ph_spawn(servers, "server", serve, v);
+}
+
+struct ph_conf *world_conf(struct ph_scope *s)
+{
+    struct ph_conf *c;
+
+    if (ph_conf_parse(s, crash_top, "test", ph_str_printf(s, "queue_directory = %s\n", crash_top), &c) < 0)
+        _exit(97);
+    return c;
+}
+
+int world_open(void)
+{
+    struct ph_queue *q;
+    int rc;
+
+    scope = ph_scope_new(NULL);
+    came = ph_cond_new(scope);
+    servers = ph_group_new(scope);
+    ph_hub_dial_with(dial);
+    if ((rc = ph_queue_open(scope, world_conf(scope), &events, NULL, &q)) < 0 || (rc = ph_queue_recover(q)) < 0)
+        return rc;
+    world_queue = q;
+    return ph_queue_start(q, servers);
+}
+
+void world_close(void)
+{
+    ph_group_cancel(servers);
+    ph_group_wait(servers, PH_FOREVER);
+    world_queue = NULL;
+    ph_scope_free(scope);
+    scope = NULL;
+}
+
+/* ---- letters ---- */
+
+size_t letter_line(const struct letter *l, unsigned i, char out[LETTER_LINE + 1])
+{
+    if (i == 0)
+        snprintf(out, LETTER_LINE + 1, "Subject: crash %010u %010u %010u%15s\r\n", l->n, l->lines, l->words, "");
+    else if (i == 1)
+        memcpy(out, "\r\n", 3);
+    else
+        snprintf(out, LETTER_LINE + 1, "%010u %010u %040u\r\n", l->words, i, l->words + i);
+    return strlen(out);
+}
+
+int letter_know(int64_t (*read)(void *, uint64_t, void *, size_t), void *arg, uint64_t bytes, struct letter *l)
+{
+    char line[LETTER_LINE + 1], got[LETTER_LINE + 1] = "";
+    struct letter is = { .n = 0 };
+    uint64_t at = 0;
+
+    if (read(arg, 0, got, LETTER_LINE) != LETTER_LINE ||
+        sscanf(got, "Subject: crash %10u %10u %10u", &is.n, &is.lines, &is.words) != 3 ||
+        bytes != (uint64_t)LETTER_LINE * (is.lines + 1) + 2)
+        return 0;
+    for (unsigned i = 0; i < is.lines + 2; i++) {
+        size_t n = letter_line(&is, i, line);
+
+        for (size_t have = 0; have < n; ) {        /* a read may end early: see ph_message_read */
+            int64_t some = read(arg, at + have, got + have, n - have);
+
+            if (some <= 0)
+                return 0;
+            have += (size_t)some;
+        }
+        if (memcmp(line, got, n) != 0)
+            return 0;
+        at += n;
+    }
+    *l = is;
+    return 1;
+}
+
+static int64_t read_message(void *arg, uint64_t at, void *p, size_t n)
+{
+    return ph_message_read(arg, at, p, n);
+}
+
+int letter_of(const struct ph_message *m, struct letter *l)
+{
+    return letter_know(read_message, (void *)(uintptr_t)m, ph_message_bytes(m), l);
+}
+
+struct ph_intake *letter_begin(struct ph_scope *s, uint32_t who, const struct letter *l, unsigned lines)
+{
+    char line[LETTER_LINE + 1];
+    struct ph_intake *q;
+
+    if (ph_intake_begin(s, who, &q) < 0)
+        return NULL;
+    say("begun %u %.*s", l->n, PH_FMT(ph_intake_id(q)));
+    for (unsigned i = 0; i < lines; i++) {
+        size_t n = letter_line(l, i, line);
+        int rc = i == 1 ? ph_intake_body(q) : ph_intake_write(q, (ph_str){ line, n });
+
+        if (rc < 0)
+            break;                 /* its commit fails too */
+    }
+    return q;
+}
+
+int letter_end(struct ph_intake *q, const struct letter *l)
+{
+    int rc;
+
+    ph_intake_sender(q, PH_STR("s@example.com"));
+    ph_intake_recipient(q, PH_STR("one@example.org"), PH_STR(""), PH_STR(""), PH_STR(""));
+    ph_intake_recipient(q, PH_STR("two@example.org"), PH_STR(""), PH_STR(""), PH_STR(""));
+    if (l->hold)
+        ph_intake_hold(q);
+    rc = ph_intake_commit(q);
+    say("%s %u", rc == 0 ? "accepted" : "refused", l->n);
+    return rc;
+}
+
+struct ph_qmsg *letter_submit(const struct letter *l)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_intake *q = letter_begin(s, PH_INTAKE_NET, l, l->lines + 2);
+    int64_t until = ph_in_ms(5000);
+    struct ph_qmsg *m;
+    ph_str id;
+
+    if (!q)
+        return NULL;
+    id = ph_str_dup(s, ph_intake_id(q));
+    if (letter_end(q, l) < 0)
+        return NULL;
+    while (!(m = ph_queue_in_memory(world_queue, id)) && !l->hold && ph_cond_wait(came, until) == 0)
+        ;
+    return m;
+}
