@@ -127,6 +127,14 @@ int ph_fd_wait_again(int fd, int what, int64_t deadline)
     return rc;
 }
 
+/* The last edge said that the peer has ended, and there will be none after it. */
+int ph_fd_wait_more(int fd, int64_t deadline)
+{
+    if (task_here() && !ph_cancelled() && slot(ph_loop_current, fd)->ended)
+        return PH_READ;
+    return ph_fd_wait_again(fd, PH_READ, deadline);
+}
+
 /* Who has not just seen EAGAIN may have missed the edge: look once.  The first
  * wait needs no look, since registering reports what is. */
 int ph_fd_wait(int fd, int what, int64_t deadline)
@@ -156,6 +164,7 @@ void ph_fd_forget(int fd)
         }
     s->registered = 0;
     s->ready = 0;
+    s->ended = 0;
     s->gen++;
 }
 
@@ -245,6 +254,7 @@ static void one_event(struct ph_loop *l, const struct epoll_event *ev)
         fn(w, ready & w->what);
         ph_sight_after(l, NULL, (const void *)(uintptr_t)fn);
     } else {
+        l->fds[fd].ended |= (ev->events & EPOLLRDHUP) != 0;
         wake_waiters(l, fd, ready, ev->events);
     }
 }

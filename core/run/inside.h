@@ -46,6 +46,7 @@ struct fd_slot {
     uint32_t gen;                  /* events of an earlier life of the number are stale */
     uint8_t registered;            /* PH_READ|PH_WRITE epoll was asked for; 0: unknown to it */
     uint8_t ready;                 /* edges seen while nobody waited */
+    uint8_t ended;                 /* the peer has said that no more will come */
 };
 
 struct ph_loop {

@@ -85,6 +85,9 @@ void ph_post(struct ph_loop *l, struct ph_post *p);
  * (streams): costs no system call once the descriptor is known.  Without the
  * EAGAIN it may sleep on data that is there. */
 int ph_fd_wait_again(int fd, int what, int64_t deadline) PH_YIELDS;
+/* The same for reading, for callers to whom a TCP socket gave less than they asked
+ * for: there is nothing left in it, but the end may be. */
+int ph_fd_wait_more(int fd, int64_t deadline) PH_YIELDS;
 /* Nobody here waits for fd any more, though it stays open and others may (a
  * listener): it does not wake us until somebody waits for it again. */
 void ph_fd_leave(int fd);

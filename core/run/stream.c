@@ -53,6 +53,32 @@ void ph_stream_fds_sent(struct ph_stream_fds *l)
         close(l->fd[--l->n]);
 }
 
+/* Most input buffers live from an arrival to the next wait, so a few of the usual
+ * size pass from stream to stream. */
+#define SPARE_BYTES 16384u
+#define SPARE_MAX   8u
+static _Thread_local struct {
+    char *p[SPARE_MAX];
+    unsigned n;
+} spare;
+
+static char *buffer(struct ph_stream *io)
+{
+    char *p = io->size == SPARE_BYTES && spare.n ? spare.p[--spare.n] : malloc(io->size);
+
+    if (!p)
+        ph_die("out of memory (%zu bytes)", io->size);
+    return p;
+}
+
+static void buffer_free(struct ph_stream *io, char *p)
+{
+    if (p && io->size == SPARE_BYTES && spare.n < SPARE_MAX)
+        spare.p[spare.n++] = p;
+    else
+        free(p);
+}
+
 static void stream_end(void *arg)
 {
     ph_stream_close(arg);
@@ -78,7 +104,7 @@ void ph_stream_close(struct ph_stream *io)
     io->ops->close(io);
     io->ops = NULL;
     io->fd = -1;
-    free(io->in);
+    buffer_free(io, io->in);
     free(io->out);
     io->in = io->out = NULL;
     io->in_at = io->in_end = io->out_n = io->out_cap = 0;
@@ -104,19 +130,10 @@ static int is_open(struct ph_stream *io)
     return io->ops ? 0 : ph_fail(PH_EOF, "stream is closed");
 }
 
-static char *buffer(struct ph_stream *io)
-{
-    char *p = malloc(io->size);
-
-    if (!p)
-        ph_die("out of memory (%zu bytes)", io->size);
-    return p;
-}
-
 static void drop_idle(struct ph_stream *io)
 {
     if (io->in && io->in_at == io->in_end) {
-        free(io->in);
+        buffer_free(io, io->in);
         io->in = NULL;
         io->in_at = io->in_end = 0;
     }
@@ -341,6 +358,14 @@ int ph_stream_flush(struct ph_stream *io)
         return rc;
     io->out_n = 0;
     return send_all(io, &iov, 1);
+}
+
+int ph_stream_flush_last(struct ph_stream *io)
+{
+    io->is_last = 1;
+    int rc = ph_stream_flush(io);
+    io->is_last = 0;
+    return rc;
 }
 
 /* A few words that wait to be sent do not hold a whole buffer. */

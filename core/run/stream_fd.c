@@ -77,16 +77,27 @@ static int64_t recv_with_fds(struct ph_stream *io, void *p, size_t n)
     return rc < 0 ? rc : got ? got : ph_fail(PH_EOF, "connection closed by the peer");
 }
 
+static int is_tcp(const struct ph_stream *io)
+{
+    return io->family == AF_INET || io->family == AF_INET6;
+}
+
+/* Of a TCP socket that gave less than it was asked for nothing is left, and what
+ * comes later is an edge: it is not asked again before that.  (Urgent data breaks
+ * this; whoever sends it waits for himself.) */
 static int64_t fd_read(struct ph_stream *io, void *p, size_t n)
 {
     if (io->family == AF_UNIX)
         return recv_with_fds(io, p, n);
+    if (io->drained)
+        return 0;
     ssize_t got;
 
     while ((got = io->family ? recv(io->fd, p, n, MSG_DONTWAIT) : read(io->fd, p, n)) < 0 && errno == EINTR)
         ;
     if (got < 0)
         return failed(errno);
+    io->drained = is_tcp(io) && got > 0 && (size_t)got < n;
     return got ? got : ph_fail(PH_EOF, "connection closed by the peer");
 }
 
@@ -121,17 +132,21 @@ static int64_t fd_write(struct ph_stream *io, const struct iovec *iov, int count
         return ph_fail(PH_PERM, "descriptors pass over UNIX sockets only");
     if (io->fds_out.n)
         return send_with_fds(io, &msg);
+    int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (io->is_last && is_tcp(io) ? MSG_MORE : 0);
     ssize_t done;
 
-    while ((done = io->family ? sendmsg(io->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) : writev(io->fd, iov, count)) < 0 && errno == EINTR)
+    while ((done = io->family ? sendmsg(io->fd, &msg, flags) : writev(io->fd, iov, count)) < 0 && errno == EINTR)
         ;
     return done < 0 ? failed(errno) : done;
 }
 
 static int fd_wait(struct ph_stream *io, int what, int64_t deadline)
 {
-    int rc = ph_fd_wait_again(io->fd, what, deadline);
+    int after_less = what == PH_READ && io->drained;
+    int rc = after_less ? ph_fd_wait_more(io->fd, deadline) : ph_fd_wait_again(io->fd, what, deadline);
 
+    if (rc >= 0 && after_less)
+        io->drained = 0;
     return rc < 0 ? rc : 0;
 }
 
@@ -139,8 +154,10 @@ static int fd_is_stale(struct ph_stream *io)
 {
     char c;
     ssize_t got = recv(io->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+    int is_empty = got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 
-    return !(got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));
+    io->drained |= is_empty && is_tcp(io);
+    return !is_empty && !(got < 0 && errno == EINTR);
 }
 
 static void fd_close(struct ph_stream *io)
@@ -153,16 +170,23 @@ static const struct ph_stream_ops fd_ops = {
     .read = fd_read, .write = fd_write, .wait = fd_wait, .is_stale = fd_is_stale, .close = fd_close,
 };
 
-struct ph_stream *ph_stream_fd(struct ph_scope *s, int fd, size_t size)
+struct ph_stream *ph_stream_socket(struct ph_scope *s, int fd, int family, size_t size)
 {
     struct ph_stream *io = ph_stream_make(s, &fd_ops, NULL, fd, size ? size : 4096);
-    socklen_t len = sizeof io->family;
-    int flags;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &io->family, &len) < 0) {
-        io->family = 0;            /* a pipe or a terminal */
+    io->family = family;
+    return io;
+}
+
+struct ph_stream *ph_stream_fd(struct ph_scope *s, int fd, size_t size)
+{
+    int family, flags;
+    socklen_t len = sizeof family;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0) {
+        family = 0;                /* a pipe or a terminal */
         if ((flags = fcntl(fd, F_GETFL)) >= 0 && !(flags & O_NONBLOCK))
             fcntl(fd, F_SETFL, flags | O_NONBLOCK);
     }
-    return io;
+    return ph_stream_socket(s, fd, family, size);
 }

@@ -34,6 +34,8 @@ struct ph_stream {
     void *layer;
     int fd;                        /* -1 when there is none */
     int family;                    /* AF_*, 0: no socket */
+    int drained;                   /* TCP: there was nothing left to read; until the next wait */
+    int is_last;                   /* what is sent now may leave with the end of the connection */
     size_t size;                   /* of each buffer */
     char *in, *out;                /* heap, NULL while not needed */
     size_t in_at, in_end, out_n, out_cap;
@@ -46,6 +48,8 @@ struct ph_stream {
 
 /* An open stream on the scope, closed with it. */
 struct ph_stream *ph_stream_make(struct ph_scope *s, const struct ph_stream_ops *ops, void *layer, int fd, size_t size);
+/* ph_stream_fd for who knows the family of the socket, which must be non-blocking. */
+struct ph_stream *ph_stream_socket(struct ph_scope *s, int fd, int family, size_t size);
 /* Queue a descriptor (owned by the list then): 0, or PH_PERM when there are too many. */
 int ph_stream_fds_add(struct ph_stream_fds *l, int fd, unsigned max);
 /* The oldest, or -1. */

@@ -11,6 +11,7 @@
 #include "core/sched/qmgr.h"
 #include "core/ipc/channel.h"
 #include "core/run/loop.h"
+#include "core/run/stream_in.h"
 #include "core/worker/worker.h"
 
 #define STREAM_BYTES 16384u
@@ -18,7 +19,8 @@
 
 struct listener {
     struct ph_worker *w;
-    int fd;
+    int fd, family;
+    ph_str address, port;          /* its own, when it has one: who comes through it came there */
 };
 
 struct session {
@@ -33,24 +35,35 @@ static ph_str port_text(struct ph_scope *s, unsigned port)
     return ph_str_printf(s, "%u", port);
 }
 
-static void describe(struct session *x, int fd)
+/* Where the client came to. */
+static void describe_server(struct session *x, const struct listener *l, int fd)
 {
     struct sockaddr_storage sa;
     socklen_t n = sizeof sa;
     struct ph_ip ip;
     unsigned port;
 
+    x->peer.server_address = l->address;
+    x->peer.server_port = l->port;
+    if (l->address.n || l->family == AF_UNIX || getsockname(fd, (struct sockaddr *)&sa, &n) < 0 ||
+        !ph_sockaddr_to_ip((const struct sockaddr *)&sa, &ip, &port))
+        return;
+    x->peer.server_address = ph_ip_format(x->scope, &ip);
+    x->peer.server_port = port_text(x->scope, port);
+}
+
+static void describe(struct session *x, const struct listener *l, int fd, const struct sockaddr_storage *from)
+{
+    struct ph_ip ip;
+    unsigned port;
+
     x->peer.size = sizeof x->peer;
     x->peer.address = PH_STR("unix");
-    if (getpeername(fd, (struct sockaddr *)&sa, &n) == 0 && ph_sockaddr_to_ip((const struct sockaddr *)&sa, &ip, &port)) {
+    if (ph_sockaddr_to_ip((const struct sockaddr *)from, &ip, &port)) {
         x->peer.address = ph_ip_format(x->scope, &ip);
         x->peer.port = port_text(x->scope, port);
     }
-    n = sizeof sa;
-    if (getsockname(fd, (struct sockaddr *)&sa, &n) == 0 && ph_sockaddr_to_ip((const struct sockaddr *)&sa, &ip, &port)) {
-        x->peer.server_address = ph_ip_format(x->scope, &ip);
-        x->peer.server_port = port_text(x->scope, port);
-    }
+    describe_server(x, l, fd);
 }
 
 static void session_task(void *arg)
@@ -72,17 +85,15 @@ static void session_task(void *arg)
     ph_cond_broadcast(w->changed);
 }
 
-static void start_session(struct ph_worker *w, int fd)
+static void start_session(const struct listener *l, int fd, const struct sockaddr_storage *from)
 {
+    struct ph_worker *w = l->w;
     struct ph_scope *s = ph_scope_new(NULL);
     struct session *x = ph_new(s, struct session);
-    int one = 1;
 
     *x = (struct session){ .w = w, .scope = s };
-    describe(x, fd);
-    if (x->peer.port.n)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    x->io = ph_stream_fd(s, fd, STREAM_BYTES);
+    describe(x, l, fd, from);
+    x->io = ph_stream_socket(s, fd, l->family, STREAM_BYTES);
     if (ph_spawn(w->sessions, w->name, session_task, x) < 0) {
         ph_log_warn("session with %.*s not started: %s", PH_FMT(x->peer.address), ph_error());
         ph_scope_free(s);
@@ -95,10 +106,12 @@ static void start_session(struct ph_worker *w, int fd)
 /* 0, or when none came: PH_NONE; PH_TEMP when descriptors or memory ended. */
 static int accept_one(struct listener *l)
 {
-    int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct sockaddr_storage from = { .ss_family = AF_UNSPEC };
+    socklen_t n = sizeof from;
+    int fd = accept4(l->fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     if (fd >= 0) {
-        start_session(l->w, fd);
+        start_session(l, fd, &from);
         return 0;
     }
     if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -129,7 +142,7 @@ static int listen_once(struct listener *l)
 
     if (rc == 0)
         return ph_yield_fair();    /* who has a session is served while many come */
-    if (rc == PH_NONE && (rc = ph_fd_wait(l->fd, PH_READ, PH_FOREVER)) >= 0)
+    if (rc == PH_NONE && (rc = ph_fd_wait_again(l->fd, PH_READ, PH_FOREVER)) >= 0)
         return 0;
     if (rc == PH_CANCEL)
         return rc;
@@ -151,6 +164,29 @@ static void listen_task(void *arg)
     ph_fd_leave(l->fd);
 }
 
+/* What all its clients have in common is asked and set once: they inherit
+ * TCP_NODELAY.  A listener for all addresses knows its own only by client. */
+static void learn(struct listener *l)
+{
+    struct sockaddr_storage sa = { .ss_family = AF_UNSPEC };
+    const struct ph_ip any = { 0 };
+    socklen_t n = sizeof sa;
+    struct ph_ip ip = { 0 };
+    unsigned port;
+    int one = 1;
+
+    if (getsockname(l->fd, (struct sockaddr *)&sa, &n) < 0)
+        sa.ss_family = AF_UNIX;    /* cannot be; then at least nothing is assumed of TCP */
+    l->family = sa.ss_family;
+    if (l->family == AF_UNIX || !ph_sockaddr_to_ip((const struct sockaddr *)&sa, &ip, &port))
+        return;
+    setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (memcmp(ip.bytes, any.bytes, sizeof ip.bytes) == 0)
+        return;
+    l->address = ph_ip_format(l->w->scope, &ip);
+    l->port = port_text(l->w->scope, port);
+}
+
 int ph_worker_accept(struct ph_worker *w)
 {
     int rc = 0;
@@ -158,7 +194,8 @@ int ph_worker_accept(struct ph_worker *w)
     for (int i = 0; rc == 0 && i < w->listen_count; i++) {
         struct listener *l = ph_new(w->scope, struct listener);
 
-        *l = (struct listener){ w, PH_WORKER_LISTEN_FD + i };
+        *l = (struct listener){ .w = w, .fd = PH_WORKER_LISTEN_FD + i };
+        learn(l);
         rc = ph_spawn(w->tasks, "listen", listen_task, l);
     }
     return rc;

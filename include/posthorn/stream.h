@@ -65,6 +65,9 @@ int ph_stream_gather(struct ph_stream *io, const ph_str *part, unsigned count) P
 int ph_stream_printf(struct ph_stream *io, const char *fmt, ...) PH_YIELDS PH_PRINTF(2, 3);
 /* Send what is buffered: 0, or negative. */
 int ph_stream_flush(struct ph_stream *io) PH_YIELDS;
+/* The same, for the last words before the stream is closed at once: they may leave
+ * in one packet with the end of the connection. */
+int ph_stream_flush_last(struct ph_stream *io) PH_YIELDS;
 /* 1 when the peer has closed or data waits to be read, without waiting: an
  * idle cached connection for which this is 1 must not be reused. */
 int ph_stream_is_stale(struct ph_stream *io);

@@ -1,30 +1,48 @@
-/* t/unit/stream.c: streams over sockets and memory must be one and the same:
- * each case runs over both. */
+/* t/unit/stream.c: streams over UNIX sockets, TCP and memory must be one and the
+ * same: each case runs over all. */
 #include "tap.h"
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <posthorn/error.h>
 #include <posthorn/stream.h>
 #include "core/run/loop.h"
 
-static int use_memory;
+enum { OVER_UNIX, OVER_MEMORY, OVER_TCP, KINDS };
+static int over;
+
+/* Two ends of a connection on loopback. */
+static void tcp_pair(int fd[2])
+{
+    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t n = sizeof sa;
+    int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    fd[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(l, (struct sockaddr *)&sa, n) < 0 || listen(l, 1) < 0 || getsockname(l, (struct sockaddr *)&sa, &n) < 0 ||
+        connect(fd[0], (struct sockaddr *)&sa, n) < 0 || (fd[1] = accept4(l, NULL, NULL, SOCK_CLOEXEC)) < 0)
+        exit(1);
+    close(l);
+}
 
 static void make_pair(struct ph_scope *s, size_t size, struct ph_stream **a, struct ph_stream **b)
 {
     int fd[2];
 
-    if (use_memory) {
+    if (over == OVER_MEMORY) {
         ph_stream_pair(s, s, size, a, b);
         return;
     }
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0)
+    if (over == OVER_TCP)
+        tcp_pair(fd);
+    else if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0)
         exit(1);
     *a = ph_stream_fd(s, fd[0], size);
     *b = ph_stream_fd(s, fd[1], size);
 }
 
-static const char *kind(void) { return use_memory ? "memory" : "socket"; }
+static const char *kind(void) { return over == OVER_MEMORY ? "memory" : over == OVER_TCP ? "TCP" : "socket"; }
 
 struct writer { struct ph_stream *io; ph_str text; size_t step; int close_after, rc; };
 
@@ -113,7 +131,7 @@ static void test_limits(struct ph_scope *parent)
     ph_stream_deadline(b, PH_FOREVER);
     ph_stream_deadline(a, ph_in_ms(50));
     int rc = 0;
-    for (int i = 0; i < 10000 && rc == 0; i++)
+    for (int i = 0; i < 100000 && rc == 0; i++)
         rc = ph_stream_printf(a, "%01000d", i);
     is_int(rc, PH_TIMEOUT, "%s: a deadline ends a write that nobody reads", kind());
     ok(ph_stream_flush(a) < 0, "%s: a failed write stays", kind());
@@ -165,6 +183,63 @@ static void test_idle(struct ph_scope *parent)
     is_int(ph_stream_pending(b), 1, "%s: one byte of the next is there", kind());
     is_int(ph_stream_discard(b), 1, "%s: and can be thrown away", kind());
     is_int(ph_stream_pending(b), 0, "%s: nothing is left", kind());
+}
+
+struct speaker { struct ph_stream *io; int turns, last; };
+
+/* The last words, and the end right behind them. */
+static void speak_and_go(void *arg)
+{
+    struct speaker *w = arg;
+
+    for (int i = 0; i < w->turns; i++)
+        ph_yield();
+    ph_stream_str(w->io, PH_STR("goodbye\r\n"));
+    if (w->last)
+        ph_stream_flush_last(w->io);
+    else
+        ph_stream_flush(w->io);
+    ph_stream_close(w->io);
+}
+
+/* However the words and the end fall into turns of the loop, both are met at once:
+ * who got fewer bytes than he had room for waits for an edge that may have been. */
+static void test_end(struct ph_scope *parent)
+{
+    for (int i = 0; i < 8; i++) {
+        PH_SCOPED(s, parent);
+        struct ph_stream *a, *b;
+        ph_str line = PH_STR("");
+
+        make_pair(s, 4096, &a, &b);
+        struct speaker w = { .io = a, .turns = i / 2, .last = i % 2 };
+        struct ph_group *g = ph_group_new(s);
+        ph_spawn(g, "speaker", speak_and_go, &w);
+        ph_stream_deadline(b, ph_in_ms(20000));
+        int rc = ph_stream_line(b, 0, &line);
+        ok(rc == PH_LINE_CRLF && ph_str_eq(line, PH_STR("goodbye")), "%s: last words (%d)", kind(), i);
+        is_int(ph_stream_line(b, 0, &line), PH_EOF, "%s: and the end behind them", kind());
+        ph_group_wait(g, PH_FOREVER);
+    }
+}
+
+/* Asked for as many bytes as there are, then for more than come at once. */
+static void test_exact(struct ph_scope *parent)
+{
+    PH_SCOPED(s, parent);
+    struct ph_stream *a, *b;
+    char got[600];
+    int good = 1;
+
+    make_pair(s, 512, &a, &b);
+    struct writer w = { .io = a, .text = { memset(ph_alloc(s, 6000), 'e', 6000), 6000 }, .step = 512 };
+    struct ph_group *g = ph_group_new(s);
+    ph_stream_deadline(b, ph_in_ms(20000));
+    ph_spawn(g, "writer", write_pieces, &w);
+    for (int i = 0; i < 10; i++)
+        good &= ph_stream_read(b, got, 600) == 0;
+    ok(good, "%s: reads that fit and reads that do not", kind());
+    ph_group_wait(g, PH_FOREVER);
 }
 
 static void read_to_end(void *arg)
@@ -234,11 +309,14 @@ static int all(void *arg)
     struct ph_scope *s = ph_scope_new(NULL);
 
     (void)arg;
-    for (use_memory = 0; use_memory < 2; use_memory++) {
+    for (over = 0; over < KINDS; over++) {
         test_lines(s);
         test_big(s);
         test_limits(s);
-        test_fds(s);
+        if (over != OVER_TCP)
+            test_fds(s);
+        test_end(s);
+        test_exact(s);
         test_idle(s);
         test_both_ways(s);
     }

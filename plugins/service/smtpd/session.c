@@ -156,7 +156,10 @@ static int converse(struct session *s)
         deadline_end(s);
         rc = command(s, kind, line);
     }
-    return rc < 0 ? rc : ph_stream_flush(s->io);
+    /* Who says QUIT waits for the answer and the end.  Who is sent away may still be
+     * sending: what he sends makes our end a reset, and what had not left is lost. */
+    int is_over = strcmp(s->where, "QUIT") == 0 && !ph_stream_pending(s->io);
+    return rc < 0 ? rc : is_over ? ph_stream_flush_last(s->io) : ph_stream_flush(s->io);
 }
 
 /* Who speaks before the greeting is no mail client. */
