@@ -2,6 +2,52 @@
 #include <string.h>
 #include <posthorn/error.h>
 #include <posthorn/wire.h>
+#include "core/base/scan.h"
+
+size_t ph_find_stray(ph_str in)
+{
+    struct ph_scan s;
+    uint64_t carry = 0;            /* the byte before was a CR */
+
+    for (size_t at = 0; at < in.n; at += PH_SCAN_BYTES) {
+        ph_scan_load(&s, in.p + at, in.n - at);
+        uint64_t cr = ph_scan_find(&s, '\r'), lf = ph_scan_find(&s, '\n'), bad = lf ^ (cr << 1 | carry);
+
+        bad &= s.known;            /* a CR that is the last byte is looked at below */
+        if (bad) {
+            unsigned i = ph_scan_first(bad);
+            return at + i - (lf >> i & 1 ? 0 : 1);
+        }
+        carry = in.n - at > PH_SCAN_BYTES ? cr >> 63 : in.p[in.n - 1] == '\r';
+    }
+    return in.n - (size_t)carry;
+}
+
+/* How many of the bytes are whole lines that need no change, from the start of a line
+ * on: each ends in CRLF, has no other CR or LF, and (dots) does not begin with one. */
+static size_t plain_lines(const char *p, size_t n, int dots)
+{
+    struct ph_scan s;
+    uint64_t after_cr = 0, starts = 1;
+    size_t lines = 0;
+
+    for (size_t at = 0; at < n; at += PH_SCAN_BYTES) {
+        ph_scan_load(&s, p + at, n - at);
+        uint64_t cr = ph_scan_find(&s, '\r'), lf = ph_scan_find(&s, '\n'), bad = (lf ^ (cr << 1 | after_cr)) & s.known;
+
+        if (dots)
+            bad |= ph_scan_find(&s, '.') & (lf << 1 | starts);
+        if (bad) {
+            uint64_t before = lf & ((bad & -bad) - 1);
+            return before ? at + ph_scan_last(before) + 1 : lines;
+        }
+        if (lf)
+            lines = at + ph_scan_last(lf) + 1;
+        after_cr = cr >> 63;
+        starts = lf >> 63;
+    }
+    return lines;
+}
 
 /* Where the decoder stands.  What is pending is not yet written. */
 enum { BOL, DOT, DOT_CR, MID, MID_CR };
@@ -116,12 +162,27 @@ static void after_cr(struct run *r)
     }
 }
 
+/* At the start of a line: whole lines as they are, while they last; 1 when there were any. */
+static int copy_plain(struct run *r, int dots)
+{
+    size_t n = plain_lines(r->in + r->at, r->n - r->at, dots);
+
+    if (n == 0)
+        return 0;
+    put(r, r->in + r->at, n);
+    r->at += n;
+    r->prev_bare = 0;
+    return 1;
+}
+
 static void step(struct run *r)
 {
     char c = r->in[r->at];
 
     switch (r->state) {
     case BOL:
+        if (copy_plain(r, 1))
+            break;
         r->state = c == '.' ? DOT : MID;
         r->at += c == '.';
         break;
@@ -174,7 +235,7 @@ size_t ph_eol_decode(struct ph_eol_decoder *e, ph_str in, char *out)
     while (r.at < r.n)
         if (r.state == MID_CR)
             after_cr(&r);
-        else
+        else if (r.state != BOL || !copy_plain(&r, 0))
             middle(&r);
     *e = (struct ph_eol_decoder){ .state = r.state, .saw_bare_lf = d.saw_bare_lf, .saw_bare_cr = d.saw_bare_cr };
     return r.done;
@@ -199,18 +260,27 @@ size_t ph_eol_decode_end(struct ph_eol_decoder *e, char *out)
 /* state 0: at the start of a line. */
 size_t ph_dot_encode(struct ph_dot_encoder *e, ph_str in, char *out)
 {
-    size_t n = 0;
+    struct ph_scan s;
+    uint64_t starts = e->state == 0;
+    size_t n = 0, from = 0;        /* what stands before `from` is written */
 
-    while (in.n) {
-        if (e->state == 0 && in.p[0] == '.')
+    for (size_t at = 0; at < in.n; at += PH_SCAN_BYTES) {
+        ph_scan_load(&s, in.p + at, in.n - at);
+        uint64_t lf = ph_scan_find(&s, '\n'), dots = ph_scan_find(&s, '.') & (lf << 1 | starts);
+
+        for (; dots; dots &= dots - 1) {
+            size_t upto = at + ph_scan_first(dots);
+
+            memcpy(out + n, in.p + from, upto - from);
+            n += upto - from;
             out[n++] = '.';
-        ptrdiff_t lf = ph_str_find(in, '\n');
-        size_t take = lf < 0 ? in.n : (size_t)lf + 1;
-
-        memcpy(out + n, in.p, take);
-        n += take;
-        in = ph_str_from(in, take);
-        e->state = lf < 0;
+            from = upto;
+        }
+        starts = lf >> 63;
     }
-    return n;
+    if (in.n == 0)
+        return 0;
+    memcpy(out + n, in.p + from, in.n - from);
+    e->state = in.p[in.n - 1] != '\n';
+    return n + in.n - from;
 }

@@ -43,6 +43,10 @@ size_t ph_eol_decode(struct ph_eol_decoder *d, ph_str in, char *out);
  * (room for 3 bytes).  Returns bytes written; the decoder is as new. */
 size_t ph_eol_decode_end(struct ph_eol_decoder *d, char *out);
 
+/* Index of the first CR without LF behind it or LF without CR before it; in.n when
+ * there is none.  Of a CR at the end nobody knows: it counts as one. */
+size_t ph_find_stray(ph_str in);
+
 struct ph_dot_encoder { uint32_t state; };
 #define PH_DOT_ENCODER_INIT { 0 }
 /* Stuff dots of wire-ready content; out has room for 2 * in.n.  Returns bytes written. */

@@ -2,6 +2,7 @@
  * every truncation, every changed byte, every mixture of two messages. */
 #include <unistd.h>
 #include "core/base/crc32c.h"
+#include "core/queue/facts.h"
 #include "core/queue/record.h"
 #include "tap.h"
 
@@ -206,6 +207,60 @@ static void test_unknown(struct ph_scope *s)
            "a NUL in an address is refused");
 }
 
+/* What facts are, a byte at a time; the last CR is still open. */
+static struct ph_facts naive_facts(const char *p, size_t n)
+{
+    struct ph_facts f = { 0 };
+
+    for (size_t i = 0; i < n; i++) {
+        f.bits |= (p[i] & 0x80 ? PH_FACT_8BIT : 0u) | (p[i] == 0 ? PH_FACT_NUL : 0u);
+        f.bits |= f.line == 0 && p[i] == '.' ? PH_FACT_LEADING_DOT : 0u;
+        f.bits |= f.cr && p[i] != '\n' ? PH_FACT_BARE_CR : 0u;
+        f.bits |= !f.cr && p[i] == '\n' ? PH_FACT_BARE_LF : 0u;
+        uint64_t text = f.line - (p[i] == '\n' && f.cr);
+        f.line = p[i] == '\n' ? 0 : f.line + 1;
+        f.cr = p[i] == '\r';
+        if (p[i] != '\n')
+            text = f.line - (uint64_t)f.cr;
+        if (text > f.longest && (p[i] == '\n' || i + 1 == n))
+            f.longest = text;
+    }
+    return f;
+}
+
+static void test_facts(void)
+{
+    static const char *const bits[] = { "a", "word", "\r\n", "\r\n", "\r\n.", ".", "thirty bytes of nothing at all", "\n", "\r", "\xc3\xa4", "\r\r\n" };
+    uint32_t seed = 7;
+    int good = 1, split = 1;
+    char text[700];
+
+    for (int i = 0; i < 20000; i++) {
+        uint32_t kinds = 3 + (seed >> 20) % 9;     /* plain text is the common case */
+        size_t n = 0, want = (seed >> 8) % (sizeof text - 40);
+
+        while (n < want) {
+            seed = seed * 1664525u + 1013904223u;
+            ph_str b = ph_cstr(bits[(seed >> 16) % kinds]);
+            memcpy(text + n, b.p, b.n);
+            n += b.n;
+        }
+        seed = seed * 1664525u + 1013904223u;
+        if (n && (seed >> 28) == 0)
+            text[(seed >> 8) % n] = 0;
+        struct ph_facts want_f = naive_facts(text, n), f = { 0 }, g = { 0 };
+        ph_facts_scan(&f, (ph_str){ text, n });
+        good &= f.bits == want_f.bits && f.cr == want_f.cr && f.line == want_f.line && f.longest == want_f.longest;
+        size_t cut = n ? (seed >> 4) % n : 0;
+        ph_facts_scan(&g, (ph_str){ text, cut });
+        ph_facts_scan(&g, (ph_str){ text + cut, n - cut });
+        /* A part of a line counts as a line, but for a CR at its end. */
+        split &= g.bits == f.bits && g.cr == f.cr && g.line == f.line && g.longest == f.longest;
+    }
+    ok(good, "facts of random text");
+    ok(split, "and of two pieces of it");
+}
+
 int main(void)
 {
     PH_SCOPED(s, NULL);
@@ -216,5 +271,6 @@ int main(void)
     test_flips(s);
     test_torn(s);
     test_unknown(s);
+    test_facts();
     return done_testing();
 }

@@ -141,11 +141,104 @@ static void test_round(void)
     ok(good, "what is encoded decodes to itself, at every cut");
 }
 
+/* Text as it comes, with a little of everything that matters in it. */
+static size_t random_text(char *p, size_t max, uint32_t *seed)
+{
+    static const char *const bits[] = { "a", "\r\n", "\r\n", "\r\n", "line", "x\r\n", "\n", "\r", ".", "\r\n.", "\n.\r\n", "\r\n.\r\n",
+                                        "forty bytes without anything that matters" };
+    uint32_t kinds = (*seed = *seed * 1664525u + 1013904223u) >> 16 & 1 ? 6 : sizeof bits / sizeof *bits;
+    size_t n = 0, want = (*seed >> 20) % max;
+
+    while (n + 50 < want) {
+        *seed = *seed * 1664525u + 1013904223u;
+        const char *b = (*seed >> 24) % 40 == 0 ? "\r.\n" : bits[(*seed >> 16) % kinds];
+        size_t len = strlen(b);
+
+        memcpy(p + n, b, len);
+        n += len;
+    }
+    return n;
+}
+
+struct decoded { char out[2200]; size_t n, used; struct ph_dot_decoder d; };
+
+static void decode_in(struct decoded *r, uint32_t mode, const char *in, size_t n, size_t step)
+{
+    ph_dot_decode_init(&r->d, mode);
+    for (r->n = r->used = 0; r->used < n && !r->d.done;) {
+        size_t w, piece = n - r->used < step ? n - r->used : step;
+
+        r->used += ph_dot_decode(&r->d, (ph_str){ in + r->used, piece }, r->out + r->n, &w);
+        r->n += w;
+    }
+}
+
+static int same(const struct decoded *a, const struct decoded *b)
+{
+    return a->n == b->n && memcmp(a->out, b->out, a->n) == 0 && a->used == b->used && memcmp(&a->d, &b->d, sizeof a->d) == 0;
+}
+
+static size_t naive_stray(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((p[i] == '\r' && (i + 1 == n || p[i + 1] != '\n')) || (p[i] == '\n' && (i == 0 || p[i - 1] != '\r')))
+            return i;
+    return n;
+}
+
+static size_t naive_encode(const char *p, size_t n, char *out)
+{
+    size_t w = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] == '.' && (i == 0 || p[i - 1] == '\n'))
+            out[w++] = '.';
+        out[w++] = p[i];
+    }
+    return w;
+}
+
+/* Many bytes at a time must be what one byte at a time is. */
+static void test_random(void)
+{
+    static struct decoded one, some, all;
+    static char in[1000], wire[2000], want[2000];
+    uint32_t seed = 1;
+    int decodes = 1, chunked = 1, strays = 1, encodes = 1;
+
+    for (int i = 0; i < 20000; i++) {
+        size_t n = random_text(in, sizeof in, &seed), step = 1 + (seed >> 8) % 200;
+        uint32_t mode = seed >> 28 & 1 ? PH_BARE_NO : PH_BARE_NORMALIZE;
+
+        decode_in(&one, mode, in, n, 1);
+        decode_in(&some, mode, in, n, step);
+        decode_in(&all, mode, in, n, n + 1);
+        decodes &= same(&one, &some) && same(&one, &all);
+
+        struct ph_eol_decoder e1 = PH_EOL_DECODER_INIT, e2 = PH_EOL_DECODER_INIT;
+        size_t w1 = 0, w2 = ph_eol_decode(&e2, (ph_str){ in, n }, some.out);
+        for (size_t k = 0; k < n; k++)
+            w1 += ph_eol_decode(&e1, (ph_str){ in + k, 1 }, one.out + w1);
+        chunked &= w1 == w2 && memcmp(one.out, some.out, w1) == 0 && memcmp(&e1, &e2, sizeof e1) == 0;
+
+        strays &= ph_find_stray((ph_str){ in, n }) == naive_stray(in, n);
+        struct ph_dot_encoder d = PH_DOT_ENCODER_INIT;
+        size_t cut = n < step ? n : step, w = ph_dot_encode(&d, (ph_str){ in, cut }, wire);
+        w += ph_dot_encode(&d, (ph_str){ in + cut, n - cut }, wire + w);
+        encodes &= w == naive_encode(in, n, want) && memcmp(wire, want, w) == 0;
+    }
+    ok(decodes, "random text decodes the same in any pieces");
+    ok(chunked, "and without dots");
+    ok(strays, "stray CRs and LFs are found where they are");
+    ok(encodes, "dots are stuffed where lines begin");
+}
+
 int main(void)
 {
     test_decode();
     test_chunks();
     test_long_run();
     test_round();
+    test_random();
     return done_testing();
 }

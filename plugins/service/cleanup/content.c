@@ -5,6 +5,7 @@
 #include <string.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
+#include <posthorn/wire.h>
 #include "cleanup.h"
 
 void cleanup_fail(struct message *m, enum cleanup_error e, const char *reason)
@@ -175,26 +176,6 @@ static int add_clean(struct message *m, ph_str bytes)
     return rc < 0 ? rc : body_add(m, bytes);
 }
 
-/* The first CR without LF behind it, or LF without CR before it; n when none.
- * The last byte is no CR: the caller keeps that back. */
-static size_t find_stray(ph_str b)
-{
-    size_t at = 0;
-
-    while (at < b.n) {
-        const char *lf = memchr(b.p + at, '\n', b.n - at);
-        size_t end = lf ? (size_t)(lf - b.p) : b.n;
-        const char *cr = memchr(b.p + at, '\r', end - at);
-
-        if (cr && (!lf || (size_t)(cr - b.p) + 1 != end))
-            return (size_t)(cr - b.p);
-        if (lf && !cr)
-            return end;
-        at = end + 1;
-    }
-    return b.n;
-}
-
 /* Pass on bytes, each stray CR or LF as a blank: nothing that leaves us can be
  * taken for a line end by one and not by another. */
 int cleanup_content(struct message *m, ph_str bytes)
@@ -217,7 +198,7 @@ int cleanup_content(struct message *m, ph_str bytes)
         bytes.n--;
     }
     while (rc == 0 && bytes.n) {
-        size_t n = find_stray(bytes);
+        size_t n = ph_find_stray(bytes);
 
         rc = add_clean(m, ph_str_first(bytes, n));
         if (rc == 0 && n < bytes.n)
