@@ -152,6 +152,7 @@ static struct ph_frame *make_frame(struct ph_scope *s, ph_str text)
 static void take_leases(struct ph_frame *f)
 {
     ph_str name, value;
+    struct slot *last = NULL;      /* NULL: more than are kept */
     unsigned i = 0;
 
     for (size_t at = 0; ph_frame_next(f, &at, &name, &value); )
@@ -159,12 +160,13 @@ static void take_leases(struct ph_frame *f)
             int fd = ph_frame_take_fd(f, i++);
 
             FUZZ_CHECK(fd >= 0, "a lease without its descriptor");
-            if (run.slots == SLOTS)
-                close(fd);
+            last = run.slots < SLOTS ? &run.slot[run.slots++] : NULL;
+            if (last)
+                *last = (struct slot){ .name = ph_str_dup(run.s, value), .fd = fd };
             else
-                run.slot[run.slots++] = (struct slot){ .name = ph_str_dup(run.s, value), .fd = fd };
-        } else if (ph_str_eq(name, PH_STR("inode")) && run.slots) {
-            ph_str_u64(value, &run.slot[run.slots - 1].inode);
+                close(fd);
+        } else if (ph_str_eq(name, PH_STR("inode")) && last) {
+            ph_str_u64(value, &last->inode);
         }
 }
 

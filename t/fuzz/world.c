@@ -106,7 +106,9 @@ static void serve(void *arg)
     struct ph_service v = x->w->v;
     unsigned *count = x->count;
 
-    x->w->ops->serve(&v, x->scope, x->io, &x->peer);
+    int rc = x->w->ops->serve(&v, x->scope, x->io, &x->peer);
+    if (count)
+        world.ended = rc;
     ph_scope_free(x->scope);       /* as the worker does; it holds x */
     if (count)
         --*count;

@@ -40,6 +40,7 @@ extern struct world {
     unsigned begun;
     size_t message_max;            /* bytes; more is PH_PERM */
     unsigned fail_begin, fail_commit; /* this one (1 is the first) fails; 0: none */
+    int ended;                     /* what the last session of world_serve that ended answered */
 } world;
 
 /* A choice of n from the input, by a digit where it is one. */
