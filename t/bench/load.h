@@ -17,6 +17,7 @@
 
 #define BENCH_ID "X-Bench-Id: "
 #define RETRY_US 100000            /* until a message that was refused for now is tried again */
+#define GREETING_US 10000000       /* until a connection without greeting is given up */
 
 /* Every bit of the number decides: the same answer in each run. */
 static inline uint64_t bench_mix(uint64_t x)
@@ -63,7 +64,7 @@ struct session {
     int writing;                   /* waits for room to send */
     size_t sent;                   /* of the content */
     int64_t sent_us;               /* when its last byte was taken */
-    int64_t again_us;              /* IDLE: not before this time */
+    int64_t again_us, dialled_us;  /* IDLE: not before this time; when it connected */
     struct reply reply;
     struct message message;
 };
@@ -88,6 +89,8 @@ struct source {
 int source_has_work(const struct source *s);
 /* Connect an idle session, for a message that is there. */
 void session_start(struct source *s, struct session *x);
+/* Give up a connection on which no greeting has come. */
+void session_check(struct source *s, struct session *x, int64_t now);
 /* Its descriptor is ready (epoll events). */
 void session_ready(struct source *s, struct session *x, uint32_t events);
 

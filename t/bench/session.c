@@ -31,6 +31,7 @@ void session_start(struct source *s, struct session *x)
     x->fd = dial(s->port, 0);
     x->gen++;
     x->step = GREETING;
+    x->dialled_us = clock_us();
     x->writing = 0;
     x->reply = (struct reply){ 0 };
     interest(s, x, EPOLL_CTL_ADD, EPOLLIN);
@@ -58,6 +59,14 @@ static void fail(struct source *s, struct session *x)
         x->again_us = clock_us() + RETRY_US;
     }
     hang_up(s, x);
+}
+
+/* A full listener may drop the end of the handshake, which only the server knows
+ * then; it speaks first, so the client would wait for ever. */
+void session_check(struct source *s, struct session *x, int64_t now)
+{
+    if (x->step == GREETING && now - x->dialled_us > GREETING_US)
+        fail(s, x);
 }
 
 /* A command, which always finds room: the one before was answered. */

@@ -54,17 +54,21 @@ static int start_idle(struct source *s)
     return soonest < 0 ? -1 : (int)((soonest - now) / 1000) + 1;
 }
 
-static int stalled(const struct source *s)
+/* Once a second or so: 0 when nothing gets on any more. */
+static int check(struct source *s, int64_t now)
 {
-    return clock_us() - (s->last_us ? s->last_us : s->start_us) > STALL_US;
+    for (unsigned i = 0; i < s->sessions; i++)
+        session_check(s, &s->session[i], now);
+    return now - (s->last_us ? s->last_us : s->start_us) < STALL_US;
 }
 
 static void run(struct source *s)
 {
     struct epoll_event ev[256];
 
-    s->start_us = clock_us();
-    while (!stalled(s)) {
+    int64_t now = s->start_us = clock_us(), checked = now;
+
+    while (now - checked < 1000000 || check(s, checked = now)) {
         int wait = start_idle(s);
 
         if (!s->live && wait < 0)
@@ -76,6 +80,7 @@ static void run(struct source *s)
             if (x->fd >= 0 && x->gen == ev[i].data.u64 >> 32)
                 session_ready(s, x, ev[i].events);
         }
+        now = clock_us();
     }
     snprintf(s->trouble, sizeof s->trouble, "nothing accepted for %d s", STALL_US / 1000000);
 }

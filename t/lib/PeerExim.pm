@@ -20,7 +20,8 @@ sub missing {
 }
 
 # more: lines of the main part of its configuration; -relay => {domain => port
-# on loopback}: these are relayed at once instead of kept, all else is discarded.
+# on loopback}: these are relayed at once instead of kept, all else is discarded;
+# -accept_max => sessions at a time.
 sub new {
     my ($class, %o) = @_;
     my $port = $o{-port} || Posthorn::free_port();
@@ -44,7 +45,7 @@ pid_file_path = $tmp/exim.pid
 daemon_smtp_ports = $port
 local_interfaces = 127.0.0.1
 primary_hostname = exim.test
-smtp_accept_max = 100
+smtp_accept_max = ${\($o{-accept_max} // 100)}
 smtp_accept_max_per_connection = 0
 smtp_accept_queue_per_connection = 0
 tls_advertise_hosts =

@@ -19,7 +19,7 @@ sub missing {
     return;
 }
 
-# new(-port => N, -relay => {domain => port on loopback}).
+# new(-port => N, -relay => {domain => port on loopback}, more => lines of its configuration).
 sub new {
     my ($class, %o) = @_;
     my ($tmp, $dir) = Peer::directory('opensmtpd');
@@ -28,7 +28,7 @@ sub new {
     chmod 0711, "$dir/spool/smtpd";
     my $relay = $o{-relay} // {};
     my $n = 0;
-    Posthorn::spew("$dir/conf", "listen on 127.0.0.1 port $port hostname opensmtpd.test\n", map { $n++; <<"CONF" } sort keys %$relay);
+    Posthorn::spew("$dir/conf", $o{more} // '', "listen on 127.0.0.1 port $port hostname opensmtpd.test\n", map { $n++; <<"CONF" } sort keys %$relay);
 action "to$n" relay host "smtp://127.0.0.1:$relay->{$_}" helo opensmtpd.test
 match from any for domain "$_" action "to$n"
 CONF

@@ -18,7 +18,7 @@ sub through { # scenario, messages [, system]: figures of both ends
 sub counts { my ($got, %want) = @_; return is_deeply({ map { $_ => $got->{$_} } keys %want }, \%want, join ' ', map { "$_ $want{$_}" } sort keys %want) }
 
 my $got = through({ bytes => 'mix' }, 400);
-counts($got, accepted => 400, delivered => 400, lost => 0, duplicates => 0, retried => 0, uncertain => 0, connections => 400);
+counts($got, accepted => 400, delivered => 400, lost => 0, queued => 0, duplicates => 0, retried => 0, uncertain => 0, connections => 400);
 is($got->{bytes_sent}, $got->{bytes_got}, 'every byte arrives');
 cmp_ok($got->{p50_ms}, '>', 0, 'latencies are there');
 cmp_ok($got->{p99_ms}, '>=', $got->{p50_ms}, 'and in order');
@@ -28,7 +28,7 @@ counts($got, accepted => 40, delivered => 40, connections => 20);
 is($got->{bytes_sent}, $got->{bytes_got}, 'large ones, sent in pieces, over sessions that stay');
 
 $got = through({ sink => ['-t', 10, '-c', 10], troubled => 1 }, 1000);
-counts($got, accepted => 1000, delivered => 1000, lost => 0, duplicates => 0, uncertain => $got->{dropped}, retried => $got->{tempfailed} + $got->{dropped},
+counts($got, accepted => 1000, delivered => 1000, lost => 0, queued => 0, duplicates => 0, uncertain => $got->{dropped}, retried => $got->{tempfailed} + $got->{dropped},
     late => $got->{tempfailed} + $got->{dropped});
 cmp_ok($got->{$_}, '>', 50, "some were $_") for qw(tempfailed dropped);
 
@@ -57,7 +57,7 @@ my $port = Posthorn::free_port();
 my $ph = Posthorn->new(relayhost => "[127.0.0.1]:$port", minimal_backoff_time => '1s', maximal_backoff_time => '1s', queue_run_delay => '1s')->start;
 $ph->{sink_port} = $port;
 $got = through({ persistent => 1, sink => ['-t', 10] }, 300, $ph);
-counts($got, accepted => 300, delivered => 300, lost => 0, duplicates => 0, late => $got->{tempfailed});
+counts($got, accepted => 300, delivered => 300, lost => 0, queued => 0, duplicates => 0, late => $got->{tempfailed});
 cmp_ok($got->{tempfailed}, '>', 10, 'some came later');
 cmp_ok($got->{bytes_got}, '>', $got->{bytes_sent}, 'the system has added its headers');
 ok(Posthorn::wait_for(sub { !$ph->queued }), 'nothing is left in the queue');

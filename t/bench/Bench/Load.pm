@@ -54,11 +54,12 @@ sub source {
 # The command that counts what arrives in this scenario.
 sub counter {
     my ($s, $system, $run, $messages) = @_;
+    return ("$bin/arrivals", '-i', $run, '-m', $messages, @{ $system->{maildirs} }) if $s->{maildirs};
     return ("$bin/sink", '-i', $run, '-m', $messages, @{ $s->{sink} || [] }, $system ? $system->{sink_port} : 0);
 }
 
 # Messages through the system to where they are counted.  Without a system
-# straight to the sink.  What was not delivered in time is lost, and said.
+# straight to the sink.  What has not come in time is still in the queue, or lost.
 sub run {
     my ($s, $system, $messages) = @_;
     my $run = sprintf 'r%d', ++$runs;
@@ -66,12 +67,14 @@ sub run {
     my $meter = $system && $system->{meter};
     my $cpu = $meter ? $meter->cpu : 0;
     my $sent = source($system ? $system->port : $r->{port}, $s, $run, $messages);
-    my $all = answer($r, $s->{patience} || 120);
+    my $all = answer($r, $s->{patience} || 30);
     $cpu = $meter->cpu - $cpu if $meter;
     my $got = end($r);
+    my $missing = $sent->{accepted} - $got->{distinct};
+    my $queued = $missing > 0 && $system ? $system->queued : 0;
     my $took = ($got->{last_us} - $sent->{start_us}) / 1e6;
     return {
-        messages => $messages, accepted => $sent->{accepted}, delivered => $got->{distinct}, lost => $sent->{accepted} - $got->{distinct},
+        messages => $messages, accepted => $sent->{accepted}, delivered => $got->{distinct}, lost => $missing > $queued ? $missing - $queued : 0, queued => $queued,
         duplicates => $got->{duplicates}, rejected => $sent->{rejected}, retried => $sent->{retried}, uncertain => $sent->{uncertain}, trouble => $sent->{trouble},
         connections => $sent->{connections}, bytes_sent => $sent->{bytes}, bytes_got => $got->{bytes}, tempfailed => $got->{tempfailed}, dropped => $got->{dropped}, late => $got->{late},
         delivered_rate => $got->{distinct} / ($took || 1), accepted_rate => 1e6 * $sent->{accepted} / (($sent->{last_us} - $sent->{start_us}) || 1),

@@ -53,6 +53,15 @@ sub pids {
     return $self->{dir} ? split ' ', Posthorn::slurp("$self->{dir}/cgroup.procs") : Posthorn::tree($self->{master});
 }
 
+# Until no process is left; what does not end is killed (v2 only).
+sub end {
+    my ($self) = @_;
+    return if !$self->{dir} || Posthorn::wait_for(sub { !$self->pids }, 5);
+    Posthorn::spew("$self->{dir}/cgroup.kill", 1) if -e "$self->{dir}/cgroup.kill";
+    Posthorn::wait_for(sub { !$self->pids }, 5);
+    return;
+}
+
 # Processor time so far, in milliseconds.
 sub cpu {
     my ($self) = @_;

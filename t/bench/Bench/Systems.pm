@@ -4,8 +4,11 @@
 package Bench::Systems;
 use strict;
 use warnings;
-use Posthorn;
+use File::Path qw(make_path);
+use PeerExim;
+use PeerOpenSMTPD;
 use PeerPostfix;
+use Posthorn;
 
 # Retry times of the scenarios where something is refused for now.
 my %soon = (minimal_backoff_time => '2s', maximal_backoff_time => '2s', queue_run_delay => '1s');
@@ -19,10 +22,26 @@ my %tuned = (
     smtpd_client_connection_rate_limit => 0, receive_override_options => 'no_address_mappings', ipc_idle => '100s',
 );
 
+# Maildirs that are there already, of an account that is nobody else's.
+sub maildirs {
+    my ($s, $dir) = @_;
+    my $owner = $> || getpwnam 'vmail';
+    my @dirs = map { "$dir/mail/u$_" } 0 .. $s->{maildirs} - 1;
+    my @all = ("$dir/mail", map { ($_, "$_/new", "$_/cur", "$_/tmp") } @dirs);
+    make_path(@all, { mode => 0700 });
+    chmod 0755, "$dir/mail";
+    chown $owner, $owner, @all if !$>;
+    return ($owner, @dirs);
+}
+
 # main.cf of both families for a scenario.
 sub settings {
     my ($s, $dir, $sink_port) = @_;
-    return (relayhost => "[127.0.0.1]:$sink_port", $s->{retry} ? %soon : ());
+    my @retry = $s->{retry} ? %soon : ();
+    return (relayhost => "[127.0.0.1]:$sink_port", @retry) unless $s->{maildirs};
+    my ($owner, @dirs) = maildirs($s, $dir);
+    return (virtual_mailbox_domains => 'box.test', virtual_mailbox_base => "$dir/mail", virtual_uid_maps => "static:$owner", virtual_gid_maps => "static:$owner",
+        virtual_mailbox_maps => join(' ', 'inline:{', map({ "{u$_\@box.test=u$_/}" } 0 .. $#dirs), '}'));
 }
 
 sub postfix {
@@ -30,12 +49,36 @@ sub postfix {
     return PeerPostfix->new(-dir => $dir, settings($s, $dir, $sink_port), %more);
 }
 
+# Debian's limit is 20 sessions.
+sub exim {
+    my ($s, $dir, $sink_port) = @_;
+    return PeerExim->new(-relay => { 'sink.test' => $sink_port }, -accept_max => 1000, more => "smtp_connect_backlog = 512\n");
+}
+
+# Its own limits are for hosts of others: few connections, with pauses between them.
+my $opensmtpd_limits = join '', map({ "mta limit $_ 100\n" } map { "max-conn-per-$_" } qw(host route source connector relay domain)),
+    map({ "mta limit $_ 0\n" } qw(session-transaction-delay reconn-delay-route), map { "conn-delay-$_" } qw(host source connector relay domain));
+
+sub opensmtpd {
+    my ($s, $dir, $sink_port) = @_;
+    return PeerOpenSMTPD->new(-relay => { 'sink.test' => $sink_port }, more => $opensmtpd_limits);
+}
+
 my %systems = (
     posthorn => { label => 'Posthorn', missing => sub { }, make => sub { my ($s, $dir, @a) = @_; return Posthorn->new(settings($s, $dir, @a)) } },
     postfix => { label => 'Postfix', missing => sub { PeerPostfix->missing }, make => \&postfix },
+    exim => { label => 'Exim', missing => sub { PeerExim->missing }, only => ['relay'], make => \&exim },
+    opensmtpd => { label => 'OpenSMTPD', missing => sub { PeerOpenSMTPD->missing }, only => ['relay'], make => \&opensmtpd },
     'postfix-tuned' => { label => 'Postfix tuned', missing => sub { PeerPostfix->missing }, make => sub { return postfix(@_, %tuned) } },
 );
-our @order = qw(posthorn postfix postfix-tuned);
+our @order = qw(posthorn postfix postfix-tuned exim opensmtpd);
+
+# Whether it can run in a scenario: `only` names the kinds.
+sub can_do {
+    my ($name, $s) = @_;
+    my $kind = $s->{maildirs} ? 'maildirs' : $s->{idle} ? 'idle' : 'relay';
+    return !$systems{$name}{only} || grep { $_ eq $kind } @{ $systems{$name}{only} };
+}
 
 sub label { my ($name) = @_; return $systems{$name}{label} }
 
@@ -59,6 +102,7 @@ sub start {
     my $meter = Bench::Meter->new($name);
     $meter->start(sub { $system->start });
     @$system{qw(meter sink_port name)} = ($meter, $sink_port, $name);
+    $system->{maildirs} = [glob "$dir/mail/u*"] if $s->{maildirs};
     return $system;
 }
 
@@ -66,6 +110,7 @@ sub stop {
     my ($system) = @_;
     my $name = $system->{name};
     $system->stop;
+    $system->{meter}->end;
     undef $_[0];                   # its directory goes before its disk does
     Bench::World::release($name);
     return;

@@ -44,7 +44,7 @@ sub row { return '| ' . join(' | ', @_) . " |\n" }
 sub markdown {
     my ($result) = @_;
     my $text = row('', map { $_->[0] } @columns) . row(('---') x (1 + @columns));
-    for my $r (@$result) {
+    for my $r (grep { !$_->{idle} } @$result) {
         $text .= row("**$r->{scenario}{title}**", ('') x @columns);
         my ($ours) = grep { $_->[0] eq 'posthorn' } @{ $r->{systems} };
         for my $s (@{ $r->{systems} }) {
@@ -55,13 +55,26 @@ sub markdown {
             $text .= row("ratio to $s->[1]", map { ratio($ours->[2], $s->[2], $_->[1]) } @columns);
         }
     }
-    return $text;
+    return $text . join '', map { idle($_) } grep { $_->{idle} } @$result;
+}
+
+sub idle {
+    my ($r) = @_;
+    return join '', "\n", row($r->{scenario}{title}, 'held', 'KiB each', 'PSS MiB'), row(('---') x 4),
+        map { row($_->[1], $_->[2]{held}, number($_->[2]{kib}, 1), number($_->[2]{pss_mib}, 0)) } @{ $r->{idle} };
+}
+
+# The rates of syncs.c in words.
+sub disk {
+    my ($rate) = @_;
+    return sprintf '4 KiB made durable on an empty one of these disks: new files %.0f/s with 1 writer, %.0f/s with 32; written over %.0f/s and %.0f/s.',
+        map { $rate->{$_} } '-w 1', '-w 32', '-w 1 -r', '-w 32 -r';
 }
 
 # What must not be silent: lost, twice, refused.
 sub troubles {
     my ($sum) = @_;
-    my @t = map { ($sum->{$_}{max} // 0) > 0 ? "$_ $sum->{$_}{max}" : () } qw(lost duplicates rejected retried);
+    my @t = map { ($sum->{$_}{max} // 0) > 0 ? "$_ $sum->{$_}{max}" : () } qw(lost queued duplicates rejected retried);
     return @t ? ' (at most per run: ' . join(', ', @t) . ')' : '';
 }
 

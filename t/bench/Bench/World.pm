@@ -51,6 +51,9 @@ sub settle {
     mkdir $PosthornRoot::tmp = "$base/root";
     PosthornRoot::loopback_up();
     PosthornRoot::accounts(postfix => 731, postnet => 732, 'group postdrop' => 733, vmail => 734);
+    # With cookies a full listener drops clients for good that believe they are
+    # connected; without, they come again a second later.
+    Posthorn::spew('/proc/sys/net/ipv4/tcp_syncookies', "0\n");
     Posthorn::spew('/etc/resolv.conf', "nameserver 127.0.0.1\n");
     $disks = image('probe', 64) ? 1 : 0;
     print "bench: no loop device: the queues are in plain directories\n" unless $disks;
@@ -66,9 +69,15 @@ sub image {
     -e $file or system('dd', 'if=/dev/zero', "of=$file", 'bs=1M', "count=$mib", 'conv=fsync', 'status=none') == 0 or return;
     mkdir $dir;
     system("mkfs.ext4 -q -F -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 '$file' 2>/dev/null") == 0 or return;
-    system("mount -o loop '$file' '$dir' 2>/dev/null") == 0 or return;
+    # Past the page cache of the host, which would copy everything once more; the
+    # device goes with its last mount.
+    my $loop = `losetup -f --show --direct-io=on '$file' 2>/dev/null`;
+    chomp $loop;
+    return if $loop eq '';
+    my $mounted = system("mount '$loop' '$dir' 2>/dev/null") == 0;
+    system('losetup', '-d', $loop);
     chmod 0755, $dir;
-    return $dir;
+    return $mounted ? $dir : undef;
 }
 
 # An empty directory for a system.
