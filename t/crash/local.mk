@@ -17,12 +17,19 @@ OUTCOME =
 powertest: t/crash/power.t
 	@POSTHORN_SEED=$(SEED) POSTHORN_OUTCOMES=$(OUTCOMES) POSTHORN_OUTCOME=$(OUTCOME) t/crash/power.t
 
+# make imagetest [IMAGE=all|"ext4 xfs"...] [COPIES=N]: a running instance whose queue is on a real filesystem that is
+# copied under load (root, loop devices).
+IMAGE = all
+COPIES =
+imagetest: check-programs
+	@cd $(srcdir) && POSTHORN_BUILD=$(abs_builddir) POSTHORN_INST=$(POSTHORN_INST) POSTHORN_IMAGE="$(IMAGE)" POSTHORN_COPIES=$(COPIES) $(PROVE) -v -It/lib t/crash/image.t
+
 # Crashes of the processes as they are built: see README.md beside this.
 check_PROGRAMS += t/crash/attach
 t_crash_attach_SOURCES = t/crash/attach.c
 t_crash_attach_CPPFLAGS = $(AM_CPPFLAGS) $(SECCOMP_CFLAGS)
 t_crash_attach_LDADD = $(SECCOMP_LIBS)
-EXTRA_DIST += t/crash/README.md t/crash/points.t t/lib/Crash.pm t/lib/CrashOps.pm
+EXTRA_DIST += t/crash/README.md t/crash/points.t t/crash/image.t t/lib/Image.pm t/lib/Crash.pm t/lib/CrashOps.pm
 
 # make crashtest [POINT=scenario, or scenario:N:entry|exit, or scenario:trace]: every point of every
 # scenario.  POSTHORN_INST names another installation to kill (./dev install PREFIX).
