@@ -56,10 +56,29 @@ static struct ph_slot *take_free(struct ph_worker *w, int *fd)
     for (int i = 0; i < TRY_FREE && !ph_list_is_empty(&w->free); i++) {
         struct ph_slot *slot = ph_list_of(w->free.prev, struct ph_slot, node);
 
-        if ((*fd = ph_slot_open_lease(w->queue, slot)) >= 0 && *fd != PH_NONE)
+        if (ph_slot_open_lease(w->queue, slot, fd) == 0)
             return slot;
         ph_list_remove(&slot->node);
         ph_list_unshift(&w->free, &slot->node);
+    }
+    return NULL;
+}
+
+/* A new one, of which `spare` stay.  Nobody can hold it, so one that cannot be
+ * locked is forgotten, and the next is tried; the next start removes its file
+ * (to remove it now would wait, and w may go meanwhile). */
+static struct ph_slot *take_fresh(struct ph_queue *q, size_t spare, int *fd)
+{
+    while (q->fresh_count > spare) {
+        struct ph_slot *slot = ph_list_of(q->fresh.next, struct ph_slot, node);
+        int rc = ph_slot_open_lease(q, slot, fd);
+
+        if (rc == 0)
+            return slot;
+        if (rc < 0)
+            return NULL;
+        ph_log_warn("slot %s: %s: not used", slot->name, ph_error());
+        ph_slot_free(q, slot);
     }
     return NULL;
 }
@@ -72,13 +91,9 @@ static int take_slot(struct ph_worker *w, uint32_t who, struct ph_slot **out, in
 
     if (who == PH_INTAKE_NET && q->space_low)
         return 0;
-    if ((slot = take_free(w, fd)) == NULL) {
-        if (q->fresh_count <= (who == PH_INTAKE_NET ? RESERVE : 0))
-            return 0;
-        slot = ph_list_of(q->fresh.next, struct ph_slot, node);
-        if ((*fd = ph_slot_open_lease(q, slot)) < 0)
-            return 0;
-    }
+    if ((slot = take_free(w, fd)) == NULL &&
+        (slot = take_fresh(q, who == PH_INTAKE_NET ? RESERVE : 0, fd)) == NULL)
+        return 0;
     give_to(w, slot);
     *out = slot;
     return 1;

@@ -159,13 +159,12 @@ int ph_slot_make(struct ph_queue *q, unsigned count)
     return rc;
 }
 
-int ph_slot_open_lease(struct ph_queue *q, struct ph_slot *slot)
+int ph_slot_open_lease(struct ph_queue *q, struct ph_slot *slot, int *fd)
 {
     char path[PH_PATH];
-    int fd;
 
     ph_queue_path(path, PH_PLACE_SLOT, slot->name);
-    if ((fd = openat(q->dir_fd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW)) < 0) {
+    if ((*fd = openat(q->dir_fd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW)) < 0) {
         ph_fail_errno(PH_TEMP, errno, "open slot %s", path);
         if (!q->lend_fails)            /* once, until it works again */
             ph_log_warn("%s", ph_error());
@@ -173,11 +172,10 @@ int ph_slot_open_lease(struct ph_queue *q, struct ph_slot *slot)
         return PH_TEMP;
     }
     q->lend_fails = 0;
-    if (ph_lock_take(fd, F_WRLCK) < 0) {
-        close(fd);
-        return PH_NONE;
-    }
-    return fd;
+    if (ph_lock_take(*fd, F_WRLCK) == 0)
+        return 0;
+    close(*fd);
+    return PH_NONE;
 }
 
 int ph_slot_release(struct ph_queue *q, struct ph_slot *slot, int reusable)

@@ -103,9 +103,9 @@ void ph_slot_free(struct ph_queue *q, struct ph_slot *slot);         /* memory o
 int ph_slot_unlink(struct ph_queue *q, struct ph_slot *slot) PH_YIELDS;   /* and memory */
 /* Make `count` slots and put them on fresh: 0, PH_TEMP.  Yields. */
 int ph_slot_make(struct ph_queue *q, unsigned count) PH_YIELDS;
-/* Open it write-only with a write lock: descriptor; PH_NONE: somebody still
+/* Open it write-only with a write lock: 0 and *fd; PH_NONE: somebody still
  * holds it; PH_TEMP. */
-int ph_slot_open_lease(struct ph_queue *q, struct ph_slot *slot);
+int ph_slot_open_lease(struct ph_queue *q, struct ph_slot *slot, int *fd);
 /* The background task: slots ahead, space, settling, free slots that are old. */
 void ph_slot_maker(void *queue) PH_YIELDS;
 /* A message left its slot: to its worker's free list, or unlinked.  Yields when

@@ -796,6 +796,81 @@ static int no_slots(void *arg PH_UNUSED)
     return 0;
 }
 
+/* Locks every fresh slot as nobody does: their descriptors in fd, how many. */
+static int lock_fresh(struct owner *o, int *fd, int max)
+{
+    int n = 0;
+
+    for (struct ph_list *i = o->queue->fresh.next; i != &o->queue->fresh && n < max; i = i->next) {
+        char path[PH_PATH];
+
+        ph_queue_path(path, PH_PLACE_SLOT, ph_list_of(i, struct ph_slot, node)->name);
+        fd[n] = openat(o->queue->dir_fd, path, O_RDWR | O_CLOEXEC);
+        if (fd[n] >= 0 && ph_lock_take(fd[n], F_WRLCK) == 0)
+            n++;
+    }
+    return n;
+}
+
+/* Leases of one answer that are the files which the answer names. */
+static int count_true(struct ph_frame *f)
+{
+    size_t at = 0;
+    unsigned i = 0;
+    int good = 0;
+
+    for (ph_str key, value; ph_frame_next(f, &at, &key, &value); ) {
+        struct stat st;
+        uint64_t inode;
+        int fd;
+
+        if (!ph_str_eq(key, PH_STR("inode")))
+            continue;
+        fd = ph_frame_take_fd(f, i++);
+        good += ph_str_u64(value, &inode) && fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_ino == inode;
+        close(fd);
+    }
+    return good;
+}
+
+static int locked_slots(void *arg PH_UNUSED)
+{
+    PH_SCOPED(s, NULL);
+    struct owner *o = owner_new();
+    int fd[200], locked, leases = 0, good = 0;
+    struct ph_stream *io;
+    struct ph_frame *f = ph_frame_new(s);
+
+    while (o->queue->fresh_count < 32)
+        ph_yield();
+    locked = lock_fresh(o, fd, 200);
+    ok(locked >= 32, "%d fresh slots are locked by a stranger", locked);
+    ph_frame_cstr(f, "role", "intake");
+    ok(dial(s, &io) == 0 && ph_frame_send(io, f) == 0, "a receiver");
+    f = ph_frame_new(s);
+    ph_frame_cstr(f, "op", "lease");
+    ph_frame_u64(f, "who", PH_INTAKE_NET);
+    ph_frame_u64(f, "count", 4);
+    ph_frame_send(io, f);
+    ph_stream_flush(io);
+    while (leases < 4 && ph_frame_recv(io, s, 0, &f) > 0)
+        if (ph_frame_value(f, "slot").n) {
+            int n = 0;
+            size_t at = 0;
+
+            for (ph_str key, value; ph_frame_next(f, &at, &key, &value); )
+                n += ph_str_eq(key, PH_STR("slot"));
+            leases += n;
+            good += count_true(f);
+        }
+    is_int(good, 4, "others are made and lent, and each descriptor is the slot that was named");
+    while (locked > 0)
+        close(fd[--locked]);
+    ph_stream_close(io);
+    owner_free(o);
+    return 0;
+}
+
 static void simulated(void)
 {
     alarm(60);
@@ -814,6 +889,8 @@ int main(void)
     if (!mkdtemp(top))
         exit(99);
     if (ph_run_main(run, NULL) < 0)
+        printf("# %s\n", ph_error());
+    if (ph_run_main(locked_slots, NULL) < 0)
         printf("# %s\n", ph_error());
     simulated();
     snprintf(cmd, sizeof cmd, "rm -rf %s", top);
