@@ -41,13 +41,15 @@ static const char *name_of(struct ph_scope *s, ph_str queue, const char *id)
     return ph_str_printf(s, "%.*s/%s", PH_FMT(queue), id).p;
 }
 
-/* From the running qmgr: descriptor, PH_NONE, PH_TEMP (not running), PH_PERM. */
+/* From the running qmgr: descriptor, PH_PERM (no such message), PH_TEMP (not running). */
 static int open_running(struct postcat *p, struct ph_scope *s, const char *id, const char **name)
 {
     struct ph_frame *f = ph_frame_new(s), *reply;
     struct ph_stream *io;
     int rc = ph_queue_client_control(s, p->conf, &io);
 
+    if (rc == PH_PERM)
+        ph_cmd_fatal("open queue file %s: %s", id, ph_error());
     if (rc < 0)
         return rc;
     ph_frame_cstr(f, "op", "open");
@@ -55,7 +57,7 @@ static int open_running(struct postcat *p, struct ph_scope *s, const char *id, c
     if ((rc = ph_queue_client_ask(s, io, f, &reply)) < 0)
         ph_cmd_fatal("open queue file %s: %s", id, ph_error());
     if (rc == PH_NONE)
-        return rc;
+        return PH_PERM;
     *name = name_of(s, ph_frame_value(reply, "queue"), id);
     return ph_frame_take_fd(reply, 0);
 }
@@ -69,7 +71,7 @@ static int open_stopped(struct postcat *p, struct ph_scope *s, const char *id, c
     if ((rc = ph_queue_open_read(s, p->conf, &q)) < 0)
         ph_cmd_fatal("%s", ph_error());
     if ((rc = ph_queue_find(q, ph_cstr(id), &m, &in_memory)) != PH_FOUND)
-        return rc;
+        return rc < 0 ? rc : PH_PERM;
     *name = name_of(s, ph_cstr(m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place)), id);
     return ph_queue_open_reader(q, m);
 }
@@ -80,7 +82,7 @@ static int open_maildrop(struct postcat *p, struct ph_scope *s, const char *id, 
     int fd = open(ph_str_printf(s, "%.*s/maildrop/%s", PH_FMT(dir), id).p, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
     *name = ph_str_printf(s, "maildrop/%s", id).p;
-    return fd < 0 ? PH_NONE : fd;
+    return fd < 0 ? PH_PERM : fd;
 }
 
 static void show_id(struct postcat *p, const char *id)
@@ -93,9 +95,9 @@ static void show_id(struct postcat *p, const char *id)
         ph_cmd_fatal("bad mail queue ID: %s", id);
     if ((fd = open_running(p, s, id, &name)) == PH_TEMP)
         fd = open_stopped(p, s, id, &name);
-    if (fd == PH_NONE)
+    if (fd == PH_PERM)
         fd = open_maildrop(p, s, id, &name);
-    if (fd == PH_NONE)
+    if (fd == PH_PERM)
         ph_cmd_fatal("open queue file %s: No such file or directory", id);
     if (fd < 0)
         ph_cmd_fatal("open queue file %s: %s", id, ph_error());

@@ -150,7 +150,7 @@ static inline uint32_t ph_qmsg_state(const struct ph_qmsg *m, uint32_t i) { retu
 void ph_queue_unload(struct ph_qmsg *m);
 /* A fresh read-only descriptor of m with a reader's lock on it, for an agent or
  * a program: the caller sends it and closes it.  The lock ends with the last
- * holder and keeps the slot from being used again.  PH_TEMP, PH_NONE (gone). */
+ * holder and keeps the slot from being used again.  PH_TEMP, PH_PERM (gone). */
 int ph_queue_open_reader(struct ph_queue *q, struct ph_qmsg *m);
 /* 1 when fd is a read-only descriptor of m's file: who shows one was handed the
  * message, by us or by a qmgr before us (nobody else can open the file). */

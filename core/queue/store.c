@@ -224,7 +224,7 @@ int ph_queue_open_reader(struct ph_queue *q, struct ph_qmsg *m)
 
     ph_qmsg_path(path, m);
     if ((fd = openat(q->dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) < 0)
-        return errno == ENOENT ? PH_NONE : ph_fail_errno(PH_TEMP, errno, "open %s", path);
+        return ph_fail_errno(errno == ENOENT ? PH_PERM : PH_TEMP, errno, "open %s", path);
     /* Its receiver gave its lock up before it told us of the message. */
     if ((rc = ph_lock_take(fd, F_RDLCK)) < 0) {
         close(fd);

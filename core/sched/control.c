@@ -218,7 +218,7 @@ static int do_open(struct control *c)
     }
     if (mine)
         ph_feed_return(q, m, in_memory);
-    return fd < 0 ? fd : 0;
+    return fd == PH_PERM ? PH_NONE : fd < 0 ? fd : 0;
 }
 
 static int do_exists(struct control *c)
