@@ -3,6 +3,7 @@
  * Reading trusts nothing: the length is checked before anything is allocated, and
  * memory follows what comes, not what the length says; every name and value length
  * is checked against what is left, names byte by byte. */
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <posthorn/clock.h>
@@ -55,7 +56,7 @@ static void add(struct ph_frame *f, ph_str name, ph_str value)
         return;
     }
     if (f->n == f->cap) {
-        uint32_t cap = f->cap ? f->cap * 2 : 8;
+        uint32_t cap = f->cap ? f->cap * 2 : 24;
         struct attr *more = ph_alloc_array(f->scope, cap, sizeof *more);
 
         if (f->n)
@@ -100,10 +101,45 @@ void ph_frame_fd(struct ph_frame *f, int fd)
     f->fd[f->fds++] = fd;
 }
 
+static void encode(const struct ph_frame *f, uint32_t total, unsigned char *to)
+{
+    put32(to, total);
+    to[4] = (unsigned char)f->fds;
+    to[5] = 0;
+    to[6] = (unsigned char)(f->n & 0xff);
+    to[7] = (unsigned char)(f->n >> 8);
+    to += HEAD_BYTES;
+    for (uint32_t i = 0; i < f->n; i++) {
+        const struct attr *a = &f->attr[i];
+
+        *to++ = (unsigned char)a->name.n;
+        memcpy(to, a->name.p, a->name.n);
+        put32(to + a->name.n, (uint32_t)a->value.n);
+        to += a->name.n + 4;
+        if (a->value.n)
+            memcpy(to, a->value.p, a->value.n);
+        to += a->value.n;
+    }
+}
+
+/* One that does not fit the stream's buffer is made apart. */
+static int send_large(struct ph_stream *io, const struct ph_frame *f, uint32_t total)
+{
+    size_t n = (size_t)total + 4;
+    unsigned char *mem = malloc(n);
+
+    if (!mem)
+        ph_die("out of memory (%zu bytes)", n);
+    encode(f, total, mem);
+    int rc = ph_stream_write(io, mem, n);
+    free(mem);
+    return rc;
+}
+
 int ph_frame_send(struct ph_stream *io, const struct ph_frame *f)
 {
-    unsigned char head[HEAD_BYTES] = { 0 };
     uint64_t total = HEAD_BYTES - 4;
+    char *room;
     int rc = 0;
 
     for (uint32_t i = 0; i < f->n; i++) {
@@ -112,27 +148,16 @@ int ph_frame_send(struct ph_stream *io, const struct ph_frame *f)
     }
     if (f->overfull)
         return ph_fail(PH_PERM, "frame of more than %u attributes", ATTRS_MAX);
-    if (total > UINT32_MAX)
+    if (total > UINT32_MAX - 4)
         return ph_fail(PH_PERM, "frame of %llu bytes", (unsigned long long)total);
-    put32(head, (uint32_t)total);
-    head[4] = (unsigned char)f->fds;
-    head[6] = (unsigned char)(f->n & 0xff);
-    head[7] = (unsigned char)(f->n >> 8);
     for (uint32_t i = 0; rc == 0 && i < f->fds; i++)
         rc = ph_stream_send_fd(io, f->fd[i]);
-    if (rc == 0)
-        rc = ph_stream_write(io, head, sizeof head);
-    for (uint32_t i = 0; rc == 0 && i < f->n; i++) {
-        unsigned char words[1 + NAME_MAX_BYTES + 4];
-        size_t n = f->attr[i].name.n;
-
-        words[0] = (unsigned char)n;
-        memcpy(words + 1, f->attr[i].name.p, n);
-        put32(words + 1 + n, (uint32_t)f->attr[i].value.n);
-        if ((rc = ph_stream_write(io, words, n + 5)) == 0)
-            rc = ph_stream_str(io, f->attr[i].value);
-    }
-    return rc;
+    if (rc < 0)
+        return rc;
+    if (!(room = ph_stream_room(io, (size_t)total + 4)))
+        return send_large(io, f, (uint32_t)total);
+    encode(f, (uint32_t)total, (unsigned char *)room);
+    return 0;
 }
 
 static int valid_name(ph_str name)
@@ -143,9 +168,15 @@ static int valid_name(ph_str name)
     return name.n >= 1 && name.n <= NAME_MAX_BYTES;
 }
 
+#define ATTR_LEAST 6u              /* bytes of the smallest */
+
 /* The attributes of a whole body: 0, or PH_PERM. */
 static int parse(struct ph_frame *f, ph_str body, uint32_t count)
 {
+    if (count > body.n / ATTR_LEAST)
+        return ph_fail(PH_PERM, "frame is cut short");
+    f->attr = count ? ph_alloc_array(f->scope, count, sizeof *f->attr) : NULL;
+    f->cap = count;
     for (uint32_t i = 0; i < count; i++) {
         size_t n = body.n ? (unsigned char)body.p[0] : 0;
 

@@ -3,52 +3,40 @@
 #include <unistd.h>
 #include <posthorn/dsn.h>
 #include <posthorn/error.h>
+#include "core/base/rows.h"
 #include "core/ipc/message.h"
 
 /* The members that are numbers and those that are text, each by its name. */
-struct member {
-    const char *name;
-    size_t offset;
+#define NUMBER(m) PH_ROW(struct ph_message, m)
+#define TEXT(m)   PH_ROW(struct ph_message, m)
+
+enum { NUMBERS = 5, FACTS = NUMBERS, ARRIVAL, TEXTS, COUNT = TEXTS + 15 };
+
+static const struct ph_row members[COUNT] = {
+    NUMBER(header_offset), NUMBER(header_bytes), NUMBER(body_offset), NUMBER(body_bytes), NUMBER(longest_line),
+    [FACTS] = NUMBER(facts), [ARRIVAL] = { PH_STR_INIT("arrival"), offsetof(struct ph_message, arrival_us) },
+    [TEXTS] = TEXT(queue_id), TEXT(sender), TEXT(envelope_id), TEXT(dsn_ret), TEXT(client_name), TEXT(client_address),
+    TEXT(client_port), TEXT(client_helo), TEXT(client_protocol), TEXT(sasl_method), TEXT(sasl_username),
+    TEXT(sasl_sender), TEXT(full_name), TEXT(rewrite_context), TEXT(trace_flags),
 };
 
-#define ROW(type, m) { #m, offsetof(type, m) }
-
-static const struct member numbers[] = {
-    ROW(struct ph_message, header_offset), ROW(struct ph_message, header_bytes),
-    ROW(struct ph_message, body_offset), ROW(struct ph_message, body_bytes),
-    ROW(struct ph_message, longest_line),
-};
-
-static const struct member texts[] = {
-    ROW(struct ph_message, queue_id), ROW(struct ph_message, sender),
-    ROW(struct ph_message, envelope_id), ROW(struct ph_message, dsn_ret),
-    ROW(struct ph_message, client_name), ROW(struct ph_message, client_address),
-    ROW(struct ph_message, client_port), ROW(struct ph_message, client_helo),
-    ROW(struct ph_message, client_protocol), ROW(struct ph_message, sasl_method),
-    ROW(struct ph_message, sasl_username), ROW(struct ph_message, sasl_sender),
-    ROW(struct ph_message, full_name), ROW(struct ph_message, rewrite_context),
-    ROW(struct ph_message, trace_flags),
-};
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
-
-static void *member(void *base, const struct member *m)
+static void *member(void *base, const struct ph_row *m)
 {
     return (char *)base + m->offset;
 }
 
 void ph_message_put(struct ph_frame *f, const struct ph_message *m)
 {
-    for (size_t i = 0; i < COUNT(numbers); i++)
-        ph_frame_u64(f, numbers[i].name, *(const uint64_t *)((const char *)m + numbers[i].offset));
-    for (size_t i = 0; i < COUNT(texts); i++) {
-        const ph_str *v = (const ph_str *)(const void *)((const char *)m + texts[i].offset);
-
-        if (v->n)
-            ph_frame_str(f, texts[i].name, *v);
-    }
+    for (size_t i = 0; i < NUMBERS; i++)
+        ph_frame_u64(f, members[i].name.p, *(const uint64_t *)((const char *)m + members[i].offset));
     ph_frame_u64(f, "facts", m->facts);
     ph_frame_i64(f, "arrival", m->arrival_us);
+    for (size_t i = TEXTS; i < COUNT; i++) {
+        const ph_str *v = (const ph_str *)(const void *)((const char *)m + members[i].offset);
+
+        if (v->n)
+            ph_frame_str(f, members[i].name.p, *v);
+    }
     if (m->fd >= 0)
         ph_frame_fd(f, m->fd);
 }
@@ -66,22 +54,45 @@ static void close_fd(void *arg)
     ph_stream_close_taken(m->fd);
 }
 
+/* The first of each name counts; what follows "rcpt" is the recipients'.  The
+ * numbers that were there, a bit each, or PH_PERM. */
+static int read_members(const struct ph_frame *f, struct ph_message *m, uint64_t numbers[TEXTS])
+{
+    uint32_t seen = 0;
+    size_t at = 0, next = 0;
+
+    for (ph_str name, value; ph_frame_next(f, &at, &name, &value) && !ph_str_eq(name, PH_STR("rcpt")); ) {
+        size_t i = ph_row_find(members, COUNT, &next, name);
+
+        if (i == COUNT || (seen & 1u << i))
+            continue;
+        seen |= 1u << i;
+        if (i >= TEXTS)
+            *(ph_str *)member(m, &members[i]) = value;
+        else if (!ph_str_u64(value, &numbers[i]))
+            return ph_fail(PH_PERM, "message: %s is no number", members[i].name.p);
+    }
+    return (int)(seen & ((1u << TEXTS) - 1));
+}
+
 int ph_message_get(struct ph_scope *s, struct ph_frame *f, struct ph_message **out)
 {
     struct ph_message *m = ph_new(s, struct ph_message);
-    uint64_t facts;
+    uint64_t numbers[TEXTS];
 
     m->fd = -1;
-    for (size_t i = 0; i < COUNT(numbers); i++)
-        if (ph_frame_get_u64(f, numbers[i].name, member(m, &numbers[i])) != PH_FOUND)
-            return ph_fail(PH_PERM, "message without %s", numbers[i].name);
-    for (size_t i = 0; i < COUNT(texts); i++)
-        *(ph_str *)member(m, &texts[i]) = ph_frame_value(f, texts[i].name);
-    if (ph_frame_get_u64(f, "facts", &facts) != PH_FOUND || facts > UINT32_MAX ||
-        ph_frame_get_time(f, "arrival", &m->arrival_us) != PH_FOUND || !m->queue_id.n ||
+    int there = read_members(f, m, numbers);
+    if (there < 0)
+        return there;
+    if (there != (1 << TEXTS) - 1)
+        return ph_fail(PH_PERM, "message without extents, facts or time");
+    for (size_t i = 0; i < NUMBERS; i++)
+        *(uint64_t *)member(m, &members[i]) = numbers[i];
+    if (numbers[FACTS] > UINT32_MAX || numbers[ARRIVAL] > PH_WALL_MAX_US || !m->queue_id.n ||
         !extent_is_sane(m->header_offset, m->header_bytes) || !extent_is_sane(m->body_offset, m->body_bytes))
         return ph_fail(PH_PERM, "message with bad facts, extents or times");
-    m->facts = (uint32_t)facts;
+    m->facts = (uint32_t)numbers[FACTS];
+    m->arrival_us = (int64_t)numbers[ARRIVAL];
     m->fd = ph_frame_take_fd(f, 0);
     ph_defer(s, close_fd, m);
     *out = m;
@@ -153,21 +164,23 @@ static const char *const status_names[] = {
     [PH_RCPT_SENT] = "sent", [PH_RCPT_BOUNCED] = "bounced", [PH_RCPT_DEFERRED] = "deferred",
 };
 
-static const struct member outcome_texts[] = {
-    ROW(struct ph_outcome, dsn), ROW(struct ph_outcome, text), ROW(struct ph_outcome, relay),
-    ROW(struct ph_outcome, action), ROW(struct ph_outcome, diagnostic_type),
-    ROW(struct ph_outcome, diagnostic), ROW(struct ph_outcome, remote_mta_type),
-    ROW(struct ph_outcome, remote_mta), ROW(struct ph_outcome, recipient), ROW(struct ph_outcome, original),
+/* In the order in which they are put. */
+enum { STATUS, OUTCOME_TEXTS, DEAD = OUTCOME_TEXTS + 10, NEXT_REPORTS, OUTCOME_COUNT };
+#define SAID(m) PH_ROW(struct ph_outcome, m)
+static const struct ph_row outcome_members[OUTCOME_COUNT] = {
+    [STATUS] = SAID(status), [OUTCOME_TEXTS] = SAID(dsn), SAID(text), SAID(relay), SAID(action), SAID(diagnostic_type),
+    SAID(diagnostic), SAID(remote_mta_type), SAID(remote_mta), SAID(recipient), SAID(original),
+    [DEAD] = { PH_STR_INIT("dead"), offsetof(struct ph_outcome, dead_site) }, [NEXT_REPORTS] = SAID(next_reports),
 };
 
 static void put_words(struct ph_frame *f, const struct ph_outcome *o)
 {
     ph_frame_cstr(f, "status", status_names[o->status]);
-    for (size_t i = 0; i < COUNT(outcome_texts); i++) {
-        const ph_str *v = (const ph_str *)(const void *)((const char *)o + outcome_texts[i].offset);
+    for (size_t i = OUTCOME_TEXTS; i < DEAD; i++) {
+        const ph_str *v = (const ph_str *)(const void *)((const char *)o + outcome_members[i].offset);
 
         if (v->n)
-            ph_frame_str(f, outcome_texts[i].name, *v);
+            ph_frame_str(f, outcome_members[i].name.p, *v);
     }
     if (o->dead_site)
         ph_frame_cstr(f, "dead", "1");
@@ -191,18 +204,19 @@ void ph_outcome_put(struct ph_frame *f, uint32_t index, const struct ph_outcome 
     }
 }
 
-static void outcome_member(struct ph_outcome *o, ph_str name, ph_str value)
+static void outcome_member(struct ph_outcome *o, size_t *next, ph_str name, ph_str value)
 {
-    if (ph_str_eq(name, PH_STR("dead")))
-        o->dead_site = 1;
-    if (ph_str_eq(name, PH_STR("next_reports")))
-        o->next_reports = 1;
-    for (uint32_t k = PH_RCPT_SENT; k <= PH_RCPT_DEFERRED; k++)
-        if (ph_str_eq(name, PH_STR("status")) && ph_str_eq(value, ph_cstr(status_names[k])))
-            o->status = k;
-    for (size_t i = 0; i < COUNT(outcome_texts); i++)
-        if (ph_str_eq(name, ph_cstr(outcome_texts[i].name)))
-            *(ph_str *)member(o, &outcome_texts[i]) = value;
+    size_t i = ph_row_find(outcome_members, OUTCOME_COUNT, next, name);
+
+    if (i == STATUS) {
+        for (uint32_t k = PH_RCPT_SENT; k <= PH_RCPT_DEFERRED; k++)
+            if (ph_str_eq(value, ph_cstr(status_names[k])))
+                o->status = k;
+    } else if (i < DEAD) {
+        *(ph_str *)member(o, &outcome_members[i]) = value;
+    } else if (i < OUTCOME_COUNT) {
+        *(uint32_t *)member(o, &outcome_members[i]) = 1;
+    }
 }
 
 /* A further outcome of the same recipient. */
@@ -229,7 +243,7 @@ int ph_outcomes_get(struct ph_scope *s, const struct ph_frame *f,
     uint32_t count = count_recipients(f), k = 0;
     struct ph_outcome *o = ph_alloc_array(s, count + 1u, sizeof *o), *last = o;
     uint32_t *which = ph_alloc_array(s, count + 1u, sizeof *which);
-    size_t at = 0;
+    size_t at = 0, next = 0;
 
     for (ph_str name, value; ph_frame_next(f, &at, &name, &value); ) {
         uint64_t number;
@@ -243,7 +257,7 @@ int ph_outcomes_get(struct ph_scope *s, const struct ph_frame *f,
         } else if (k && ph_str_eq(name, PH_STR("also"))) {
             last = add_also(s, last);
         } else if (k) {
-            outcome_member(last, name, value);
+            outcome_member(last, &next, name, value);
         }
     }
     for (uint32_t i = 0; i < count; i++)

@@ -37,7 +37,14 @@ void ph_queue_path(char out[PH_PATH], unsigned place, const char *name)
         ph_id_hash(ph_cstr(name), hash);
         snprintf(out, PH_PATH, "deferred/%c/%s", hash[0], name);
     } else {
-        snprintf(out, PH_PATH, "%s/%s", ph_place_name(place), name);
+        const char *dir = ph_place_name(place);
+        size_t n = strlen(dir), left = strlen(name);
+
+        memcpy(out, dir, n);
+        out[n++] = '/';
+        left = left < PH_PATH - n ? left : PH_PATH - n - 1;
+        memcpy(out + n, name, left);
+        out[n + left] = 0;
     }
 }
 

@@ -1,7 +1,7 @@
 /* The envelope of a message file: attributes and recipients, written by
  * receivers and parsed by qmgr (from the hand-off or the file), agents and
  * commands.  Lengths are checked against what is left before anything is read. */
-#include <string.h>
+#include "core/base/rows.h"
 #include "core/queue/record.h"
 
 /* NUL and line ends in an envelope are how one line is made to look like two. */
@@ -96,35 +96,32 @@ int ph_record_next_attr(ph_str *rest, ph_str *name, ph_str *value)
     return 1;
 }
 
-/* Attributes that every reader knows: the members of struct ph_message. */
-#define ATTR(member) { #member, offsetof(struct ph_message, member) }
-static const struct { const char *name; size_t offset; } known[] = {
+/* Attributes that every reader knows: the members of struct ph_message, about in
+ * the order in which they are written. */
+#define ATTR(member) PH_ROW(struct ph_message, member)
+static const struct ph_row known[] = {
     ATTR(sender), ATTR(envelope_id), ATTR(dsn_ret), ATTR(client_name), ATTR(client_address),
     ATTR(client_port), ATTR(client_helo), ATTR(client_protocol), ATTR(sasl_method), ATTR(sasl_username),
     ATTR(sasl_sender), ATTR(full_name), ATTR(rewrite_context), ATTR(trace_flags),
 };
-
-static int set_attr(struct ph_message *m, ph_str name, ph_str value)
-{
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (ph_str_eq(name, ph_cstr(known[i].name))) {
-            *(ph_str *)(void *)((char *)m + known[i].offset) = value;
-            return 1;
-        }
-    return 0;
-}
+#define KNOWN (sizeof known / sizeof *known)
 
 static int parse_attrs(ph_str rest, struct ph_message *m, uint32_t *skipped)
 {
     ph_str name, value;
     int rc, count = 0, sender = 0;
+    size_t next = 0;
 
     while ((rc = ph_record_next_attr(&rest, &name, &value)) > 0) {
         if (++count > PH_ATTRS_MAX)
             return ph_fail(PH_PERM, "too many attributes");
-        sender |= ph_str_eq(name, PH_STR("sender"));
-        if (!set_attr(m, name, value))
+        size_t i = ph_row_find(known, KNOWN, &next, name);
+
+        if (i < KNOWN)
+            *(ph_str *)(void *)((char *)m + known[i].offset) = value;
+        else
             ++*skipped;
+        sender |= i == 0;
     }
     return rc < 0 || sender ? rc : ph_fail(PH_PERM, "no sender in the envelope");
 }

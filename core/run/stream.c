@@ -402,6 +402,15 @@ int ph_stream_write(struct ph_stream *io, const void *p, size_t n)
     return 0;
 }
 
+char *ph_stream_room(struct ph_stream *io, size_t n)
+{
+    if (io->error || !io->ops || n > io->size - io->out_n)
+        return NULL;
+    grow_out(io, io->out_n + n);
+    io->out_n += n;
+    return io->out + io->out_n - n;
+}
+
 /* What fits is copied; else all of it leaves in one call with what waits already. */
 int ph_stream_gather(struct ph_stream *io, const ph_str *part, unsigned count)
 {

@@ -58,6 +58,10 @@ size_t ph_stream_discard(struct ph_stream *io);
 /* Append to the output buffer, sending when it is full: 0, or negative. */
 int ph_stream_write(struct ph_stream *io, const void *p, size_t n) PH_YIELDS;
 int ph_stream_str(struct ph_stream *io, ph_str s) PH_YIELDS;
+/* Room for n bytes that the caller fills at once, before anything else is called;
+ * they count as written.  NULL: they do not fit the buffer (or the stream failed):
+ * write says what is the matter. */
+char *ph_stream_room(struct ph_stream *io, size_t n);
 /* As so many calls of write, but what does not fit the buffer leaves together,
  * with what waits in it. */
 #define PH_STREAM_PARTS 4
