@@ -171,6 +171,9 @@ int ph_queue_sync(struct ph_queue *q, struct ph_qmsg *m) PH_YIELDS;
 /* All is done, or the administrator deletes it: m is freed, the file is gone or
  * its slot free.  PH_TEMP: it stays (m lives), try again. */
 int ph_queue_remove(struct ph_queue *q, struct ph_qmsg *m) PH_YIELDS;
+/* 1 when that would neither yield nor fail now: all is done and marked, and its slot
+ * is used again. */
+int ph_queue_remove_is_quick(const struct ph_qmsg *m);
 /* Next attempt at next_us (wall clock); moves it to deferred when it is not
  * there.  m lives.  0, PH_TEMP (it stays where it was: still in memory). */
 int ph_queue_defer(struct ph_queue *q, struct ph_qmsg *m, int64_t next_us) PH_YIELDS;

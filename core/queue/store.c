@@ -338,17 +338,31 @@ int ph_queue_sync(struct ph_queue *q PH_UNUSED, struct ph_qmsg *m)
     return 0;
 }
 
+static int is_finished(const struct ph_qmsg *m)
+{
+    return m->loaded && m->pending == 0 && m->failed == 0;
+}
+
+/* Used again only when the file itself says that all is done. */
+static int is_reusable(const struct ph_qmsg *m)
+{
+    return is_finished(m) && !m->unmarked && !m->sync_failed && m->file_bytes <= PH_SLOT_MAX;
+}
+
+int ph_queue_remove_is_quick(const struct ph_qmsg *m)
+{
+    return m->slot && m->slot->worker && !m->slot->spoilt && is_reusable(m);
+}
+
 int ph_queue_remove(struct ph_queue *q, struct ph_qmsg *m)
 {
     char path[PH_PATH];
-    int rc, finished, reusable;
+    int rc;
 
     if (m->slot) {
-        /* Used again only when the file itself says that all is done. */
-        finished = m->loaded && m->pending == 0 && m->failed == 0;
-        if (finished && (rc = write_missing(m)) < 0)
+        if (is_finished(m) && (rc = write_missing(m)) < 0)
             return rc;
-        reusable = finished && !m->sync_failed && m->file_bytes <= PH_SLOT_MAX;
+        int reusable = is_reusable(m);
         struct ph_slot *slot = m->slot;
 
         if (reusable && slot->worker && slot->fd < 0 && q->open_count < q->open_max / 2) {

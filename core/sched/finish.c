@@ -11,6 +11,8 @@
 #define AGAIN_S 60                 /* after a disk error */
 
 static void finish_job(struct job *j);
+static int is_plain(const struct mail *mail);
+static void go_away(struct mail *mail);
 
 void ph_finish_mail(struct mail *mail)
 {
@@ -21,7 +23,10 @@ void ph_finish_mail(struct mail *mail)
         return;
     }
     mail->stage = STAGE_FINISHING;
-    ph_crew_add(&mail->q->finishers, &mail->job, finish_job);
+    if (is_plain(mail))
+        go_away(mail);
+    else
+        ph_crew_add(&mail->q->finishers, &mail->job, finish_job);
 }
 
 void ph_mail_unpin(struct mail *mail)
@@ -120,6 +125,13 @@ static int tell_sender(struct mail *mail)
 static int has_report(const struct mail *mail)
 {
     return mail->has_trace || (mail->is_old && !mail->m->pending);
+}
+
+/* Delivered to everybody, with nothing to say to anybody and nothing to wait for:
+ * no task is needed. */
+static int is_plain(const struct mail *mail)
+{
+    return mail->wish == WISH_NONE && !mail->damaged && !mail->has_log && !has_report(mail) && ph_queue_remove_is_quick(mail->m);
 }
 
 /* Of success, and what sendmail -v and -bv asked for.  0, or it is still owed. */

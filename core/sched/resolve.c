@@ -220,8 +220,9 @@ static int add(struct mail *mail, struct ph_scope *s, uint32_t k)
         return 0;
     if (r->address.n)
         b->rcpt[k]->address = ph_str_dup(b->portion[k]->scope, r->address);
-    ph_sched_add(mail->sched, r->transport, r->nexthop, recipient_key(mail->q, s, b->rcpt[k]->address, r->nexthop),
-                 b->which[k]);
+    ph_str key = ph_sched_by_recipient(mail->q->sched, r->transport) ? recipient_key(mail->q, s, b->rcpt[k]->address, r->nexthop)
+                                                                     : PH_STR("");
+    ph_sched_add(mail->sched, r->transport, r->nexthop, key, b->which[k]);
     return 1;
 }
 

@@ -199,6 +199,11 @@ static struct entry *entry_newest(struct peer *p, uint32_t max)
     return e && (!max || e->pub.n < max) ? e : NULL;
 }
 
+int ph_sched_by_recipient(struct ph_sched *s, ph_str transport)
+{
+    return ph_sched_transport_get(s, transport)->limits.recipients == 1;
+}
+
 void ph_sched_add(struct ph_sched_msg *m, ph_str transport, ph_str nexthop, ph_str key, uint32_t rcpt)
 {
     ph_assert(m->sched->open == m);

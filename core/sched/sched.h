@@ -105,6 +105,8 @@ void ph_sched_reconfigure(struct ph_sched *s);
  * recipient, close.  `key` names the destination when the transport's
  * recipient limit is 1 (the recipient without its extension). */
 struct ph_sched_msg *ph_sched_open(struct ph_sched *s, void *user, int64_t now);
+/* 1 when the key matters for this transport. */
+int ph_sched_by_recipient(struct ph_sched *s, ph_str transport);
 void ph_sched_add(struct ph_sched_msg *m, ph_str transport, ph_str nexthop, ph_str key, uint32_t rcpt);
 /* So many of its recipients were not read yet (0: all were). */
 void ph_sched_unread(struct ph_sched_msg *m, uint32_t n);
