@@ -94,6 +94,10 @@ static int seal_and_start(struct ph_worker *w)
         return rc;
     if ((rc = ph_conf_get_i64(w->conf, "disk_threads", &threads)) < 0)
         return rc;
+    /* A delivery to a mailbox waits for the disk twice, file and name, where a commit
+     * waits once; and syncs that wait together share a commit of the journal. */
+    if (w->is_transport && ph_needs(seal.needs, "mailbox"))
+        threads *= 2;
     if ((rc = ph_disk_start((unsigned)threads)) < 0)
         return rc;
     return w->is_builtin ? ph_qmgr_start(&w->service, w->tasks) : 0;
