@@ -7,6 +7,7 @@ use Test::More;
 use lib "$FindBin::Bin/../lib", "$FindBin::Bin/../bench";
 use Posthorn;
 use Bench::Load;
+use Bench::Systems;
 
 sub through { # scenario, messages [, system]: figures of both ends
     my ($s, $messages, $system) = @_;
@@ -62,4 +63,18 @@ cmp_ok($got->{tempfailed}, '>', 10, 'some came later');
 cmp_ok($got->{bytes_got}, '>', $got->{bytes_sent}, 'the system has added its headers');
 ok(Posthorn::wait_for(sub { !$ph->queued }), 'nothing is left in the queue');
 $ph->stop;
+
+# Into maildirs: the files are counted and read.
+my $dir = $ph->dir . '/maildirs';
+mkdir $dir;
+my $scenario = { maildirs => 3, source => ['-t', 'u%@box.test', '-r', 3] };
+$ph->set(Bench::Systems::settings($scenario, $dir, 0))->start;
+$ph->{maildirs} = [glob "$dir/mail/u*"];
+$got = through($scenario, 90, $ph);
+counts($got, accepted => 90, delivered => 90, lost => 0, queued => 0, duplicates => 0);
+cmp_ok($got->{bytes_got}, '>', $got->{bytes_sent} * 0.9, 'whole ones');
+is(scalar(() = glob "$dir/mail/u*/new/*"), 0, 'and removed for the next run');
+Posthorn::spew("$dir/mail/u0/new/$_", "Subject: x\nX-Bench-Id: twice-0\n\nx\n") for 1, 2;
+$r = Bench::Load::receiver("$Bench::Load::bin/arrivals", '-i', 'twice', '-m', 1, @{ $ph->{maildirs} });
+counts(Bench::Load::end($r), files => 0, distinct => 1, duplicates => 1);
 done_testing;

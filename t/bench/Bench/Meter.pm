@@ -84,18 +84,6 @@ sub pss {
     return $sum;
 }
 
-# Context switches of the threads that are there now: {thread => count}.
-sub switches {
-    my ($self) = @_;
-    my %n;
-    for my $t (map { glob "/proc/$_/task/*/status" } $self->pids) {
-        my $s = 0;
-        $s += $_ for Posthorn::slurp($t) =~ /ctxt_switches:\s*(\d+)/g;
-        $n{$t} = $s if $s;
-    }
-    return \%n;
-}
-
 my @syncs = map { "syscalls:sys_enter_$_" } qw(fsync fdatasync sync syncfs msync sync_file_range);
 my @events = ('context-switches', 'raw_syscalls:sys_enter', @syncs);
 

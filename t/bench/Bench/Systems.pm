@@ -22,10 +22,12 @@ my %tuned = (
     smtpd_client_connection_rate_limit => 0, receive_override_options => 'no_address_mappings', ipc_idle => '100s',
 );
 
-# Maildirs that are there already, of an account that is nobody else's.
+# Maildirs that are there already; as root, of a number that is nobody's.
+my $vmail = 734;
+
 sub maildirs {
     my ($s, $dir) = @_;
-    my $owner = $> || getpwnam 'vmail';
+    my $owner = $> || $vmail;
     my @dirs = map { "$dir/mail/u$_" } 0 .. $s->{maildirs} - 1;
     my @all = ("$dir/mail", map { ($_, "$_/new", "$_/cur", "$_/tmp") } @dirs);
     make_path(@all, { mode => 0700 });

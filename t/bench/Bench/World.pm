@@ -13,7 +13,7 @@ use Posthorn;
 use PosthornRoot ();
 
 our ($base, $disks);               # where all files are; whether disks are images of their own
-my $image_mib = 1024;
+our $image_mib = 1024;
 
 # In the outer process: run this program again inside.  Returns only there.
 sub enter {
@@ -50,7 +50,7 @@ sub enter {
 sub settle {
     mkdir $PosthornRoot::tmp = "$base/root";
     PosthornRoot::loopback_up();
-    PosthornRoot::accounts(postfix => 731, postnet => 732, 'group postdrop' => 733, vmail => 734);
+    PosthornRoot::accounts(postfix => 731, postnet => 732, 'group postdrop' => 733);
     # With cookies a full listener drops clients for good that believe they are
     # connected; without, they come again a second later.
     Posthorn::spew('/proc/sys/net/ipv4/tcp_syncookies', "0\n");
