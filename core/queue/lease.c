@@ -51,12 +51,12 @@ static void came_back(struct ph_worker *w)
 }
 
 /* A slot of its own whose last reader is gone. */
-static struct ph_slot *take_free(struct ph_worker *w, int *fd)
+static struct ph_slot *take_free(struct ph_worker *w)
 {
     for (int i = 0; i < TRY_FREE && !ph_list_is_empty(&w->free); i++) {
         struct ph_slot *slot = ph_list_of(w->free.prev, struct ph_slot, node);
 
-        if (ph_slot_open_lease(w->queue, slot, fd) == 0)
+        if (ph_slot_lease(w->queue, slot) == 0)
             return slot;
         ph_list_remove(&slot->node);
         ph_list_unshift(&w->free, &slot->node);
@@ -67,11 +67,11 @@ static struct ph_slot *take_free(struct ph_worker *w, int *fd)
 /* A new one, of which `spare` stay.  Nobody can hold it, so one that cannot be
  * locked is forgotten, and the next is tried; the next start removes its file
  * (to remove it now would wait, and w may go meanwhile). */
-static struct ph_slot *take_fresh(struct ph_queue *q, size_t spare, int *fd)
+static struct ph_slot *take_fresh(struct ph_queue *q, size_t spare)
 {
     while (q->fresh_count > spare) {
         struct ph_slot *slot = ph_list_of(q->fresh.next, struct ph_slot, node);
-        int rc = ph_slot_open_lease(q, slot, fd);
+        int rc = ph_slot_lease(q, slot);
 
         if (rc == 0)
             return slot;
@@ -83,16 +83,16 @@ static struct ph_slot *take_fresh(struct ph_queue *q, size_t spare, int *fd)
     return NULL;
 }
 
-/* 1 and the slot is leased to w by *fd; 0: none now. */
-static int take_slot(struct ph_worker *w, uint32_t who, struct ph_slot **out, int *fd)
+/* 1 and the slot is leased to w; 0: none now. */
+static int take_slot(struct ph_worker *w, uint32_t who, struct ph_slot **out)
 {
     struct ph_queue *q = w->queue;
     struct ph_slot *slot;
 
     if (who == PH_INTAKE_NET && q->space_low)
         return 0;
-    if ((slot = take_free(w, fd)) == NULL &&
-        (slot = take_fresh(q, who == PH_INTAKE_NET ? RESERVE : 0, fd)) == NULL)
+    if ((slot = take_free(w)) == NULL &&
+        (slot = take_fresh(q, who == PH_INTAKE_NET ? RESERVE : 0)) == NULL)
         return 0;
     give_to(w, slot);
     *out = slot;
@@ -105,13 +105,19 @@ struct loan {
     unsigned count;
 };
 
-static void lend(struct loan *n, struct ph_slot *slot, int fd)
+/* A copy is sent, which holds the lock as we do.  While descriptors are plenty ours
+ * is kept for the slot's next lease. */
+static void lend(struct ph_queue *q, struct loan *n, struct ph_slot *slot)
 {
     ph_frame_cstr(n->frame, "slot", slot->name);
     ph_frame_u64(n->frame, "inode", slot->inode);
-    ph_frame_fd(n->frame, fd);
-    ph_defer_close(n->scope, fd);      /* the copy that was sent holds the lock */
+    ph_frame_fd(n->frame, slot->lease_fd);
     n->count++;
+    if (q->open_count <= q->open_max / 2)
+        return;
+    ph_defer_close(n->scope, slot->lease_fd);
+    slot->lease_fd = -1;
+    q->open_count--;
 }
 
 static int send_now(struct ph_worker *w, const struct ph_frame *f)
@@ -127,13 +133,13 @@ static int lend_some(struct ph_worker *w)
     PH_SCOPED(s, NULL);
     struct loan n = { s, ph_frame_new(s), 0 };
     struct ph_slot *slot;
-    int fd, rc;
+    int rc;
 
     ph_frame_cstr(n.frame, "op", "lease");
     for (uint32_t who = 0; who <= PH_INTAKE_NOTICE; who++)
-        while (w->want[who] > 0 && n.count < PH_FRAME_FDS && w->lent < LENT_MAX && take_slot(w, who, &slot, &fd)) {
+        while (w->want[who] > 0 && n.count < PH_FRAME_FDS && w->lent < LENT_MAX && take_slot(w, who, &slot)) {
             w->want[who]--;
-            lend(&n, slot, fd);
+            lend(w->queue, &n, slot);
         }
     if (n.count == 0)
         return 0;
@@ -320,6 +326,9 @@ static int do_commit(struct ph_worker *w, struct ph_frame *f)
         return 0;
     if ((rc = check_record(w, slot, ph_frame_value(f, "record"), &r)) < 0)
         return ph_wrap(rc, "slot %s", slot->name);     /* the file is judged when the peer is gone */
+    /* The receiver has closed its descriptor; ours, the same, would keep readers out. */
+    if (slot->lease_fd >= 0 && ph_lock_take(slot->lease_fd, F_UNLCK) < 0)
+        ph_slot_lease_close(q, slot);
     m = ph_qmsg_new(q, ph_cstr(r.id), PH_PLACE_SLOT);
     m->slot = slot;
     came_back(w);
@@ -367,12 +376,15 @@ static void part(struct ph_queue *q, struct ph_worker *w)
     while ((n = ph_list_shift(&w->leased)) != NULL) {
         struct ph_slot *slot = ph_list_of(n, struct ph_slot, node);
 
+        ph_slot_lease_close(q, slot);  /* the lock is the receiver's alone */
         slot->state = PH_SLOT_LIMBO;
         slot->worker = NULL;
         ph_list_push(&q->limbo, n);
     }
-    while ((n = ph_list_shift(&w->messages)) != NULL)
+    while ((n = ph_list_shift(&w->messages)) != NULL) {
         ph_list_of(n, struct ph_slot, node)->worker = NULL;
+        ph_slot_lease_close(q, ph_list_of(n, struct ph_slot, node));
+    }
     ph_cond_signal(q->limbo_wake);
     while (!ph_list_is_empty(&w->free))
         ph_slot_unlink(q, ph_list_of(w->free.next, struct ph_slot, node));

@@ -152,6 +152,11 @@ void ph_queue_unload(struct ph_qmsg *m);
  * a program: the caller sends it and closes it.  The lock ends with the last
  * holder and keeps the slot from being used again.  PH_TEMP, PH_PERM (gone). */
 int ph_queue_open_reader(struct ph_queue *q, struct ph_qmsg *m);
+/* The same for an agent of `who`; *kept 1: it stays open for the next one of `who`, so
+ * the caller closes nothing, and says when it is back: is_over 1 the agent has
+ * given its lock up, 0 it may still work with it (and nobody else gets it then). */
+int ph_queue_lend_reader(struct ph_queue *q, struct ph_qmsg *m, const void *who, int *kept);
+void ph_queue_reader_back(struct ph_queue *q, struct ph_qmsg *m, int is_over);
 /* 1 when fd is a read-only descriptor of m's file: who shows one was handed the
  * message, by us or by a qmgr before us (nobody else can open the file). */
 int ph_queue_is_reader(const struct ph_queue *q, const struct ph_qmsg *m, int fd);

@@ -48,7 +48,7 @@ struct ph_slot *ph_slot_add(struct ph_queue *q, const char *name, uint64_t inode
     snprintf(slot->name, sizeof slot->name, "%s", name);
     slot->inode = inode;
     slot->state = state;
-    slot->fd = -1;
+    slot->fd = slot->lease_fd = slot->reader_fd = -1;
     ph_list_init(&slot->node);
     ph_map_set(q->slots, ph_cstr(slot->name), slot);
     if (state == PH_SLOT_FRESH) {
@@ -58,14 +58,22 @@ struct ph_slot *ph_slot_add(struct ph_queue *q, const char *name, uint64_t inode
     return slot;
 }
 
+static void close_kept(struct ph_queue *q, int *fd)
+{
+    if (*fd < 0)
+        return;
+    close(*fd);
+    *fd = -1;
+    q->open_count--;
+}
+
 void ph_slot_free(struct ph_queue *q, struct ph_slot *slot)
 {
     if (slot->state == PH_SLOT_FRESH)
         q->fresh_count--;
-    if (slot->fd >= 0) {
-        close(slot->fd);
-        q->open_count--;
-    }
+    close_kept(q, &slot->fd);
+    close_kept(q, &slot->lease_fd);
+    close_kept(q, &slot->reader_fd);
     ph_list_remove(&slot->node);
     ph_map_del(q->slots, ph_cstr(slot->name));
     free(slot);
@@ -159,12 +167,24 @@ int ph_slot_make(struct ph_queue *q, unsigned count)
     return rc;
 }
 
-int ph_slot_open_lease(struct ph_queue *q, struct ph_slot *slot, int *fd)
+void ph_slot_lease_close(struct ph_queue *q, struct ph_slot *slot)
+{
+    close_kept(q, &slot->lease_fd);
+}
+
+void ph_slot_reader_close(struct ph_queue *q, struct ph_slot *slot)
+{
+    close_kept(q, &slot->reader_fd);
+    slot->reader_of = NULL;
+    slot->reader_out = 0;
+}
+
+static int open_lease(struct ph_queue *q, struct ph_slot *slot)
 {
     char path[PH_PATH];
 
     ph_queue_path(path, PH_PLACE_SLOT, slot->name);
-    if ((*fd = openat(q->dir_fd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW)) < 0) {
+    if ((slot->lease_fd = openat(q->dir_fd, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW)) < 0) {
         ph_fail_errno(PH_TEMP, errno, "open slot %s", path);
         if (!q->lend_fails)            /* once, until it works again */
             ph_log_warn("%s", ph_error());
@@ -172,9 +192,20 @@ int ph_slot_open_lease(struct ph_queue *q, struct ph_slot *slot, int *fd)
         return PH_TEMP;
     }
     q->lend_fails = 0;
-    if (ph_lock_take(*fd, F_WRLCK) == 0)
+    q->open_count++;
+    return 0;
+}
+
+int ph_slot_lease(struct ph_queue *q, struct ph_slot *slot)
+{
+    if (slot->lease_fd < 0 && open_lease(q, slot) < 0)
+        return PH_TEMP;
+    if (ph_lock_take(slot->lease_fd, F_WRLCK) == 0)
         return 0;
-    close(*fd);
+    /* Somebody's lock is in the way: an agent's, who did not give it up and shares it
+     * with us.  Without us it ends with him. */
+    ph_slot_lease_close(q, slot);
+    ph_slot_reader_close(q, slot);
     return PH_NONE;
 }
 

@@ -233,6 +233,39 @@ int ph_queue_open_reader(struct ph_queue *q, struct ph_qmsg *m)
     return fd;
 }
 
+/* One that stays open is lent again to the same borrower only.  Two deliveries of
+ * one message at a time have one each: the first to end gives its lock up. */
+int ph_queue_lend_reader(struct ph_queue *q, struct ph_qmsg *m, const void *who, int *kept)
+{
+    struct ph_slot *slot = m->slot;
+    int fd;
+
+    *kept = 0;
+    if (!slot || slot->reader_out || q->open_count > q->open_max / 2)
+        return ph_queue_open_reader(q, m);
+    if (slot->reader_fd < 0 || slot->reader_of != who) {
+        ph_slot_reader_close(q, slot);
+        if ((fd = ph_queue_open_reader(q, m)) < 0)
+            return fd;
+        slot->reader_fd = fd;
+        slot->reader_of = who;
+        q->open_count++;
+    } else if (ph_lock_take(slot->reader_fd, F_RDLCK) < 0) {
+        return ph_wrap(PH_TEMP, "%s", m->id);
+    }
+    slot->reader_out = 1;
+    *kept = 1;
+    return slot->reader_fd;
+}
+
+void ph_queue_reader_back(struct ph_queue *q, struct ph_qmsg *m, int is_over)
+{
+    if (m->slot && is_over)
+        m->slot->reader_out = 0;
+    else if (m->slot)
+        ph_slot_reader_close(q, m->slot);
+}
+
 int ph_queue_is_reader(const struct ph_queue *q, const struct ph_qmsg *m, int fd)
 {
     char path[PH_PATH];

@@ -31,6 +31,12 @@ struct ph_slot {
     uint32_t state;
     uint32_t spoilt;                   /* never lease it again */
     int fd;                            /* read-write, kept from message to message; or -1 */
+    /* Descriptors that are lent are kept too, and lent again to the same only: who has
+     * one shares its lock and its flags.  -1: none. */
+    int lease_fd;                      /* write-only, of its worker */
+    int reader_fd;                     /* read-only, of the agents of reader_of */
+    const void *reader_of;
+    uint32_t reader_out;               /* 1: an agent has it */
     uint64_t inode;
     int64_t since_ms;                  /* free since */
     struct ph_worker *worker;          /* NULL when it ended */
@@ -103,9 +109,12 @@ void ph_slot_free(struct ph_queue *q, struct ph_slot *slot);         /* memory o
 int ph_slot_unlink(struct ph_queue *q, struct ph_slot *slot) PH_YIELDS;   /* and memory */
 /* Make `count` slots and put them on fresh: 0, PH_TEMP.  Yields. */
 int ph_slot_make(struct ph_queue *q, unsigned count) PH_YIELDS;
-/* Open it write-only with a write lock: 0 and *fd; PH_NONE: somebody still
- * holds it; PH_TEMP. */
-int ph_slot_open_lease(struct ph_queue *q, struct ph_slot *slot, int *fd);
+/* slot->lease_fd is open and has the write lock: 0; PH_NONE: somebody still holds
+ * the slot; PH_TEMP. */
+int ph_slot_lease(struct ph_queue *q, struct ph_slot *slot);
+/* Close what was lent and kept: the locks then are the borrower's alone. */
+void ph_slot_lease_close(struct ph_queue *q, struct ph_slot *slot);
+void ph_slot_reader_close(struct ph_queue *q, struct ph_slot *slot);
 /* The background task: slots ahead, space, settling, free slots that are old. */
 void ph_slot_maker(void *queue) PH_YIELDS;
 /* A message left its slot: to its worker's free list, or unlinked.  Yields when

@@ -22,6 +22,7 @@ struct shipment {
     struct ph_scope *scope;        /* of the answer */
     struct ph_outcome *o;          /* NULL: there was no answer, `text` says why */
     uint32_t *rcpt, n;
+    int reader_kept;               /* 1: its descriptor is to be given back */
     const char *text;
 };
 
@@ -185,7 +186,7 @@ static int send_request(struct lane_conn *c, struct shipment *sh, uint32_t numbe
 static int ship(struct lane_conn *c, struct shipment *sh)
 {
     uint32_t number = c->free_slot[--c->free_count];
-    int fd = ph_queue_open_reader(c->lane->q->queue, sh->mail->m), rc;
+    int fd = ph_queue_lend_reader(c->lane->q->queue, sh->mail->m, c->lane, &sh->reader_kept), rc;
 
     if (fd < 0) {
         ph_log_warn("%s: %s", sh->mail->m->id, ph_error());
@@ -193,10 +194,18 @@ static int ship(struct lane_conn *c, struct shipment *sh)
         doom(sh, "queue file cannot be opened");
         return 0;
     }
-    c->slot[number] = sh;
     rc = send_request(c, sh, number, fd);
-    close(fd);
+    if (!sh->reader_kept)
+        close(fd);
+    c->slot[number] = sh;          /* not before: an answer that comes too early must not end it */
     return rc;
+}
+
+static void reader_back(struct shipment *sh, int is_over)
+{
+    if (sh->reader_kept)
+        ph_queue_reader_back(sh->mail->q->queue, sh->mail->m, is_over);
+    sh->reader_kept = 0;
 }
 
 static void write_task(void *arg)
@@ -264,6 +273,7 @@ static int read_answer(struct lane_conn *c)
             c->answers++;
             sh->scope = s;
             sh->o = o;
+            reader_back(sh, 1);
             arrived_answer(sh);
             return 0;
         }
@@ -335,6 +345,7 @@ static void give_up(struct lane_conn *c)
 
     for (uint32_t i = 0; i < c->window; i++)
         if (c->slot[i]) {
+            reader_back(c->slot[i], 0);
             doom(c->slot[i], "unknown mail transport error");
             lost++;
         }

@@ -245,6 +245,55 @@ static void test_small(struct owner *o)
     ok(ph_map_count(o->queue->slots) < 100, "others are: %zu slots for 280 messages", ph_map_count(o->queue->slots));
 }
 
+/* Another description of the same file, as an agent that keeps its lock has one. */
+static int is_locked(struct owner *o, const struct ph_qmsg *m)
+{
+    char path[PH_PATH];
+
+    ph_qmsg_path(path, m);
+    int fd = openat(o->queue->dir_fd, path, O_RDWR | O_CLOEXEC), rc = ph_lock_is_held(fd, F_WRLCK);
+
+    close(fd);
+    return rc;
+}
+
+/* A descriptor that is lent stays open for the next message of its slot. */
+static void test_lent(struct owner *o)
+{
+    const char *smtp = "smtp", *lmtp = "lmtp";
+    struct ph_queue *q = o->queue;
+    char id[PH_ID_MAX + 1];
+    int kept, other_kept;
+
+    is_int(submit("A: lent\r\n", 64, 0, id), 0, "a message to lend");
+    struct ph_qmsg *m = next_message(o);
+    ok(!is_locked(o, m), "the lease of a message that was taken holds no lock");
+    int fd = ph_queue_lend_reader(q, m, smtp, &kept), copy = dup(fd);
+    ok(fd > 2 && kept && is_locked(o, m), "a reader is lent, with its lock");
+    int other = ph_queue_lend_reader(q, m, smtp, &other_kept);
+    ok(other > 2 && other != fd && !other_kept, "a second one at the same time is another");
+    close(other);
+    ph_lock_take(copy, F_UNLCK);
+    ok(!is_locked(o, m), "the borrower gives the lock up");
+    ph_queue_reader_back(q, m, 1);
+    ok(ph_queue_lend_reader(q, m, smtp, &kept) == fd && kept && is_locked(o, m), "the next one of the same service is the same, locked again");
+    ph_queue_reader_back(q, m, 0);
+    ok(m->slot->reader_fd < 0 && is_locked(o, m), "what was not given back is let go, and the borrower's lock stays");
+    close(copy);
+    ok(!is_locked(o, m), "until he ends");
+    fd = ph_queue_lend_reader(q, m, smtp, &kept);
+    copy = dup(fd);
+    ph_lock_take(copy, F_UNLCK);
+    ph_queue_reader_back(q, m, 1);
+    ok(ph_queue_lend_reader(q, m, lmtp, &kept) > 2 && kept, "another service gets one of its own");
+    ph_lock_take(copy, F_RDLCK);
+    ph_lock_take(m->slot->reader_fd, F_UNLCK);
+    ok(is_locked(o, m), "whose lock the first one cannot touch");
+    close(copy);
+    ph_queue_reader_back(q, m, 1);
+    finish(o, m);
+}
+
 static void test_large(struct owner *o)
 {
     PH_SCOPED(s, NULL);
@@ -738,6 +787,7 @@ static int run(void *arg PH_UNUSED)
 
     ph_hub_dial_with(dial);
     test_small(o);
+    test_lent(o);
     test_large(o);
     test_abort(o);
     test_hold_wish(o);
