@@ -9,7 +9,7 @@ const char *const kind_text[DISK_KINDS] = { KINDS(KIND_TEXT) };
 
 /* ---- chances ---- */
 
-static uint64_t draw(struct chance *c)
+uint64_t chance_draw(struct chance *c)
 {
     uint64_t x = c->state += 0x9e3779b97f4a7c15u;
 
@@ -18,7 +18,7 @@ static uint64_t draw(struct chance *c)
     return x ^ (x >> 31);
 }
 
-unsigned chance(struct chance *c, unsigned n, int what)
+unsigned chance(struct chance *c, unsigned n, int what, unsigned before)
 {
     uint64_t x;
 
@@ -36,7 +36,9 @@ unsigned chance(struct chance *c, unsigned n, int what)
         c->radix[i] = n;
         return c->digit[i];
     }
-    x = draw(c);
+    if (c->cut > 0)
+        return before;
+    x = chance_draw(c);
     if (n > 2 && c->odds[what] % 16 && x >> 63)        /* half of the time any of them */
         return (unsigned)(x % n);
     return (x >> 32) % 16 < c->odds[what] ? n - 1 : 0;
@@ -236,14 +238,17 @@ static void name_kind(struct outcome *o, const struct tape_op *op, int kept, int
  * and the two halves of a rename part when only one directory was synced. */
 static void lose_meta(const struct disk *d, int model, struct chance *c, struct outcome *o)
 {
-    int end = model == MODEL_JOURNAL ? d->barrier + (int)chance(c, (unsigned)(d->metas - d->barrier) + 1, CHANCE_META) : d->metas;
-    int lost = 0;
+    int end = d->metas, lost = 0, before = 0;
 
+    for (int i = d->barrier; i < d->metas; i++)
+        before += d->meta[i].op < c->cut;
+    if (model == MODEL_JOURNAL)
+        end = d->barrier + (int)chance(c, (unsigned)(d->metas - d->barrier) + 1, CHANCE_META, (unsigned)before);
     for (int i = 0; i < d->metas; i++) {
         const struct disk_meta *m = &d->meta[i];
         const struct tape_op *op = &d->tape->op[m->op];
         int all = m->sure[0] && (op->edits < 2 || m->sure[1]);
-        int kept = model == MODEL_JOURNAL ? i < end : all ? 1 : (int)chance(c, 2, CHANCE_META);
+        int kept = model == MODEL_JOURNAL ? i < end : all ? 1 : (int)chance(c, 2, CHANCE_META, m->op < c->cut);
         int sure = model == MODEL_JOURNAL ? i < d->barrier : all;
 
         if (op->kind == TAPE_NAME) {
@@ -295,11 +300,14 @@ static void mark_kind(struct outcome *o, const struct disk *d, const struct disk
 static int lose_sector(const struct disk *d, const struct disk_file *f, uint64_t at, struct chance *c, struct outcome *o,
                        unsigned char *image)
 {
-    unsigned n = 0, kept, seen = 0;
+    unsigned n = 0, kept, seen = 0, before = 0;
 
     for (int i = 0; i < f->n; i++)
-        n += (unsigned)touches(&d->tape->op[f->pending[i]], at);
-    kept = chance(c, n + 1, CHANCE_DATA);
+        if (touches(&d->tape->op[f->pending[i]], at)) {
+            n++;
+            before += f->pending[i] < c->cut;
+        }
+    kept = c->torn > 0 && n > 0 ? n - (at / SECTOR >= (uint64_t)c->torn) : chance(c, n + 1, CHANCE_DATA, before);
     for (int i = 0; i < f->n && seen < kept; i++)
         if (touches(&d->tape->op[f->pending[i]], at)) {
             apply(image, &d->tape->op[f->pending[i]], at, at + SECTOR);

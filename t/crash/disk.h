@@ -14,13 +14,17 @@ enum { MODEL_JOURNAL, MODEL_LOOSE, MODELS };
 enum { CHANCE_DATA, CHANCE_META };
 struct chance {
     int drawn;                     /* 1: by lot; 0: counted through */
+    int cut;                       /* > 0: all before this call reached the disk, and nothing else */
+    int torn;                      /* > 0: of the last write to each file so many sectors from its start on, the rest as before */
     uint64_t state;                /* of the lot */
     unsigned odds[2];              /* of 16, per CHANCE_*: 0 nothing reaches the disk, 16 all */
     unsigned digit[64], radix[64];
     int at, digits;
 };
-/* 0 .. n - 1, higher is later. */
-unsigned chance(struct chance *c, unsigned n, int what);
+/* 0 .. n - 1, higher is later; `before`: what it is when there is a cut. */
+unsigned chance(struct chance *c, unsigned n, int what, unsigned before);
+/* A number by lot. */
+uint64_t chance_draw(struct chance *c);
 /* The next one in counting: 0 at the end. */
 int chance_next(struct chance *c);
 /* How many there are in all, after the first was made; many are 1000000. */

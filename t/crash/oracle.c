@@ -12,7 +12,7 @@ const char *const window_text[ORACLE_WINDOWS] = { WINDOWS(WINDOW_TEXT) };
 struct promise {
     unsigned n;
     char id[IDS][PH_ID_MAX + 1];
-    int ids, accepted, refused, dropped, requeue, ending, notice;
+    int ids, accepted, refused, dropped, requeue, ending, notice, breaking;
     struct { char sure, maybe[12]; } rcpt[LETTER_RCPTS];
     int times, in_maildrop;        /* in the life that is judged */
 };
@@ -93,6 +93,7 @@ void oracle_hear(struct oracle *o, const char *word)
     p->dropped |= strcmp(what, "dropped") == 0;
     p->requeue |= strcmp(what, "requeue") == 0;
     p->ending |= strcmp(what, "ending") == 0;
+    p->breaking |= strcmp(what, "breaking") == 0;
     p->notice |= strcmp(what, "notice") == 0;
 }
 
@@ -144,7 +145,8 @@ static int judge_found(struct oracle *o, const struct life *l, const struct life
         return snprintf(why, size, "%s in %d is not whole", f->id, f->where);
     if (!p)
         return snprintf(why, size, "letter %u comes from nowhere", f->letter.n);
-    if (p->refused)
+    w[WINDOW_BROKEN] += p->refused && p->breaking;
+    if (p->refused && !p->breaking)
         return snprintf(why, size, "letter %u was refused and is there", p->n);
     if (f->where == LIFE_MAILDROP && is_elsewhere(l, f))
         return 0;

@@ -14,6 +14,7 @@
     W(NOTICE, "a second notice") \
     W(DROP, "submitted once more from maildrop") \
     W(UNANSWERED, "there, although no answer was heard") \
+    W(BROKEN, "refused because its sync failed, and there") \
     W(OLD_MARK, "there, not acknowledged, with a mark of the message before") \
     W(CORRUPT, "torn by the loss of power, moved to corrupt") \
     W(LOG, "a log is left for the sweep")
@@ -30,6 +31,7 @@ struct oracle *oracle_new(struct ph_scope *s);
  *     marking N R S, synced N R S            recipient R becomes S; is so on disk
  *     notice N                               its notice was committed
  *     requeue N                              goes back to maildrop from here on
+ *     breaking N                             its sync will fail
  *     ending N                               from here on it may be there or not */
 void oracle_hear(struct oracle *o, const char *word);
 /* 0; or 1 and why.  Adds to windows[]. */

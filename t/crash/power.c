@@ -19,6 +19,7 @@
 #include "trace.h"
 
 #define OUTCOMES 500               /* by default */
+#define FULL     10000             /* from here on each window must have been seen too: some are rare */
 #define ROUNDS   8                 /* more of them, while something did not happen yet */
 
 static const char *const model_names[MODELS] = { "journal", "loose" };
@@ -281,15 +282,20 @@ static void live(struct replay *r, int model, const struct chance *c, unsigned w
     lives++;
 }
 
-/* By lot: all and nothing in their turns, else each with its odds. */
+/* By lot: all and nothing in their turns, each with its odds; as it was some calls
+ * ago; writes cut in two. */
 static void draw(struct replay *r, int model, unsigned which, struct chance *c)
 {
     static const unsigned odds[8][2] = { { 0, 0 }, { 16, 16 }, { 16, 0 }, { 0, 16 }, { 8, 8 }, { 14, 8 }, { 2, 14 }, { 8, 2 } };
     uint64_t x = (seed * 1000003 + (uint64_t)r->disk->at) * 1000003 + which * 2 + (unsigned)model;
 
     *c = (struct chance){ .drawn = 1, .state = x };
-    chance(c, 2, CHANCE_DATA);
-    memcpy(c->odds, odds[(c->state >> 20) % 8], sizeof c->odds);
+    x = chance_draw(c);
+    memcpy(c->odds, odds[(x >> 20) % 8], sizeof c->odds);
+    if ((x >> 30) % 4 == 0)
+        c->cut = r->disk->at - (int)((x >> 40) % 8 * (1 + (x >> 50) % 4));
+    else if ((x >> 30) % 4 == 1)
+        c->torn = (1 + (int)((x >> 40) % 8)) << (x >> 50) % 2 * 4;
     disk_lose(r->disk, model, c, r->outcome);
 }
 
@@ -420,8 +426,8 @@ static int is_missing(void)
 
     for (int i = 0; i < DISK_KINDS; i++)
         missing += kinds[i] == 0;
-    for (int i = 0; i < ORACLE_WINDOWS; i++)
-        missing += windows[i] == 0;
+    for (int i = 0; i < ORACLE_WINDOWS && outcomes >= FULL; i++)
+        missing += windows[i] == 0 && (i != WINDOW_BROKEN || TRACE_CAN_FAIL);
     return missing > 0;
 }
 
@@ -448,8 +454,8 @@ static void tell_counts(void)
         printf("# %8u %s\n", windows[i], window_text[i]);
     for (int i = 0; i < DISK_KINDS; i++)
         ok(kinds[i] > 0, "it happened: %s", kind_text[i]);
-    for (int i = 0; i < ORACLE_WINDOWS; i++)
-        ok(windows[i] > 0, "it was seen: %s", window_text[i]);
+    for (int i = 0; i < ORACLE_WINDOWS && outcomes >= FULL; i++)
+        ok((i == WINDOW_BROKEN && !TRACE_CAN_FAIL) || windows[i] > 0, "it was seen: %s", window_text[i]);
 }
 
 static void read_options(void)

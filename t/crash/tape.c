@@ -287,6 +287,7 @@ static void record_word(struct tape *t, pid_t pid, uint64_t from, uint64_t n)
     op->data = ph_alloc(t->scope, n + 1);
     peek(pid, from, op->data, n);
     op->data[n - (n > 0)] = 0;     /* its line end */
+    t->broken |= strncmp((const char *)op->data, "breaking ", 9) == 0;
 }
 
 /* write(): at the end of a log; or a word; what goes elsewhere is not ours. */

@@ -62,7 +62,7 @@ struct tape {
     struct tape_file *file;
     int files, file_room;
     struct ph_map *by_name, *by_inode;
-    uint64_t size_was;             /* of the file of the call under way */
+    int broken;                    /* "breaking N" was said: the next sync of a file fails */
 };
 
 /* Begin: what is there is durable.  words: the reading end of the pipe. */

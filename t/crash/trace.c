@@ -61,6 +61,11 @@ static void enter(struct run *r)
     r->call = info;
     if (t->tape)
         tape_enter(t->tape, r->pid, info.entry.nr, (const uint64_t *)info.entry.args);
+    if (t->tape && t->tape->broken && info.entry.nr == SYS_fdatasync) {
+        t->tape->broken = 0;
+        r->state = 0;
+        make_fail(r->pid, EIO, &r->state);
+    }
     if (r->count == t->at && t->what != TRACE_FAIL)
         kill(r->pid, SIGKILL);
     else if (r->count == t->at && r->state == 0 && is_write(info.entry.nr))
@@ -74,7 +79,7 @@ static void leave(struct run *r)
 
     r->entering = 1;
     if (r->state == 1) {
-        make_fail(r->pid, r->t->err, &r->state);
+        make_fail(r->pid, r->t->tape ? EIO : r->t->err, &r->state);
         return;
     }
     if (!r->t->tape)
