@@ -158,7 +158,7 @@ static int judge_found(struct oracle *o, const struct life *l, const struct life
     if (!has_id(p, f->id))
         return snprintf(why, size, "letter %u has the queue id %s, which nobody gave it", p->n, f->id);
     w[WINDOW_UNANSWERED] += !p->accepted;
-    w[WINDOW_FINISHED] += p->ending;
+    w[WINDOW_FINISHED] += p->ending != 0;
     return judge_states(p, f, w, why, size);
 }
 

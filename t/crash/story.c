@@ -16,7 +16,8 @@ static unsigned number;
 
 static struct letter next(unsigned lines, unsigned words)
 {
-    return (struct letter){ .n = ++number, .lines = lines, .words = words ? words : number };
+    number++;
+    return (struct letter){ .n = number, .lines = lines, .words = words ? words : number };
 }
 
 /* A story that cannot be told is no recording: the test fails, and says where. */
