@@ -75,9 +75,10 @@ static int input_open(void)
 static void run(struct sink *s)
 {
     struct epoll_event ev[256];
-    int said = 0;
+    int said = 0, open = 1;
 
-    for (;;) {
+    /* A message that was counted gets its answer, or it would come again. */
+    while (open || s->held) {
         int n = epoll_wait(s->epoll, ev, 256, conns_release(s));
 
         for (int i = 0; i < n; i++) {
@@ -86,8 +87,8 @@ static void run(struct sink *s)
             if (what == LISTENER) {
                 accept_all(s);
             } else if (what == INPUT) {
-                if (!input_open())
-                    return;
+                if (!(open = input_open()))
+                    epoll_ctl(s->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
             } else {
                 struct conn *c = s->conn[(uint32_t)what];
 

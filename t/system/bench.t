@@ -57,11 +57,12 @@ $no->stop;
 my $port = Posthorn::free_port();
 my $ph = Posthorn->new(relayhost => "[127.0.0.1]:$port", minimal_backoff_time => '1s', maximal_backoff_time => '1s', queue_run_delay => '1s')->start;
 $ph->{sink_port} = $port;
-$got = through({ persistent => 1, sink => ['-t', 10] }, 300, $ph);
+$got = through({ persistent => 1, sink => ['-t', 10, '-w', 30] }, 300, $ph);
 counts($got, accepted => 300, delivered => 300, lost => 0, queued => 0, duplicates => 0, late => $got->{tempfailed});
 cmp_ok($got->{tempfailed}, '>', 10, 'some came later');
 cmp_ok($got->{bytes_got}, '>', $got->{bytes_sent}, 'the system has added its headers');
 ok(Posthorn::wait_for(sub { !$ph->queued }), 'nothing is left in the queue');
+unlike($ph->log, qr/lost connection|Connection refused/, 'the sink ends when its last answers are sent');
 $ph->stop;
 
 # Into maildirs: the files are counted and read.

@@ -72,12 +72,12 @@ sub run {
     my $got = end($r);
     my $missing = $sent->{accepted} - $got->{distinct};
     my $queued = $missing > 0 && $system ? $system->queued : 0;
-    my $took = ($got->{last_us} - $sent->{start_us}) / 1e6;
+    my $took = $got->{distinct} ? ($got->{last_us} - $sent->{start_us}) / 1e6 : 1;
     return {
         messages => $messages, accepted => $sent->{accepted}, delivered => $got->{distinct}, lost => $missing > $queued ? $missing - $queued : 0, queued => $queued,
         duplicates => $got->{duplicates}, rejected => $sent->{rejected}, retried => $sent->{retried}, uncertain => $sent->{uncertain}, trouble => $sent->{trouble},
         connections => $sent->{connections}, bytes_sent => $sent->{bytes}, bytes_got => $got->{bytes}, tempfailed => $got->{tempfailed}, dropped => $got->{dropped}, late => $got->{late},
-        delivered_rate => $got->{distinct} / ($took || 1), accepted_rate => 1e6 * $sent->{accepted} / (($sent->{last_us} - $sent->{start_us}) || 1),
+        delivered_rate => $got->{distinct} / $took, accepted_rate => 1e6 * $sent->{accepted} / (($sent->{last_us} - $sent->{start_us}) || 1),
         cpu_ms => $cpu / $messages, p50_ms => $sent->{p50_us} / 1000, p99_ms => $sent->{p99_us} / 1000,
         load_cpu_ms => ($sent->{cpu_us} + $got->{cpu_us}) / 1000 / $messages,
     };
