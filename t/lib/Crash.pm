@@ -79,12 +79,21 @@ sub restart_hard {
 
 # ---- the tracer ----
 
+# Nothing when the process ended before it could be traced.
 sub trace {
     my ($self, $pid, @point) = @_;
     my $tracer = open(my $fh, '-|', $attach, $pid, @point) // die "$attach: $!";
-    my $ready = <$fh> // '';
-    die "attach $pid: $ready" unless $ready eq "ready\n";
-    return { pid => $tracer, fh => $fh };
+    return { pid => $tracer, fh => $fh } if (<$fh> // '') eq "ready\n";
+    close $fh;
+    return;
+}
+
+# The process of that service, traced: one that is just ending is not waited for.
+sub trace_victim {
+    my ($self, $name, @point) = @_;
+    my $t;
+    Posthorn::wait_for(sub { my $pid = $self->pid_of($name); $t = $self->trace($pid, @point) if $pid; $t }) or die "no process $name to be traced\n" . substr($self->{ph}->log, -4000);
+    return $t;
 }
 
 sub trace_is_over {
@@ -366,8 +375,7 @@ sub run {
     my ($self, $s, @point) = @_;
     my $m = $self->message($s);
     $s->{begin}->($self, $m) if $s->{begin};
-    my $pid = $self->pid_of($s->{victim}) // die "no process $s->{victim}";
-    my $t = $self->trace($pid, @point);
+    my $t = $self->trace_victim($s->{victim}, @point);
     $s->{act}->($self, $m);
     Posthorn::wait_for(sub { trace_is_over($t) || $s->{done}->($self, $m) }, $SETTLE_S) or push @{ $m->{wrong} }, 'the operation does not end';
     @$m{'calls', 'end', 'unread'} = trace_end($t);
