@@ -68,17 +68,24 @@ size_t ph_id_format(char out[PH_ID_MAX + 1], int64_t wall_us, uint64_t inode, in
     return n;
 }
 
-static int parse_long(ph_str id, uint64_t *usec, uint64_t *inode)
+static int parse_long_from(ph_str id, uint64_t *second, uint64_t *usec, uint64_t *inode)
 {
     ptrdiff_t z = ph_str_rfind(id, 'z');
-    uint64_t sec, us;
+    uint64_t us;
 
-    if (z < SEC_MIN + USEC_LEN || !get_base(ph_str_first(id, (size_t)z - USEC_LEN), TIME_BASE, &sec) ||
+    if (z < SEC_MIN + USEC_LEN || !get_base(ph_str_first(id, (size_t)z - USEC_LEN), TIME_BASE, second) ||
         !get_base((ph_str){ id.p + z - USEC_LEN, USEC_LEN }, TIME_BASE, &us) || us > 999999 ||
         !get_base(ph_str_from(id, (size_t)z + 1), INODE_BASE, inode))
         return 0;
     *usec = us;
     return 1;
+}
+
+static int parse_long(ph_str id, uint64_t *usec, uint64_t *inode)
+{
+    uint64_t second;
+
+    return parse_long_from(id, &second, usec, inode);
 }
 
 static int parse_hex(ph_str s, uint64_t *v)
@@ -115,6 +122,23 @@ int ph_id_parse(ph_str id, uint64_t *inode)
     uint64_t usec;
 
     return parse_any(id, &usec, inode);
+}
+
+int ph_id_split(ph_str id, int64_t *wall_us, uint64_t *inode, int *is_long)
+{
+    uint64_t second = 0, us, file;
+    char again[PH_ID_MAX + 1];
+    int l = id.n <= PH_ID_MAX && parse_long_from(id, &second, &us, &file);
+
+    if (id.n > PH_ID_MAX || (!l && !parse_short(id, &us, &file)) || second > (uint64_t)(INT64_MAX - 999999) / 1000000)
+        return 0;
+    us += second * 1000000;
+    if (ph_id_format(again, (int64_t)us, file, l) != id.n || memcmp(again, id.p, id.n) != 0)
+        return 0;
+    *wall_us = (int64_t)us;
+    *inode = file;
+    *is_long = l;
+    return 1;
 }
 
 int ph_id_is_long(ph_str id)

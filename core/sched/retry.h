@@ -2,7 +2,8 @@
  * wait.  Pure; times are seconds of the wall clock, passed in.
  *
  * The time on disk (the file's mtime) is the durable one; the index is rebuilt
- * from it at start.  About 100 bytes for each message. */
+ * from it at start.  A message costs at most 40 bytes: its id is kept as the
+ * numbers it was made of. */
 #ifndef CORE_SCHED_RETRY_H
 #define CORE_SCHED_RETRY_H
 
@@ -22,23 +23,21 @@ int ph_retry_is_expired(const struct ph_retry_rules *r, int64_t arrival, int has
 struct ph_retry;
 
 struct ph_retry *ph_retry_new(struct ph_scope *s);
-/* Wait until `when`; an id that waits already gets the new time. */
+/* Wait until `when` (0 .. 2^32 - 1); an id that waits already gets the new time. */
 void ph_retry_add(struct ph_retry *r, ph_str id, int64_t when);
 /* 1 and *when when it waits; else 0. */
 int ph_retry_find(const struct ph_retry *r, ph_str id, int64_t *when);
 /* 1 when it was there. */
 int ph_retry_remove(struct ph_retry *r, ph_str id);
 /* The first whose time is at most `now`: 1 with its id on the scope (it leaves
- * the index) and whether it was flushed, or 0. */
+ * the index) and whether it was flushed, or 0.  Of those with the same time the
+ * oldest mail comes first, as far as ids tell. */
 int ph_retry_take(struct ph_retry *r, int64_t now, struct ph_scope *s, ph_str *id, int *flushed);
-/* Make all of them due by an explicit wish, those that came first first; or one:
- * 1 when it was there. */
+/* Make all of them due by an explicit wish; or one: 1 when it was there. */
 void ph_retry_flush(struct ph_retry *r, int64_t now);
 int ph_retry_flush_one(struct ph_retry *r, ph_str id, int64_t now);
 /* Time of the first, or INT64_MAX. */
 int64_t ph_retry_first(const struct ph_retry *r);
 size_t ph_retry_count(const struct ph_retry *r);
-/* Walk in no order: start with *at = 0; 1 with id and when, or 0 at the end. */
-int ph_retry_walk(const struct ph_retry *r, size_t *at, ph_str *id, int64_t *when);
 
 #endif

@@ -1,4 +1,4 @@
-/* t/unit/sched.c: the scheduler and the retry times on a simulated clock. */
+/* t/unit/sched.c: the scheduler on a simulated clock. */
 #include <stdint.h>
 #include "tap.h"
 #include "core/sched/priv.h"
@@ -374,53 +374,6 @@ static void test_backlog(void)
     is_int(n, 200000, "a backlog of 200,000 is worked off");
 }
 
-static void test_retry_times(void)
-{
-    const struct ph_retry_rules r = { 300, 4000, 432000, 432000 };
-    int64_t now = 1000, arrival = 1000, gaps[6];
-
-    for (int i = 0; i < 6; i++) {
-        int64_t next = ph_retry_next(&r, arrival, now);
-
-        gaps[i] = next - now;
-        now = next;
-    }
-    ok(gaps[0] == 300 && gaps[1] == 300 && gaps[2] == 600 && gaps[3] == 1200 && gaps[4] == 2400 && gaps[5] == 4000,
-       "the gap doubles from minimal_backoff_time to maximal_backoff_time");
-    is_int(ph_retry_next(&r, 5000, 1000), 1300, "an arrival in the future counts as age 0");
-    ok(!ph_retry_is_expired(&r, 0, 1, 431999) && ph_retry_is_expired(&r, 0, 1, 432000), "expiry at the lifetime");
-    const struct ph_retry_rules zero = { 300, 4000, 0, 86400 };
-    ok(ph_retry_is_expired(&zero, 7, 1, 7) && !ph_retry_is_expired(&zero, 7, 0, 7),
-       "a lifetime of 0 means one try; the null sender has its own");
-}
-
-static void test_retry_index(void)
-{
-    PH_SCOPED(scope, NULL);
-    struct ph_retry *r = ph_retry_new(scope);
-    ph_str id;
-    int64_t when;
-    int flushed;
-
-    ph_retry_add(r, PH_STR("b"), 20);
-    ph_retry_add(r, PH_STR("a"), 10);
-    ph_retry_add(r, PH_STR("c"), 30);
-    ph_retry_add(r, PH_STR("b"), 5);
-    is_int(ph_retry_count(r), 3, "an id waits once");
-    ok(!ph_retry_take(r, 4, scope, &id, &flushed), "nothing before its time");
-    ok(ph_retry_take(r, 5, scope, &id, &flushed) && ph_str_eq(id, PH_STR("b")), "the earliest first");
-    ok(ph_retry_remove(r, PH_STR("a")) && !ph_retry_remove(r, PH_STR("a")), "one is removed once");
-    ok(ph_retry_find(r, PH_STR("c"), &when) && when == 30, "found with its time");
-    ph_retry_add(r, PH_STR("d"), 25);
-    ph_retry_add(r, PH_STR("e"), 26);
-    ok(ph_retry_flush_one(r, PH_STR("e"), 6) && !ph_retry_flush_one(r, PH_STR("x"), 6), "one can be flushed");
-    ok(ph_retry_take(r, 6, scope, &id, &flushed) && ph_str_eq(id, PH_STR("e")) && flushed, "and is known to have been");
-    ph_retry_flush(r, 7);
-    ok(ph_retry_take(r, 7, scope, &id, &flushed) && ph_str_eq(id, PH_STR("c")) && ph_retry_take(r, 7, scope, &id, &flushed) &&
-       ph_str_eq(id, PH_STR("d")), "a flush makes all due, those that came first first");
-    is_int(ph_retry_first(r), INT64_MAX, "empty");
-}
-
 /* 500 messages to a site that is down for five days, replayed: all expire,
  * each tried as often as the retry times say, the site spared meanwhile. */
 static void test_five_days(void)
@@ -484,8 +437,6 @@ int main(void)
     test_unavailable();
     test_withdraw();
     test_backlog();
-    test_retry_times();
-    test_retry_index();
     test_five_days();
     return done_testing();
 }
