@@ -24,3 +24,4 @@ include t/model/local.mk
 include t/crash/local.mk
 include t/smuggle/local.mk
 include $(top_srcdir)/t/bench/local.mk
+include $(top_srcdir)/t/bench/backlog.mk

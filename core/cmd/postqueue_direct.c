@@ -46,7 +46,7 @@ static void put(struct listing *l, struct ph_qmsg *m)
 static int list_place(struct ph_queue *q, unsigned place, struct listing *l)
 {
     PH_SCOPED(s, NULL);
-    struct ph_walk *w = ph_walk_new(s, q, place, 0);
+    struct ph_walk *w = ph_walk_new(s, q, place);
     struct ph_qmsg *m;
     int rc;
 

@@ -118,7 +118,7 @@ static int64_t change_in_memory(struct postsuper *p, enum verb v)
 static int64_t change_place(struct postsuper *p, enum verb v, unsigned place)
 {
     PH_SCOPED(s, NULL);
-    struct ph_walk *w = ph_walk_new(s, p->store, place, 0);
+    struct ph_walk *w = ph_walk_new(s, p->store, place);
     struct ph_qmsg *m;
     int64_t n = 0;
     int rc;

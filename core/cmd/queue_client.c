@@ -12,6 +12,8 @@
 #include <posthorn/error.h>
 #include "core/cmd/queue_client.h"
 
+#define LISTING_BYTES 32768        /* a listing has hundreds of bytes for each message */
+
 int ph_queue_client_dial(struct ph_scope *s, struct ph_conf *c, const char *name, struct ph_stream **io)
 {
     return ph_queue_client_dial_in(s, c, "public", name, io);
@@ -42,7 +44,7 @@ int ph_queue_client_dial_in(struct ph_scope *s, struct ph_conf *c, const char *d
         close(fd);
         return rc;
     }
-    *io = ph_stream_fd(s, fd, 0);
+    *io = ph_stream_fd(s, fd, LISTING_BYTES);
     return 0;
 }
 

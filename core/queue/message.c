@@ -99,7 +99,8 @@ int ph_record_load_upto(struct ph_scope *s, struct ph_scope *brief, int fd, uint
 
     if (fstat(fd, &st) < 0)
         return ph_fail_errno(PH_TEMP, errno, "fstat");
-    if ((got = read_some(fd, head, HEAD_BYTES, 0)) < 0)
+    /* No more than there is: a read that meets the end would be followed by another. */
+    if ((got = read_some(fd, head, st.st_size < (off_t)HEAD_BYTES ? (size_t)st.st_size : HEAD_BYTES, 0)) < 0)
         return (int)got;
     l->head = head;
     l->head_bytes = (size_t)got;

@@ -13,8 +13,8 @@
  *   dirs.c    directories, order of syncs     slot.c     the pool of slots
  *   lease.c   slots lent to receivers         intake.c   the receivers' side
  *   store.c   marks and moves                 recover.c  the scan at start
- *   portion.c recipients, some at a time
- *   walk.c    listing directories lazily
+ *   portion.c recipients, some at a time    remove.c  the end of many at once
+ *   walk.c    listing directories lazily       glance.c   what a listing shows of their files
  *
  * Calls marked PH_YIELDS go to the disk pool.  No statics: one struct ph_queue
  * per queue directory. */
@@ -179,6 +179,9 @@ int ph_queue_remove(struct ph_queue *q, struct ph_qmsg *m) PH_YIELDS;
 /* 1 when that would neither yield nor fail now: all is done and marked, and its slot
  * is used again. */
 int ph_queue_remove_is_quick(const struct ph_qmsg *m);
+/* The same for many that are not in slots.  How many stay (live): they are the first
+ * of the array then, with the trouble of the last as text. */
+unsigned ph_queue_remove_many(struct ph_queue *q, struct ph_qmsg **m, unsigned n) PH_YIELDS;
 /* Next attempt at next_us (wall clock); moves it to deferred when it is not
  * there.  m lives.  0, PH_TEMP (it stays where it was: still in memory). */
 int ph_queue_defer(struct ph_queue *q, struct ph_qmsg *m, int64_t next_us) PH_YIELDS;
@@ -203,18 +206,33 @@ size_t ph_queue_count(const struct ph_queue *q);      /* messages in memory */
 struct ph_qmsg *ph_queue_next(const struct ph_queue *q, size_t *at);
 
 /* Walk the files of one directory (deferred, hold, corrupt, incoming, active; with
- * ph_queue_open_read the pool too: slots that hold a record, finished or not), some hundred names at a time, so that a million cost no memory.  What is in memory
- * is skipped.  With due_us > 0 only files whose time has come; the
- * earliest later time is kept.  Ends with the scope. */
+ * ph_queue_open_read the pool too: slots that hold a record, finished or not), some
+ * hundred names at a time, so that a million cost no memory.  A file that is there from
+ * the beginning to the end is found once; one that comes or goes meanwhile, perhaps.
+ * Ends with the scope.  Of the calls below one walk makes one kind. */
 struct ph_walk;
-struct ph_walk *ph_walk_new(struct ph_scope *s, struct ph_queue *q, unsigned place, int64_t due_us);
-/* PH_FOUND: *m is new, not loaded, and yours (forget it, or work on it);
- * PH_NONE at the end; PH_TEMP (a directory could not be read), PH_CANCEL.  Yields. */
+struct ph_walk *ph_walk_new(struct ph_scope *s, struct ph_queue *q, unsigned place);
+/* Names of which is_known says 1 are passed over: nothing is read about them. */
+void ph_walk_pass(struct ph_walk *w, int (*is_known)(void *arg, ph_str id), void *arg);
+/* PH_FOUND: *m is new, not loaded, and yours (forget it, or work on it); what is in
+ * memory is skipped.  PH_NONE at the end; PH_TEMP (a directory could not be read),
+ * PH_CANCEL.  Yields. */
 int ph_walk_next(struct ph_walk *w, struct ph_qmsg **m) PH_YIELDS;
-/* Only the id, and also of what is in memory: PH_FOUND, valid until the next call; else as above. */
-int ph_walk_name(struct ph_walk *w, const char **id) PH_YIELDS;
-/* After PH_NONE: the earliest time that was not yet due, or INT64_MAX. */
-int64_t ph_walk_earliest(const struct ph_walk *w);
+/* The same, but only the id (until the next call), also of what is in memory; and
+ * the time of the next attempt of a deferred message. */
+int ph_walk_name(struct ph_walk *w, ph_str *id) PH_YIELDS;
+int ph_walk_time(struct ph_walk *w, ph_str *id, int64_t *next_us) PH_YIELDS;
+
+/* glance.c: what a listing shows of a message that it does not take into its hands. */
+struct ph_glance {
+    ph_str id;
+    int rc;                        /* 0; PH_FOUND: it has more recipients than were wanted; else
+                                      the file could not be read, or is damaged */
+    uint32_t expired;
+    struct ph_message message;     /* with rcpt and their states, as the file has them; fd: none */
+};
+/* As ph_walk_name; *g until the next call.  Not checked against the checksum. */
+int ph_walk_glance(struct ph_walk *w, uint32_t rcpts, const struct ph_glance **g) PH_YIELDS;
 
 /* A message from its file, checking every byte against the checksum first
  * (ph_message_open of message.h does not).  `marks` (or NULL): PH_MARK_*. */

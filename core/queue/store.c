@@ -546,7 +546,7 @@ struct ph_qmsg *ph_queue_next(const struct ph_queue *q, size_t *at)
 static int find_in_pool(struct ph_queue *q, ph_str id, struct ph_qmsg **out, int *in_memory)
 {
     PH_SCOPED(s, NULL);
-    struct ph_walk *w = ph_walk_new(s, q, PH_PLACE_SLOT, 0);
+    struct ph_walk *w = ph_walk_new(s, q, PH_PLACE_SLOT);
     int rc;
 
     while ((rc = ph_walk_next(w, out)) == PH_FOUND) {

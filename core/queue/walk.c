@@ -1,6 +1,7 @@
-/* Listing a directory lazily: some hundred names are read and looked at in the
- * disk pool at a time, so a million deferred messages neither stop the loop nor
- * take memory. */
+/* Listing a directory lazily: some hundred names are read at a time, in the disk
+ * pool, so a million deferred messages neither stop the loop nor take memory.
+ * Names that nobody wants cost nothing more; of the others as much is read as
+ * was asked for: nothing, the time (walk_time), or the envelope (glance.c). */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,19 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <posthorn/disk.h>
-#include "core/queue/store.h"
-
-#define CHUNK 256
-
-struct ph_walk {
-    struct ph_queue *queue;
-    unsigned place, next_dir;          /* subdirectory to open next */
-    int64_t due_us, earliest_us;
-    DIR *dir;
-    unsigned count, at;                /* names read, and given */
-    int over;                          /* 1: these are the last */
-    struct { char name[PH_ID_MAX + 1], slot[PH_SLOT_NAME]; uint64_t inode; int64_t mtime_us; } found[CHUNK];
-};
+#include "core/queue/walk.h"
 
 static void walk_close(void *arg)
 {
@@ -30,19 +19,27 @@ static void walk_close(void *arg)
     if (w->dir)
         closedir(w->dir);
     w->dir = NULL;
+    w->dir_over = 0;
 }
 
-struct ph_walk *ph_walk_new(struct ph_scope *s, struct ph_queue *q, unsigned place, int64_t due_us)
+struct ph_walk *ph_walk_new(struct ph_scope *s, struct ph_queue *q, unsigned place)
 {
     struct ph_walk *w = ph_new(s, struct ph_walk);
 
     w->queue = q;
+    w->scope = s;
     w->place = place;
-    w->due_us = due_us;
-    w->earliest_us = INT64_MAX;
     ph_defer(s, walk_close, w);
     return w;
 }
+
+void ph_walk_pass(struct ph_walk *w, int (*is_known)(void *arg, ph_str id), void *arg)
+{
+    w->is_known = is_known;
+    w->arg = arg;
+}
+
+/* ---- names, in the disk pool ---- */
 
 /* 1: a directory is open; 0: there are no more; PH_TEMP. */
 static int open_next(struct ph_walk *w)
@@ -73,8 +70,9 @@ static int open_next(struct ph_walk *w)
 }
 
 /* A slot's name is not that of its message: only its record says it. */
-static void look_at_slot(struct ph_walk *w, const char *name)
+static void take_slot(struct ph_walk *w, const char *name)
 {
+    struct found *f = &w->found[w->count];
     unsigned char head[PH_RECORD_BYTES];
     struct ph_record r;
     struct stat st;
@@ -85,109 +83,154 @@ static void look_at_slot(struct ph_walk *w, const char *name)
     if (strlen(name) + 3 < PH_SLOT_NAME && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
         ph_pread_all(fd, head, sizeof head, 0) == (int64_t)sizeof head &&
         ph_record_decode(head, sizeof head, (uint64_t)st.st_size, &r) == 0) {
-        memcpy(w->found[w->count].name, r.id, sizeof r.id);
-        snprintf(w->found[w->count].slot, PH_SLOT_NAME, "%x/%s", w->next_dir - 1, name);
-        w->found[w->count].inode = st.st_ino;
-        w->found[w->count++].mtime_us = r.arrival_us;
+        memcpy(f->name, r.id, sizeof r.id);
+        snprintf(f->slot, PH_SLOT_NAME, "%x/%s", w->next_dir - 1, name);
+        f->inode = st.st_ino;
+        w->count++;
     }
     close(fd);
 }
 
-static void look_at(struct ph_walk *w, const char *name)
+static void take_name(struct ph_walk *w, const struct dirent *e)
 {
-    struct stat st = { 0 };
-    int64_t us;
+    struct stat st;
 
-    if (!ph_id_is_name(ph_cstr(name)))
+    if (!ph_id_is_name(ph_cstr(e->d_name)))
         return;
-    /* What cannot be looked at now is shown as due: who takes it up looks again. */
-    if (fstatat(dirfd(w->dir), name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? errno == ENOENT : !S_ISREG(st.st_mode))
+    if (e->d_type == DT_UNKNOWN ? fstatat(dirfd(w->dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode)
+                                : e->d_type != DT_REG)
         return;
-    us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
-    if (w->due_us > 0 && us > w->due_us) {
-        if (us < w->earliest_us)
-            w->earliest_us = us;
-        return;
-    }
-    memcpy(w->found[w->count].name, name, strlen(name) + 1);     /* is_name: it fits */
-    w->found[w->count++].mtime_us = us;
+    memcpy(w->found[w->count++].name, e->d_name, strlen(e->d_name) + 1);       /* is_name: it fits */
 }
 
-/* In the disk pool: read on until there is a chunk, or CHUNK * 4 names were
- * looked at (the caller may want to be cancelled).  1: there may be more. */
-static int read_chunk(void *arg)
+/* Read on until there is a chunk, or the directory ends (it stays open: the names
+ * are looked up in it), or many names were seen (the caller may want to be
+ * cancelled).  1: there may be more. */
+static int read_names(void *arg)
 {
     struct ph_walk *w = arg;
-    struct dirent *e;
+    const struct dirent *e;
     int rc;
 
-    w->count = w->at = 0;
-    for (int seen = 0; seen < CHUNK * 4 && w->count < CHUNK; seen++) {
+    w->count = w->at = w->looked = 0;
+    if (w->dir_over)
+        walk_close(w);
+    for (int seen = 0; seen < WALK_CHUNK * 4 && w->count < WALK_CHUNK; seen++) {
         if (!w->dir && (rc = open_next(w)) <= 0)
             return rc;
         errno = 0;
-        if ((e = readdir(w->dir)) != NULL) {
-            if (w->place != PH_PLACE_SLOT)
-                look_at(w, e->d_name);
-            else if (e->d_name[0] != '.')
-                look_at_slot(w, e->d_name);
-            continue;
+        if ((e = readdir(w->dir)) == NULL) {
+            w->dir_over = 1;
+            return errno ? ph_fail_errno(PH_TEMP, errno, "read directory %s", ph_place_name(w->place)) : 1;
         }
-        rc = errno;
-        walk_close(w);
-        if (rc)
-            return ph_fail_errno(PH_TEMP, rc, "read directory %s", ph_place_name(w->place));
+        if (w->place != PH_PLACE_SLOT)
+            take_name(w, e);
+        else if (e->d_name[0] != '.')
+            take_slot(w, e->d_name);
     }
     return 1;
 }
 
-/* Index of the next name: PH_FOUND, PH_NONE, PH_TEMP, PH_CANCEL. */
-static int next_found(struct ph_walk *w, unsigned *i)
+/* ---- what is asked about them ---- */
+
+static int is_wanted(struct ph_walk *w, const struct found *f)
+{
+    return !w->is_known || !w->is_known(w->arg, ph_cstr(f->name));
+}
+
+/* Names that somebody knows are passed over before anything is read about them. */
+static void drop_known(struct ph_walk *w)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < w->count; i++)
+        if (is_wanted(w, &w->found[i]))
+            w->found[n++] = w->found[i];
+    w->count = n;
+}
+
+/* In the disk pool.  What cannot be looked at now is shown as due: who takes it up looks again. */
+static int read_times(void *arg)
+{
+    struct ph_walk *w = arg;
+    struct stat st;
+
+    for (; w->looked < w->count; w->looked++) {
+        struct found *f = &w->found[w->looked];
+        int rc = fstatat(dirfd(w->dir), f->name, &st, AT_SYMLINK_NOFOLLOW);
+
+        f->is_gone = rc < 0 && errno == ENOENT;
+        f->next_us = rc < 0 ? 0 : (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
+    }
+    return 0;
+}
+
+static int read_nothing(void *arg)
+{
+    struct ph_walk *w = arg;
+
+    w->looked = w->count;
+    return 0;
+}
+
+int ph_walk_found(struct ph_walk *w, int (*look)(void *walk), const struct found **f)
 {
     int rc;
 
-    while (w->at >= w->count) {
-        if (w->over)
+    for (;;) {
+        while (w->at < w->looked)
+            if (!(*f = &w->found[w->at++])->is_gone)
+                return PH_FOUND;
+        if (w->at < w->count) {
+            rc = look == read_nothing ? look(w) : ph_disk(look, w);
+        } else if (w->is_over) {
             return PH_NONE;
-        if ((rc = ph_disk(read_chunk, w)) < 0)
-            return rc;
-        w->over = rc == 0;
-        if (ph_in_task() && (rc = ph_yield()) < 0)
+        } else if ((rc = ph_disk(read_names, w)) >= 0) {
+            w->is_over = !rc;
+            drop_known(w);
+            rc = ph_in_task() ? ph_yield() : 0;
+        }
+        if (rc < 0)
             return rc;
     }
-    *i = w->at++;
-    return PH_FOUND;
-}
-
-int ph_walk_name(struct ph_walk *w, const char **id)
-{
-    unsigned i;
-    int rc = next_found(w, &i);
-
-    if (rc == PH_FOUND)
-        *id = w->found[i].name;
-    return rc;
 }
 
 int ph_walk_next(struct ph_walk *w, struct ph_qmsg **out)
 {
-    unsigned i;
+    const struct found *f;
     int rc;
 
-    /* In somebody's hands, or about to be: not ours to give. */
-    while ((rc = next_found(w, &i)) == PH_FOUND && ph_queue_in_memory(w->queue, ph_cstr(w->found[i].name)))
-        ;
-    if (rc != PH_FOUND)
-        return rc;
-    *out = ph_qmsg_new(w->queue, ph_cstr(w->found[i].name), w->place);
-    (*out)->next_us = w->found[i].mtime_us;
-    (*out)->recovered = 1;
-    if (w->place == PH_PLACE_SLOT)
-        (*out)->slot = ph_slot_add(w->queue, w->found[i].slot, w->found[i].inode, PH_SLOT_MESSAGE);
-    return PH_FOUND;
+    while ((rc = ph_walk_found(w, read_nothing, &f)) == PH_FOUND) {
+        /* In somebody's hands, or about to be: not ours to give. */
+        if (ph_queue_in_memory(w->queue, ph_cstr(f->name)))
+            continue;
+        *out = ph_qmsg_new(w->queue, ph_cstr(f->name), w->place);
+        (*out)->recovered = 1;
+        if (w->place == PH_PLACE_SLOT)
+            (*out)->slot = ph_slot_add(w->queue, f->slot, f->inode, PH_SLOT_MESSAGE);
+        return PH_FOUND;
+    }
+    return rc;
 }
 
-int64_t ph_walk_earliest(const struct ph_walk *w)
+int ph_walk_name(struct ph_walk *w, ph_str *id)
 {
-    return w->earliest_us;
+    const struct found *f;
+    int rc = ph_walk_found(w, read_nothing, &f);
+
+    if (rc == PH_FOUND)
+        *id = ph_cstr(f->name);
+    return rc;
+}
+
+int ph_walk_time(struct ph_walk *w, ph_str *id, int64_t *next_us)
+{
+    const struct found *f;
+    int rc = ph_walk_found(w, read_times, &f);
+
+    if (rc == PH_FOUND) {
+        *id = ph_cstr(f->name);
+        *next_us = f->next_us;
+    }
+    return rc;
 }

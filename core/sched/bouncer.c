@@ -185,3 +185,14 @@ int ph_bouncer_remove(struct qmgr *q, ph_str id, const char *log)
         ph_frame_cstr(f, "log", log);
     return call(q, s, f);
 }
+
+int ph_bouncer_remove_many(struct qmgr *q, const ph_str *id, unsigned n)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_frame *f = ph_frame_new(s);
+
+    ph_frame_cstr(f, "op", "remove");
+    for (unsigned i = 0; i < n; i++)
+        ph_frame_str(f, "queue_id", id[i]);
+    return call(q, s, f);
+}

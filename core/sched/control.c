@@ -43,17 +43,25 @@ static int wish_for(struct mail *mail, enum wish wish)
  * there is nothing to do (m is still ours), GONE, or negative (still ours). */
 static int delete_idle(struct qmgr *q, struct ph_qmsg *m)
 {
+    char id[PH_ID_MAX + 1];
+    int rc;
+
     if (ph_bouncer_remove(q, ph_cstr(m->id), NULL) < 0)
         ph_log_warn("%s: %s", m->id, ph_error());  /* bounce sweeps it up later */
-    return ph_queue_remove(q->queue, m);
+    memcpy(id, m->id, sizeof id);
+    if ((rc = ph_queue_remove(q->queue, m)) == 0)
+        ph_retry_remove(q->retry, ph_cstr(id));
+    return rc;
 }
 
 static int hold_idle(struct qmgr *q, struct ph_qmsg *m)
 {
     int rc = m->place == PH_PLACE_HOLD || m->place == PH_PLACE_CORRUPT ? PH_NONE : ph_queue_hold(q->queue, m);
 
-    if (rc == 0)
+    if (rc == 0) {
+        ph_retry_remove(q->retry, ph_cstr(m->id));
         ph_queue_forget(q->queue, m);
+    }
     return rc;
 }
 
@@ -64,6 +72,7 @@ static int release_idle(struct qmgr *q, struct ph_qmsg *m)
     if (rc == 0) {
         q->scan_s = ph_wall_s();       /* now, not at the next queue run */
         ph_retry_add(q->retry, ph_cstr(m->id), q->scan_s);
+        ph_control_released(q, ph_cstr(m->id));
         ph_queue_forget(q->queue, m);
     }
     return rc;
@@ -77,6 +86,7 @@ static int requeue_idle(struct qmgr *q, struct ph_qmsg *m)
     memcpy(id, m->id, sizeof id);
     if ((rc = ph_queue_requeue(q->queue, m)) < 0)
         return rc;
+    ph_retry_remove(q->retry, ph_cstr(id));
     if (ph_bouncer_remove(q, ph_cstr(id), NULL) < 0)
         ph_log_warn("%s: %s", id, ph_error());
     return 0;
@@ -120,8 +130,7 @@ static int change_idle(struct qmgr *q, enum wish wish, struct ph_qmsg *m, int in
     }
 }
 
-/* 0 done, PH_NONE no such message (or nothing to do), negative. */
-static int change_one(struct control *c, ph_str id, enum wish wish)
+int ph_control_change(struct control *c, ph_str id, enum wish wish)
 {
     struct ph_qmsg *m;
     int in_memory, rc = ph_control_take(c->q, id, &m, &in_memory);
@@ -138,22 +147,28 @@ static int change_one(struct control *c, ph_str id, enum wish wish)
     return rc;
 }
 
-static int change_all(struct control *c, enum wish wish)
+static int change_each(struct control *c, enum wish wish, uint64_t *count)
 {
-    struct ph_buf ids;
-    uint64_t count = 0;
-    int rc = ph_control_collect(c, &ids);
+    struct choice *h = ph_control_choose(c);
+    int rc;
 
-    for (ph_str all = ph_buf_view(&ids); rc >= 0 && all.n; ) {
-        int one = change_one(c, ph_str_cut(&all, '\n'), wish);
+    while ((rc = ph_control_next(h, 0)) == PH_FOUND) {
+        int one = ph_control_change(c, h->id, wish);
 
         if (one == PH_CANCEL)
-            rc = one;
-        else if (one < 0)
+            return one;
+        if (one < 0)
             ph_log_warn("%s", ph_error());
-        else
-            count += one == 0 ? 1u : 0u;
+        *count += one == 0 ? 1u : 0u;
     }
+    return rc == PH_NONE ? 0 : rc;
+}
+
+static int change_all(struct control *c, enum wish wish)
+{
+    uint64_t count = 0;
+    int rc = wish == WISH_DELETE ? ph_control_remove_all(c, &count) : change_each(c, wish, &count);
+
     ph_frame_u64(c->reply, "count", count);
     ph_feed_wake(c->q);
     return rc;
@@ -166,7 +181,7 @@ static int change(struct control *c, enum wish wish)
 
     if (!id.n && ph_str_eq(ph_frame_value(c->f, "all"), PH_STR("1")))
         return change_all(c, wish);
-    if ((rc = change_one(c, id, wish)) >= 0)
+    if ((rc = ph_control_change(c, id, wish)) >= 0)
         ph_frame_u64(c->reply, "count", rc == 0);
     ph_feed_wake(c->q);
     return rc;

@@ -15,6 +15,15 @@ static int has_room(const struct qmgr *q)
     return q->active < (size_t)q->p.active_limit;
 }
 
+/* Deferred mail leaves a part of the active queue to new mail: a backlog to a
+ * destination that does not answer would fill it, and everybody would wait. */
+static int has_room_for_old(const struct qmgr *q)
+{
+    size_t limit = (size_t)q->p.active_limit;
+
+    return has_room(q) && q->old < limit - limit / 4;
+}
+
 /* Recipients of a message that is taken or loaded whole. */
 static uint32_t whole_max(const struct qmgr *q)
 {
@@ -66,8 +75,14 @@ static void count_probe(struct mail *mail)
     mail->excess = ++q->probes > (size_t)q->p.probe_limit;
 }
 
+/* How a message enters. */
+struct entry {
+    int was_deferred;              /* 1: counted in q->old */
+    int flushed;                   /* 1: somebody asked for it */
+};
+
 /* m is loaded and counted in q->active. */
-static void activate(struct qmgr *q, struct ph_qmsg *m, int flushed)
+static void activate(struct qmgr *q, struct ph_qmsg *m, struct entry how)
 {
     struct mail *mail = calloc(1, sizeof *mail);
 
@@ -76,7 +91,8 @@ static void activate(struct qmgr *q, struct ph_qmsg *m, int flushed)
     mail->q = q;
     mail->m = m;
     mail->active_us = ph_wall_us();
-    mail->flushed = flushed;
+    mail->flushed = how.flushed;
+    mail->was_deferred = how.was_deferred;
     mail->unread = m->pending;
     mail->has_log = mail->is_old = m->place != PH_PLACE_SLOT || m->recovered;
     count_probe(mail);
@@ -95,6 +111,7 @@ void ph_mail_free(struct mail *mail)
 
     ph_batch_reserve(mail, 0);
     q->probes -= mail->is_probe ? 1u : 0u;
+    q->old -= mail->was_deferred ? 1u : 0u;
     ph_bouncer_forget(mail);
     free(mail);
     q->active--;
@@ -109,7 +126,7 @@ void ph_feed_arrived(void *arg, struct ph_qmsg *m)
     ph_list_init(&m->node);
     if (m->loaded && has_room(q) && q->feed_wake) {
         q->active++;
-        activate(q, m, 0);
+        activate(q, m, (struct entry){ 0, 0 });
         return;
     }
     ph_queue_unload(m);
@@ -122,7 +139,7 @@ void ph_feed_return(struct qmgr *q, struct ph_qmsg *m, int in_memory)
     m->holder = NULL;
     if (m->loaded && !m->pending && m->place != PH_PLACE_HOLD && m->place != PH_PLACE_CORRUPT) {
         q->active++;
-        activate(q, m, 0);
+        activate(q, m, (struct entry){ 0, 0 });
     } else if (!in_memory) {
         ph_queue_forget(q->queue, m);
     } else {
@@ -141,7 +158,27 @@ static struct ph_qmsg *next_unread(struct qmgr *q)
     return n ? ph_list_of(n, struct ph_qmsg, node) : NULL;
 }
 
-/* The next deferred message that is due, or NULL.  Yields. */
+/* One that is found where the index said: 1 when it is ours now. */
+static int take_found(struct qmgr *q, ph_str id, struct ph_qmsg *m, int in_memory)
+{
+    if (!in_memory) {
+        if (m->place == PH_PLACE_DEFERRED)
+            return 1;
+        ph_queue_forget(q->queue, m);              /* somebody put it elsewhere */
+        return 0;
+    }
+    if (!m->holder && ph_list_is_empty(&m->node))
+        return 1;                                  /* parked in its slot */
+    if (m->holder == q) {
+        ph_retry_add(q->retry, id, q->scan_s + 1); /* somebody looks at it just now */
+        q->parked = 1;
+    } else if (ph_mail_of(q, m) && ph_mail_of(q, m)->stage == STAGE_STUCK) {
+        ph_finish_mail(ph_mail_of(q, m));
+    }
+    return 0;
+}
+
+/* The next deferred message that is due, or NULL. */
 static struct ph_qmsg *next_deferred(struct qmgr *q, int *flushed)
 {
     PH_SCOPED(s, NULL);
@@ -149,22 +186,12 @@ static struct ph_qmsg *next_deferred(struct qmgr *q, int *flushed)
     ph_str id;
     int in_memory;
 
-    while (ph_retry_take(q->retry, q->scan_s, s, &id, flushed)) {
+    while (has_room_for_old(q) && ph_retry_take(q->retry, q->scan_s, s, &id, flushed)) {
         int rc = ph_queue_find(q->queue, id, &m, &in_memory);
 
-        if (rc == PH_FOUND && !in_memory && m->place == PH_PLACE_DEFERRED)
+        if (rc == PH_FOUND && take_found(q, id, m, in_memory))
             return m;
-        if (rc == PH_FOUND && !in_memory) {
-            ph_queue_forget(q->queue, m);          /* somebody put it elsewhere */
-        } else if (rc == PH_FOUND && !m->holder && ph_list_is_empty(&m->node)) {
-            return m;                              /* parked in its slot */
-        } else if (rc == PH_FOUND && m->holder == q) {
-            ph_retry_add(q->retry, id, q->scan_s + 1); /* somebody looks at it just now */
-            q->parked = 1;
-        } else if (rc == PH_FOUND && ph_mail_of(q, m)) {
-            if (ph_mail_of(q, m)->stage == STAGE_STUCK)
-                ph_finish_mail(ph_mail_of(q, m));
-        } else if (rc < 0 && rc != PH_PERM) {
+        if (rc < 0 && rc != PH_PERM) {
             ph_retry_add(q->retry, id, q->scan_s + AGAIN_S);
             return NULL;
         }
@@ -172,17 +199,24 @@ static struct ph_qmsg *next_deferred(struct qmgr *q, int *flushed)
     return NULL;
 }
 
-static struct ph_qmsg *next_message(struct qmgr *q, int *flushed)
+/* With its place in the active queue; new and deferred mail in turn. */
+static struct ph_qmsg *next_message(struct qmgr *q, struct entry *how)
 {
-    struct ph_qmsg *m;
+    struct ph_qmsg *m = NULL;
 
+    *how = (struct entry){ 0, 0 };
+    if (!has_room(q))
+        return NULL;
     q->turn = !q->turn;
-    if (q->turn && (m = next_deferred(q, flushed)))
-        return m;
-    *flushed = 0;
-    if ((m = next_unread(q)))
-        return m;
-    return next_deferred(q, flushed);
+    if (!q->turn)
+        m = next_unread(q);
+    if (!m && (m = next_deferred(q, &how->flushed)))
+        how->was_deferred = 1;
+    if (!m && q->turn)
+        m = next_unread(q);
+    q->active += m != NULL;
+    q->old += how->was_deferred ? 1u : 0u;
+    return m;
 }
 
 /* Keep it for later: a deferred file needs no memory meanwhile. */
@@ -197,7 +231,7 @@ static void later(struct qmgr *q, struct ph_qmsg *m)
         ph_queue_unload(m);
 }
 
-static void load_one(struct qmgr *q, struct ph_qmsg *m, int flushed)
+static void load_one(struct qmgr *q, struct ph_qmsg *m, struct entry how)
 {
     char id[PH_ID_MAX + 1];
 
@@ -206,10 +240,11 @@ static void load_one(struct qmgr *q, struct ph_qmsg *m, int flushed)
     int rc = ph_queue_load_upto(q->queue, m, whole_max(q));
 
     if (rc == 0) {
-        activate(q, m, flushed);
+        activate(q, m, how);
         return;
     }
     q->active--;
+    q->old -= how.was_deferred ? 1u : 0u;
     if (rc == PH_FOUND) {
         ph_log("%s: skipped, still being delivered", id);
         later(q, m);
@@ -222,19 +257,14 @@ static void load_one(struct qmgr *q, struct ph_qmsg *m, int flushed)
 static void feed_task(void *arg)
 {
     struct qmgr *q = arg;
+    struct entry how;
 
     for (;;) {
-        struct ph_qmsg *m = NULL;
-        int flushed = 0;
+        struct ph_qmsg *m = next_message(q, &how);
 
-        if (has_room(q)) {
-            q->active++;                           /* a place, before anything yields */
-            if ((m = next_message(q, &flushed)))
-                load_one(q, m, flushed);
-            else
-                q->active--;
-        }
-        if (!m && ph_cond_wait(q->feed_wake, PH_FOREVER) < 0)
+        if (m)
+            load_one(q, m, how);
+        else if (ph_cond_wait(q->feed_wake, PH_FOREVER) < 0)
             return;
         if (ph_cancelled())
             return;
@@ -255,19 +285,31 @@ int ph_feed_start(struct qmgr *q)
 
 /* ---- the index of deferred mail ---- */
 
+/* What waits, or is in memory, needs no look at its file: only what came into the
+ * directory otherwise does, and at the start everything. */
+static int is_indexed(void *arg, ph_str id)
+{
+    struct qmgr *q = arg;
+    int64_t when;
+
+    return ph_queue_in_memory(q->queue, id) || ph_retry_find(q->retry, id, &when);
+}
+
 static int index_once(struct qmgr *q)
 {
     PH_SCOPED(s, NULL);
-    struct ph_walk *w = ph_walk_new(s, q->queue, PH_PLACE_DEFERRED, 0);
-    struct ph_qmsg *m;
-    int64_t when;
+    struct ph_walk *w = ph_walk_new(s, q->queue, PH_PLACE_DEFERRED);
+    int64_t next_us;
+    ph_str id;
     int rc;
 
-    while ((rc = ph_walk_next(w, &m)) == PH_FOUND) {
-        if (!ph_retry_find(q->retry, ph_cstr(m->id), &when))
-            ph_retry_add(q->retry, ph_cstr(m->id), m->next_us / 1000000);
-        ph_queue_forget(q->queue, m);
-        ph_feed_wake(q);
+    ph_walk_pass(w, is_indexed, q);
+    while ((rc = ph_walk_time(w, &id, &next_us)) == PH_FOUND) {
+        if (is_indexed(q, id))
+            continue;                              /* meanwhile */
+        ph_retry_add(q->retry, id, next_us / 1000000);
+        if (next_us / 1000000 <= q->scan_s)
+            ph_feed_wake(q);
     }
     return rc;
 }

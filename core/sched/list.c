@@ -1,80 +1,10 @@
-/* list: which messages a request of an administrator means, and the listing. */
+/* list: the listing.  What lies on disk is shown as a glance finds it; what is in
+ * memory, or large, is taken into our hands for each frame. */
 #include <string.h>
-#include <posthorn/map.h>
 #include "core/sched/control.h"
 
 #define RCPTS_MAX 1000u            /* in one frame of a listing */
-#define IDS_MAX   (64u << 20)      /* bytes of ids in one request for all */
 #define BUSY_TRIES 100             /* times 10 ms */
-
-/* ---- which messages ---- */
-
-static const char *queue_of(struct qmgr *q, const struct ph_qmsg *m)
-{
-    if (ph_mail_of(q, m))
-        return "active";
-    return m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place);
-}
-
-/* 1 when the request names this queue, or none. */
-static int wants_queue(struct control *c, const char *name)
-{
-    int any = 0;
-    size_t at = 0;
-
-    for (ph_str key, value; ph_frame_next(c->f, &at, &key, &value); )
-        if (ph_str_eq(key, PH_STR("queue"))) {
-            if (ph_str_eq(value, ph_cstr(name)))
-                return 1;
-            any = 1;
-        }
-    return !any && strcmp(name, "corrupt") != 0;
-}
-
-/* Mail in memory now.  What belongs to another queue is remembered too: its file
- * may stand in a directory that is read later. */
-static void collect_in_memory(struct control *c, struct ph_buf *ids, struct ph_map *seen, int active)
-{
-    size_t at = 0;
-
-    for (struct ph_qmsg *m; (m = ph_queue_next(c->q->queue, &at)); )
-        if ((ph_mail_of(c->q, m) != NULL) == active) {
-            ph_map_set(seen, ph_cstr(m->id), c);
-            if (wants_queue(c, queue_of(c->q, m)))
-                ph_buf_printf(ids, "%s\n", m->id);
-        }
-}
-
-/* Also what came into memory since: it was here when the request came. */
-static int collect_place(struct control *c, unsigned place, struct ph_buf *ids, const struct ph_map *seen)
-{
-    PH_SCOPED(s, NULL);
-    struct ph_walk *w;
-    const char *id;
-    int rc;
-
-    if (!wants_queue(c, ph_place_name(place)))
-        return 0;
-    w = ph_walk_new(s, c->q->queue, place, 0);
-    while ((rc = ph_walk_name(w, &id)) == PH_FOUND)
-        if (!ph_map_get(seen, ph_cstr(id)))
-            ph_buf_printf(ids, "%s\n", id);
-    return rc < 0 ? rc : 0;
-}
-
-int ph_control_collect(struct control *c, struct ph_buf *ids)
-{
-    PH_SCOPED(s, NULL);
-    struct ph_map *seen = ph_map_new(s);
-    int rc = 0;
-
-    ph_buf_init(ids, c->s, IDS_MAX);
-    collect_in_memory(c, ids, seen, 1);            /* both before anything yields */
-    collect_in_memory(c, ids, seen, 0);
-    for (unsigned place = PH_PLACE_INCOMING; rc >= 0 && place < PH_PLACES; place++)
-        rc = collect_place(c, place, ids, seen);
-    return rc;
-}
 
 int ph_control_take(struct qmgr *q, ph_str id, struct ph_qmsg **m, int *in_memory)
 {
@@ -109,21 +39,14 @@ struct listing {
     int part, over;
 };
 
-static void put_message(struct ph_frame *f, struct ph_scope *s, struct qmgr *q, const struct ph_qmsg *m, const char *queue)
+static void put_message(struct ph_frame *f, struct ph_scope *s, const struct ph_message *m, uint32_t expired, const char *queue)
 {
-    int64_t next = m->next_us, seconds;
-
     ph_frame_cstr(f, "queue", queue);
-    ph_frame_str(f, "queue_id", ph_str_dup(s, ph_cstr(m->id)));
-    ph_frame_u64(f, "size", ph_message_bytes(&m->message));
-    ph_frame_i64(f, "arrival", m->message.arrival_us);
-    if (m->place == PH_PLACE_DEFERRED) {
-        if (ph_retry_find(q->retry, ph_cstr(m->id), &seconds))
-            next = seconds * 1000000;
-        ph_frame_i64(f, "next", next);
-    }
-    ph_frame_u64(f, "expired", m->expired != 0);
-    ph_frame_str(f, "sender", ph_str_dup(s, m->message.sender));
+    ph_frame_str(f, "queue_id", ph_str_dup(s, m->queue_id));
+    ph_frame_u64(f, "size", ph_message_bytes(m));
+    ph_frame_i64(f, "arrival", m->arrival_us);
+    ph_frame_u64(f, "expired", expired != 0);
+    ph_frame_str(f, "sender", ph_str_dup(s, m->sender));
 }
 
 /* Its bytes. */
@@ -168,8 +91,8 @@ static int make_part(struct listing *l, struct ph_scope *s, struct ph_qmsg *m, c
 
     l->over = rc != 0;
     if (rc == PH_CANCEL || (rc != 0 && l->part))
-        return rc == PH_CANCEL ? rc : 0;           /* what cannot be read is not listed */
-    put_message(f, s, l->c->q, m, queue);
+        return rc == PH_NONE || rc == PH_PERM ? 0 : rc;    /* what is damaged is not listed */
+    put_message(f, s, &m->message, m->expired, queue);
     if (l->part++)
         ph_frame_cstr(f, "part", "1");
     if (rc == 0) {
@@ -191,7 +114,7 @@ static int part_of_finishing(struct listing *l, struct ph_scope *s, const struct
     l->over = 1;
     if (!m->pending && !m->failed)
         return 0;
-    put_message(f, s, l->c->q, m, "active");
+    put_message(f, s, &m->message, m->expired, "active");
     if (!ph_list_is_empty(&m->portions))
         put_portion(l, f, s, m, ph_list_of(m->portions.next, struct ph_portion, node));
     *out = f;
@@ -223,7 +146,7 @@ static int part_of_idle(struct listing *l, struct ph_scope *s, struct ph_qmsg *m
         rc = make_part(l, s, m, m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place), out);
     m->recovered = recovered;
     ph_feed_return(q, m, in_memory);
-    return rc == PH_CANCEL ? rc : 0;
+    return rc;
 }
 
 static int next_part(struct listing *l, struct ph_scope *s, struct ph_frame **out)
@@ -238,6 +161,7 @@ static int next_part(struct listing *l, struct ph_scope *s, struct ph_frame **ou
     return in_memory && m->holder != q ? part_of_active(l, s, m->holder, out) : part_of_idle(l, s, m, in_memory, out);
 }
 
+/* 0; PH_TEMP: it is there and cannot be read; else the client's end. */
 static int list_one(struct control *c, ph_str id)
 {
     struct listing l = { .c = c, .id = id };
@@ -247,21 +171,52 @@ static int list_one(struct control *c, ph_str id)
         PH_SCOPED(s, NULL);
         struct ph_frame *f;
 
-        if ((rc = next_part(&l, s, &f)) >= 0 && !f)
+        if ((rc = next_part(&l, s, &f)) < 0 || !f)
             break;
-        if (rc >= 0)
-            rc = ph_frame_send(c->io, f);
+        if ((rc = ph_frame_send(c->io, f)) < 0)
+            c->gone = 1;
     }
+    return rc;
+}
+
+/* Of a file that nobody holds: it was read whole. */
+static int list_glance(struct choice *h, struct ph_scope *s)
+{
+    const struct ph_message *m = &h->glance->message;
+    struct ph_frame *f = ph_frame_new(s);
+    uint32_t open = 0;
+
+    put_message(f, s, m, h->glance->expired, ph_place_name(h->place));
+    for (uint32_t i = 0; i < m->rcpt_count; i++)
+        if (m->rcpt[i].state == PH_STATE_PENDING || m->rcpt[i].state == PH_STATE_FAILED) {
+            put_recipient(f, s, &m->rcpt[i], i, m->rcpt[i].state);
+            open++;
+        }
+    if (!open)
+        return 0;                  /* finished: its file goes when it is met */
+    int rc = ph_frame_send(h->c->io, f);
+    h->c->gone = rc < 0;
     return rc;
 }
 
 int ph_control_list(struct control *c)
 {
-    struct ph_buf ids;
-    int rc = ph_control_collect(c, &ids);
+    struct choice *h = ph_control_choose(c);
+    struct ph_scope *s = ph_scope_new(c->s);
+    ph_str why = { NULL, 0 };
+    int rc, missing = 0;
 
-    for (ph_str all = ph_buf_view(&ids); rc >= 0 && all.n; )
-        rc = list_one(c, ph_str_cut(&all, '\n'));
+    while ((rc = ph_control_next(h, 1)) == PH_FOUND) {
+        ph_scope_reset(s);
+        if ((rc = h->glance && h->glance->rc == 0 ? list_glance(h, s) : list_one(c, h->id)) >= 0)
+            continue;
+        if (c->gone || rc == PH_CANCEL)
+            return rc;
+        if (!missing++)            /* the rest is worth showing */
+            why = ph_str_dup(c->s, ph_cstr(ph_error()));
+    }
     ph_frame_cstr(c->reply, "end", "1");
-    return rc;
+    if (missing && rc >= 0)
+        return ph_fail(PH_TEMP, "%d not listed: %.*s", missing, PH_FMT(why));
+    return rc == PH_NONE ? 0 : rc;
 }

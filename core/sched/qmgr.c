@@ -99,6 +99,7 @@ static int qmgr_open(struct ph_service *v)
     if ((rc = ph_qmgr_params_load(v->conf, q->conf_scope, &q->p)) < 0)
         return rc;
     ph_list_init(&q->unread);
+    ph_list_init(&q->choices);
     q->sched = ph_sched_new(q->scope, ph_qmgr_limits, q);
     set_limits(q);
     q->retry = ph_retry_new(q->scope);

@@ -13,7 +13,8 @@
  *        resolve.c  asks rewrite, caches             lane.c     transports: requests, answers
  *        batch.c    recipients, some at a time       pace.c     what the scheduler wants done, when
  *        settle.c   outcomes: logs, marks            finish.c   end of a round: notices, expiry, removal
- *        control.c  requests of administrators       list.c     which messages; the listing
+ *        control.c  requests of administrators       choice.c   which messages they mean
+ *        remove.c   deletion of many                 list.c     the listing
  *        survive.c  outcomes told after a restart    bouncer.c  requests to bounce
  *        params.c   parameters, limits of transports
  *
@@ -28,7 +29,7 @@
  * `reason`.  All but flush and exists: root, mail_owner, or our own uid only.
  *   flush [queue_id]     retry all (or one) now, forget dead destinations
  *   list [queue]...      one frame per message: queue (incoming active deferred hold corrupt),
- *                        queue_id, size, arrival (us), next (us; deferred), expired 0|1, sender,
+ *                        queue_id, size, arrival (us), expired 0|1, sender,
  *                        then per recipient not yet done: rcpt (number), address, original,
  *                        state P|F.  A message with very many recipients goes on in frames that
  *                        have part=1.  Last: {status=ok, end=1}

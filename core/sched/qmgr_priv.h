@@ -84,6 +84,7 @@ struct mail {
     int damaged;                   /* 1: recipients cannot be read */
     int is_probe;                  /* 1: of the verify service, counted in q->probes */
     int excess;                    /* 1: a probe beyond the limit */
+    int was_deferred;              /* 1: counted in q->old */
 };
 
 struct qmgr {
@@ -103,6 +104,7 @@ struct qmgr {
     int64_t scan_s;                /* deferred mail due at this time may enter */
     int turn;                      /* 1: deferred mail is next */
     size_t active;                 /* mail in memory, and what is being loaded */
+    size_t old;                    /* mail that had been deferred among it */
     size_t probes;                 /* address probes among it */
     struct crew resolvers, settlers, finishers;
     struct ph_map *lanes;          /* by transport */
@@ -112,6 +114,7 @@ struct qmgr {
     int parked;                    /* 1: some message waits for AGAIN_S, not for a retry time */
     int indexing;                  /* 1: the deferred directory is being read */
     int reindex;                   /* 1: and shall be again */
+    struct ph_list choices;        /* requests under way that are about many messages: choice.c */
     struct ph_scope *routes_scope;
     struct ph_map *routes;         /* what rewrite said lately */
 };
@@ -210,6 +213,8 @@ void ph_bouncer_forget(struct mail *mail);
 int ph_bouncer_words(struct mail *mail, unsigned char *has) PH_YIELDS;
 int ph_bouncer_notify(struct mail *mail, const char *kind) PH_YIELDS;
 int ph_bouncer_remove(struct qmgr *q, ph_str id, const char *log) PH_YIELDS;
+/* All logs of these. */
+int ph_bouncer_remove_many(struct qmgr *q, const ph_str *id, unsigned n) PH_YIELDS;
 
 /* control.c, survive.c: clients after their hello. */
 int ph_control_serve(struct qmgr *q, struct ph_scope *session, struct ph_stream *io) PH_YIELDS;

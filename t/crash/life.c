@@ -95,7 +95,7 @@ static void deliver_all(struct life *l, struct ph_queue *q)
         deliver(l, q, m);
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         PH_SCOPED(s, NULL);
-        struct ph_walk *w = ph_walk_new(s, q, places[i], 0);
+        struct ph_walk *w = ph_walk_new(s, q, places[i]);
 
         while (ph_walk_next(w, &m) == PH_FOUND)
             deliver(l, q, m);

@@ -5,7 +5,7 @@ t_crash_queue_t_SOURCES = t/crash/queue.c t/crash/scenario.c t/crash/scenario.h 
 t_crash_queue_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/t/unit
 t_crash_queue_t_LDADD = core/libposthorn.la
 t_crash_power_t_SOURCES = t/crash/power.c t/crash/disk.c t/crash/disk.h t/crash/rebuild.c t/crash/rebuild.h t/crash/oracle.c t/crash/oracle.h \
-	t/crash/story.c t/crash/story.h t/crash/drop.c plugins/service/pickup/file.c plugins/service/bounce/log.c core/cmd/postdrop_file.c $(CRASH_WORLD)
+	t/crash/story.c t/crash/story.h t/crash/drop.c plugins/service/pickup/file.c plugins/service/bounce/log.c plugins/service/bounce/words.c core/cmd/postdrop_file.c $(CRASH_WORLD)
 t_crash_power_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/t/unit
 t_crash_power_t_LDADD = core/libposthorn.la
 EXTRA_DIST += t/crash/POWER.md

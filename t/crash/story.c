@@ -339,7 +339,7 @@ static void tell_sender(struct ph_scope *s, struct ph_qmsg *m, unsigned n, const
     must(ph_queue_sync(world_queue, m) == 0);
     for (uint32_t r = 0; r < LETTER_RCPTS; r++)
         say("synced %u %u %c", n, r, (int)ph_qmsg_state(m, r));
-    must(log_remove(logs(s), PH_STR("bounce"), ph_cstr(m->id)) == 0);
+    must(log_remove_many(logs(s), s, &(ph_str){ "bounce", 6 }, 1, &(ph_str){ m->id, strlen(m->id) }, 1) == 0);
 }
 
 static void bounce(void)

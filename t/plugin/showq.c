@@ -94,10 +94,21 @@ static int bounce(void *arg PH_UNUSED, struct ph_scope *session, struct ph_strea
 
     while (ph_frame_recv(io, session, 0, &f) > 0) {
         int deferred = ph_str_eq(ph_frame_value(f, "log"), PH_STR("defer"));
+        size_t at = 0;
+        uint64_t first = 0;
+        ph_str id = { NULL, 0 };
 
+        /* Only the first: it is asked for the others then. */
+        for (ph_str name, value; !first && ph_frame_next(f, &at, &name, &value); )
+            if (ph_str_eq(name, PH_STR("queue_id"))) {
+                id = value;
+                first = 1;
+            }
         out = ph_frame_new(session);
         ph_frame_cstr(out, "status", "ok");
-        if (ph_str_eq(ph_frame_value(f, "queue_id"), PH_STR("8B11E1C0E2"))) {
+        ph_frame_u64(out, "count", first);
+        if (ph_str_eq(id, PH_STR("8B11E1C0E2"))) {
+            ph_frame_str(out, "queue_id", id);
             if (deferred) {
                 put_reason(out, 1, "an older reason");
                 put_reason(out, 1, "connect to mx.example.org[192.0.2.1]:25: Connection timed out");

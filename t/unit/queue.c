@@ -360,14 +360,39 @@ static void test_hold_wish(struct owner *o)
     finish(o, m);
 }
 
+static int is_named(void *arg, ph_str id)
+{
+    return ph_str_eq(id, ph_cstr(arg));
+}
+
+/* What a listing shows of a deferred message that nobody has in his hands: its first
+ * recipient is done, and it was not loaded. */
+static void test_glance(struct owner *o, struct ph_scope *s, const char *id)
+{
+    struct ph_walk *w = ph_walk_new(s, o->queue, PH_PLACE_DEFERRED);
+    const struct ph_glance *g;
+
+    is_int(ph_walk_glance(w, 100, &g), PH_FOUND, "it can be looked at");
+    is_bytes(g->id, id, "by its name");
+    is_int(g->rc, 0, "whole");
+    ok(ph_str_eq(g->message.rcpt[1].original, PH_STR("2@example.org")) && g->message.rcpt[0].state == PH_STATE_DELIVERED &&
+       g->message.rcpt[1].state == PH_STATE_PENDING && !g->expired, "with its recipients and what became of them");
+    is_int(ph_walk_glance(w, 100, &g), PH_NONE, "once");
+    w = ph_walk_new(s, o->queue, PH_PLACE_DEFERRED);
+    is_int(ph_walk_glance(w, 1, &g), PH_FOUND, "and when fewer recipients are wanted");
+    ok(g->rc == PH_FOUND && !g->message.rcpt && g->message.rcpt_count == 2, "without them");
+    is_int(ph_queue_count(o->queue), 0, "nobody has it in memory");
+}
+
 static void test_defer(struct owner *o)
 {
     PH_SCOPED(s, NULL);
     char id[PH_ID_MAX + 1];
     struct ph_qmsg *m;
     struct ph_walk *w;
-    int64_t soon = ph_wall_us() + 3600 * INT64_C(1000000);
+    int64_t next = 0, soon = ph_wall_us() + 3600 * INT64_C(1000000);
     int in_memory, fd;
+    ph_str name;
 
     submit("A: b\r\n", 64, 0, id);
     m = next_message(o);
@@ -377,13 +402,18 @@ static void test_defer(struct owner *o)
     is_int(ph_queue_defer(o->queue, m, soon), 0, "deferred");
     is_int(m->place, PH_PLACE_DEFERRED, "in its place");
     ph_queue_forget(o->queue, m);
-    w = ph_walk_new(s, o->queue, PH_PLACE_DEFERRED, ph_wall_us());
-    is_int(ph_walk_next(w, &m), PH_NONE, "it is not due");
-    is_int(ph_walk_earliest(w), soon, "but known to be later");
-    w = ph_walk_new(s, o->queue, PH_PLACE_DEFERRED, soon);
-    is_int(ph_walk_next(w, &m), PH_FOUND, "when it is due it is found");
+    w = ph_walk_new(s, o->queue, PH_PLACE_DEFERRED);
+    is_int(ph_walk_time(w, &name, &next), PH_FOUND, "it is found");
+    is_bytes(name, id, "by its name");
+    is_int(next, soon, "with its time");
+    is_int(ph_walk_time(w, &name, &next), PH_NONE, "once");
+    w = ph_walk_new(s, o->queue, PH_PLACE_DEFERRED);
+    ph_walk_pass(w, is_named, id);
+    is_int(ph_walk_time(w, &name, &next), PH_NONE, "but not when it is known");
+    test_glance(o, s, id);
+    w = ph_walk_new(s, o->queue, PH_PLACE_DEFERRED);
+    is_int(ph_walk_next(w, &m), PH_FOUND, "it can be taken");
     is_bytes(ph_cstr(m->id), id, "by its name");
-    is_int(m->next_us, soon, "with its time");
     is_int(ph_walk_next(w, &m), PH_NONE, "once");
     is_int(ph_queue_find(o->queue, ph_cstr(id), &m, &in_memory), PH_FOUND, "it is in memory");
     is_int(in_memory, 1, "with a holder");

@@ -5,8 +5,10 @@
  *   append log, then per record: index recipient original dsn_orcpt dsn_notify dsn action text
  *          relay diagnostic_type diagnostic remote_mta_type remote_mta; all records in one write
  *   notify kind=bounce|delay|trace + descriptor of the message, read-only; committed when answered
- *   remove [log]
+ *   remove [log]      queue_id may be there many times
  *   read log -> per record: index recipient dsn text
+ *   words log, queue_id... -> per log that says something: queue_id, then per record: index text;
+ *          count: how many of the ids, from the first, were read (one at least)
  * Reference: bounce.8. */
 #include <posthorn/clock.h>
 #include "bounce.h"
@@ -159,18 +161,61 @@ static int do_notify(struct request *q)
     return notice_send(q->b, q->s, what, m);
 }
 
+/* All the ids of a request: 0, or PH_PERM. */
+static int get_ids(struct request *q, ph_str **out, size_t *n)
+{
+    size_t at = 0, max = 0;
+
+    for (ph_str name, value; ph_frame_next(q->f, &at, &name, &value); )
+        max += ph_str_eq(name, PH_STR("queue_id"));
+    *out = ph_alloc_array(q->s, max, sizeof **out);
+    *n = at = 0;
+    for (ph_str name, value; ph_frame_next(q->f, &at, &name, &value); ) {
+        if (!ph_str_eq(name, PH_STR("queue_id")))
+            continue;
+        if (!log_id_is_valid(value))
+            return ph_fail(PH_PERM, "bad queue id");
+        (*out)[(*n)++] = value;
+    }
+    return 0;
+}
+
 /* Without "log": all three. */
 static int do_remove(struct request *q)
 {
     static const ph_str all[] = { PH_STR_INIT("bounce"), PH_STR_INIT("defer"), PH_STR_INIT("trace") };
-    ph_str kind;
-    int rc = 0;
+    ph_str kind, *id;
+    size_t n;
+    int rc = get_ids(q, &id, &n);
 
+    if (rc < 0)
+        return rc;
     if (ph_frame_get(q->f, "log", &kind) == PH_FOUND)
-        return (rc = get_kind(q, &kind)) < 0 ? rc : log_remove(q->b, kind, q->id);
-    for (int i = 0; i < 3 && rc >= 0; i++)
-        rc = log_remove(q->b, all[i], q->id);
-    return rc;
+        return (rc = get_kind(q, &kind)) < 0 ? rc : log_remove_many(q->b, q->s, &kind, 1, id, n);
+    return log_remove_many(q->b, q->s, all, 3, id, n);
+}
+
+static int do_words(struct request *q)
+{
+    struct log_words *words;
+    ph_str kind, *id;
+    size_t n, read;
+    int rc = get_kind(q, &kind);
+
+    if (rc < 0 || (rc = get_ids(q, &id, &n)) < 0)
+        return rc;
+    read = log_read_many(q->b, q->s, kind, id, n, &words);
+    for (size_t i = 0, bytes = 0; i < read; i++) {
+        if (words[i].n)
+            ph_frame_str(q->reply, "queue_id", id[i]);
+        for (size_t k = 0; k < words[i].n && bytes < PH_FRAME_MAX / 2; k++) {
+            ph_frame_u64(q->reply, "index", words[i].list[k].index);
+            ph_frame_str(q->reply, "text", words[i].list[k].f[LOG_TEXT]);
+            bytes += words[i].list[k].f[LOG_TEXT].n + 64;
+        }
+    }
+    ph_frame_u64(q->reply, "count", read);
+    return 0;
 }
 
 static int do_read(struct request *q)
@@ -194,6 +239,7 @@ static int do_read(struct request *q)
 
 static const struct { const char *op; int (*run)(struct request *); } ops[] = {
     { "append", do_append }, { "notify", do_notify }, { "remove", do_remove }, { "read", do_read },
+    { "words", do_words },
 };
 
 static int run(struct request *q)

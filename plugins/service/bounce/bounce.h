@@ -2,6 +2,7 @@
  *
  * bounce.c  the service: requests in, answers out
  * log.c     the logs bounce/, defer/, trace/: one file per message
+ * words.c   the logs of many messages at once
  * notice.c  who is told what; the text of a notice
  * report.c  the parts of a multipart/report (RFC 3462, RFC 3464)
  * sweep.c   removing logs whose message is gone */
@@ -64,13 +65,33 @@ int log_append(struct bounce *b, ph_str kind, ph_str id, const struct log_record
  * order of first appearance; no log: 0 records.  0, or PH_TEMP.  Damaged records are skipped. */
 int log_read(struct bounce *b, struct ph_scope *s, ph_str kind, ph_str id,
              struct log_record **list, size_t *n) PH_YIELDS;
-/* 0 when it is gone (or was not there), or PH_TEMP. */
-int log_remove(struct bounce *b, ph_str kind, ph_str id) PH_YIELDS;
+/* ---- words.c ---- */
+
+/* What logs of one kind say about these messages, each as log_read would: how many of
+ * them, from the first, were read (one at least; large logs come one by one).  On s;
+ * what cannot be read says nothing. */
+struct log_words {
+    struct log_record *list;
+    size_t n;
+};
+size_t log_read_many(struct bounce *b, struct ph_scope *s, ph_str kind, const ph_str *id, size_t n,
+                     struct log_words **out) PH_YIELDS;
+/* 0 when all are gone (or were not there), or PH_TEMP. */
+int log_remove_many(struct bounce *b, struct ph_scope *s, const ph_str *kind, size_t kinds, const ph_str *id,
+                    size_t n) PH_YIELDS;
+
+/* ---- log.c again ---- */
+
 /* The path of a log below queue_directory. */
 ph_str log_path(struct bounce *b, struct ph_scope *s, ph_str kind, ph_str id);
 /* Pure parts, for tests: a record's text, and all good ones of a file. */
 void log_format(struct ph_buf *out, const struct log_record *r);
 void log_parse(struct ph_scope *s, ph_str text, struct log_record **list, size_t *n);
+/* Of records about the same recipient the last one stays: how many do. */
+size_t log_keep_last(struct log_record *list, size_t n, struct ph_scope *s);
+/* A file's text, at most LOG_MAX bytes; none when there is no file: 0, PH_TEMP.  Blocks. */
+#define LOG_MAX (16u << 20)
+int log_slurp(int dir_fd, const char *path, struct ph_buf *text);
 
 /* ---- report.c ---- */
 

@@ -1,6 +1,6 @@
 # Make fragment of plugins/service/bounce (included by Makefile.am; paths are from the top).
 BOUNCE_SOURCES = plugins/service/bounce/bounce.h plugins/service/bounce/bounce.c plugins/service/bounce/log.c \
-	plugins/service/bounce/notice.c plugins/service/bounce/report.c plugins/service/bounce/sweep.c
+	plugins/service/bounce/notice.c plugins/service/bounce/report.c plugins/service/bounce/sweep.c plugins/service/bounce/words.c
 
 # The plugin's own code; the test stands in for cleanup and for the message file.
 check_PROGRAMS += t/plugin/bounce.t

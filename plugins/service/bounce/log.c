@@ -17,7 +17,6 @@
 #include <posthorn/map.h>
 #include "bounce.h"
 
-#define LOG_MAX    (16u << 20)     /* bytes of a log that are read */
 #define VALUE_MAX  4096u           /* bytes of a value */
 #define RECORD_MAX (LOG_FIELDS * (VALUE_MAX * 4 + 32) + 64)
 
@@ -276,32 +275,40 @@ int log_append(struct bounce *b, ph_str kind, ph_str id, const struct log_record
     return ph_disk(append_job, &j);
 }
 
-static int read_job(void *arg)
+int log_slurp(int dir_fd, const char *path, struct ph_buf *text)
 {
-    struct job *j = arg;
-    int fd = openat(j->dir_fd, j->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(dir_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     ssize_t got = 1;
 
     if (fd < 0)
-        return errno == ENOENT ? 0 : ph_fail_errno(PH_TEMP, errno, "open %s", j->path);
+        return errno == ENOENT ? 0 : ph_fail_errno(PH_TEMP, errno, "open %s", path);
     while (got > 0) {
-        char *room = ph_buf_room(j->buf, 4096);
+        char *room = ph_buf_room(text, 4096);
 
         if (!room)
             break;                 /* LOG_MAX: the rest is not read */
         if ((got = read(fd, room, 4096)) > 0)
-            ph_buf_added(j->buf, (size_t)got);
+            ph_buf_added(text, (size_t)got);
     }
     int err = errno;
 
     close(fd);
-    return got < 0 ? ph_fail_errno(PH_TEMP, err, "read %s", j->path) : 0;
+    return got < 0 ? ph_fail_errno(PH_TEMP, err, "read %s", path) : 0;
+}
+
+static int read_job(void *arg)
+{
+    struct job *j = arg;
+
+    return log_slurp(j->dir_fd, j->path, j->buf);
 }
 
 /* Keep the last record of each recipient at the place of its first; two of the
  * same request are two failures (commands of one alias). */
-static size_t keep_last(struct log_record *list, size_t n, struct ph_scope *s)
+size_t log_keep_last(struct log_record *list, size_t n, struct ph_scope *s)
 {
+    if (n < 2)
+        return n;
     struct ph_map *seen = ph_map_new(s);
     size_t kept = 0;
 
@@ -332,25 +339,8 @@ int log_read(struct bounce *b, struct ph_scope *s, ph_str kind, ph_str id,
 
     if (rc >= 0) {
         log_parse(s, ph_buf_view(&text), list, n);
-        *n = keep_last(*list, *n, s);
+        *n = log_keep_last(*list, *n, s);
     }
     ph_buf_fini(&text);
     return rc;
-}
-
-static int remove_job(void *arg)
-{
-    struct job *j = arg;
-
-    if (unlinkat(j->dir_fd, j->path, 0) < 0 && errno != ENOENT)
-        return ph_fail_errno(PH_TEMP, errno, "remove %s", j->path);
-    return 0;
-}
-
-int log_remove(struct bounce *b, ph_str kind, ph_str id)
-{
-    PH_SCOPED(s, NULL);
-    struct job j = { b->service->queue_dir_fd, log_path(b, s, kind, id).p, NULL };
-
-    return ph_disk(remove_job, &j);
 }

@@ -110,7 +110,7 @@ static int sweep_kind(struct bounce *b, struct ph_stream *io, ph_str kind)
 
         if ((rc = is_queued(io, step, id)) == 0) {
             ph_log("%.*s: removing the %.*s log of a message that is gone", PH_FMT(id), PH_FMT(kind));
-            rc = log_remove(b, kind, id);
+            rc = log_remove_many(b, step, &kind, 1, &id, 1);
         }
     }
     ph_buf_fini(&names);

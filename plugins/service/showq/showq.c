@@ -6,8 +6,9 @@
  * empty) reason; a message with very many recipients goes on in frames with
  * part=1.  Last: {end=1, status, reason}.
  *
- * qmgr says what is in the queue, bounce why it is still there; maildrop is read
- * here.  Nothing is kept: memory does not grow with the queue. */
+ * qmgr says what is in the queue, bounce why it is still there (asked for some
+ * messages at a time); maildrop is read here.  Nothing is kept: memory does not grow
+ * with the queue, and the first messages are sent before the last are read. */
 #include <unistd.h>
 #include <posthorn/message.h>
 #include "showq.h"
@@ -51,31 +52,6 @@ struct reasons {
     size_t n;
 };
 
-/* A listing without reasons is better than none, so trouble is not an error. */
-static struct reasons read_log(struct ph_scope *s, const char *log, ph_str id)
-{
-    struct ph_frame *f = ph_frame_new(s), *reply;
-    struct reasons r = { 0 };
-    ph_str name, value;
-    uint64_t index = 0;
-    size_t count = 0;
-
-    ph_frame_cstr(f, "op", "read");
-    ph_frame_cstr(f, "log", log);
-    ph_frame_str(f, "queue_id", id);
-    if (ph_service_call(s, "bounce", f, &reply) < 0)
-        return r;
-    for (size_t at = 0; ph_frame_next(reply, &at, &name, &value);)
-        count += ph_str_eq(name, PH_STR("text"));
-    r.at = ph_alloc_array(s, count, sizeof *r.at);
-    for (size_t at = 0; ph_frame_next(reply, &at, &name, &value);)
-        if (ph_str_eq(name, PH_STR("index")) && !ph_str_u64(value, &index))
-            index = UINT64_MAX;
-        else if (ph_str_eq(name, PH_STR("text")))
-            r.at[r.n++] = (struct reason){ index, value };
-    return r;
-}
-
 static const ph_str *find_reason(const struct reasons *r, uint64_t index)
 {
     for (size_t i = r->n; i-- > 0;)
@@ -88,6 +64,24 @@ static const ph_str *find_reason(const struct reasons *r, uint64_t index)
 struct rcpt {
     uint64_t index;
     ph_str address, original, state;
+};
+
+/* One frame of qmgr's. */
+struct shown {
+    struct entry e;
+    struct rcpt *rcpt;
+    size_t n, failed;
+    int part;
+    struct reasons defer, bounce;
+};
+
+/* Frames that are shown together: bounce is asked once for all of them. */
+#define BATCH       64u
+#define BATCH_RCPTS 2000u
+struct batch {
+    struct ph_scope *s;
+    struct shown at[BATCH];
+    size_t n, rcpts;
 };
 
 static size_t read_rcpts(struct ph_scope *s, const struct ph_frame *f, struct rcpt **out)
@@ -122,71 +116,159 @@ static size_t read_rcpts(struct ph_scope *s, const struct ph_frame *f, struct rc
 static void put_rcpts(const struct showq *v, struct ph_scope *s, struct ph_frame *out, const struct rcpt *r, size_t n,
                       const struct reasons *defer, const struct reasons *bounce)
 {
-    struct ph_map *shown = ph_map_new(s);
+    struct ph_map *shown = n > 1 ? ph_map_new(s) : NULL;
 
     for (int pass = 0; pass < 3; pass++)
         for (size_t i = 0; i < n; i++) {
             int failed = ph_str_eq(r[i].state, PH_STR("F"));
             const ph_str *why = find_reason(failed ? bounce : defer, r[i].index);
 
-            if (pass != (failed ? 1 : why ? 0 : 2) || ph_map_get(shown, r[i].address))
+            if (pass != (failed ? 1 : why ? 0 : 2) || (shown && ph_map_get(shown, r[i].address)))
                 continue;
-            if (v->p.duplicate_limit == 0 || ph_map_count(shown) < (size_t)v->p.duplicate_limit)
+            if (shown && (v->p.duplicate_limit == 0 || ph_map_count(shown) < (size_t)v->p.duplicate_limit))
                 ph_map_set(shown, r[i].address, shown);
             entry_rcpt(out, r[i].original, r[i].address, failed ? "bounce" : why ? "defer" : "",
                            why ? *why : PH_STR(""));
         }
 }
 
-static int show_message(const struct showq *v, struct ph_scope *s, const struct ph_frame *f, struct ph_stream *client)
-{
-    struct entry e = { .queue = ph_frame_value(f, "queue"), .id = ph_frame_value(f, "queue_id"),
-                       .sender = ph_frame_value(f, "sender") };
-    struct reasons defer = { 0 }, bounce = { 0 };
-    struct rcpt *r;
-    uint64_t expired;
-    size_t n = read_rcpts(s, f, &r), failed = 0;
-    struct ph_frame *out;
+/* ---- reasons ---- */
 
-    if (ph_frame_get_u64(f, "size", &e.size) != PH_FOUND || ph_frame_get_time(f, "arrival", &e.arrival_s) != PH_FOUND)
-        return ph_fail(PH_TEMP, "qmgr: bad listing");
-    e.arrival_s /= 1000000;
-    e.expired = ph_frame_get_u64(f, "expired", &expired) == PH_FOUND && expired;
-    for (size_t i = 0; i < n; i++)
-        failed += ph_str_eq(r[i].state, PH_STR("F"));
-    if (n > failed && !ph_str_eq(e.queue, PH_STR("incoming")))
-        defer = read_log(s, "defer", e.id);
-    if (failed > 0)
-        bounce = read_log(s, "bounce", e.id);
-    out = entry_frame(s, &e, ph_frame_value(f, "part").n > 0);
-    put_rcpts(v, s, out, r, n, &defer, &bounce);
-    return ph_frame_send(client, out);
+static int is_asked(const struct shown *m, int bounce)
+{
+    return bounce ? m->failed > 0 : m->n > m->failed && !ph_str_eq(m->e.queue, PH_STR("incoming"));
 }
 
-/* All of qmgr's queues in one request: between two a message could move, and be
- * in neither answer.  0, PH_TEMP (qmgr), PH_EOF and others (client). */
-static int show_queues(const struct showq *v, struct ph_stream *qmgr, struct ph_stream *client)
+/* Words of bounce's answer to the messages they are about, from number `first` on: both are
+ * in the same order. */
+static void take_words(struct batch *b, const struct ph_frame *f, int bounce, size_t first)
 {
-    PH_SCOPED(ask, NULL);
-    struct ph_frame *f = ph_frame_new(ask);
+    struct reasons *now = NULL;
+    uint64_t index = UINT64_MAX;
+    ph_str name, value;
+    size_t count = 0, i = first;
+
+    for (size_t at = 0; ph_frame_next(f, &at, &name, &value);)
+        count += ph_str_eq(name, PH_STR("text"));
+    struct reason *next = ph_alloc_array(b->s, count, sizeof *next);
+    for (size_t at = 0; ph_frame_next(f, &at, &name, &value);)
+        if (ph_str_eq(name, PH_STR("queue_id"))) {
+            while (i < b->n && !(is_asked(&b->at[i], bounce) && ph_str_eq(b->at[i].e.id, value)))
+                i++;
+            now = i == b->n ? NULL : bounce ? &b->at[i].bounce : &b->at[i].defer;
+            i += i < b->n;
+            if (now)
+                now->at = next;
+        } else if (ph_str_eq(name, PH_STR("index")) && !ph_str_u64(value, &index)) {
+            index = UINT64_MAX;
+        } else if (now && ph_str_eq(name, PH_STR("text"))) {
+            *next++ = (struct reason){ index, value };
+            now->n++;
+        }
+}
+
+/* One request, about those from number `*first` on; it moves.  1: there are more. */
+static int ask_words(struct batch *b, int bounce, size_t *first)
+{
+    struct ph_frame *f = ph_frame_new(b->s), *reply;
+    uint64_t count = 0, asked = 0;
+    size_t i = *first;
+
+    ph_frame_cstr(f, "op", "words");
+    ph_frame_cstr(f, "log", bounce ? "bounce" : "defer");
+    for (; i < b->n; i++)
+        if (is_asked(&b->at[i], bounce)) {
+            ph_frame_str(f, "queue_id", b->at[i].e.id);
+            asked++;
+        }
+    if (!asked || ph_service_call(b->s, "bounce", f, &reply) < 0 || ph_frame_get_u64(reply, "count", &count) != PH_FOUND || !count)
+        return 0;
+    take_words(b, reply, bounce, *first);
+    for (i = *first; i < b->n && count > 0; i++)
+        count -= is_asked(&b->at[i], bounce) ? 1u : 0u;
+    *first = i;
+    return 1;
+}
+
+/* A listing without reasons is better than none, so trouble is not an error. */
+static void ask_reasons(struct batch *b)
+{
+    for (int bounce = 0; bounce < 2; bounce++)
+        for (size_t first = 0; ask_words(b, bounce, &first); )
+            ;
+}
+
+/* ---- messages ---- */
+
+static int take_message(struct batch *b, const struct ph_frame *f)
+{
+    struct shown *m = &b->at[b->n];
+    uint64_t expired;
+
+    *m = (struct shown){ .e = { .queue = ph_frame_value(f, "queue"), .id = ph_frame_value(f, "queue_id"),
+                                .sender = ph_frame_value(f, "sender") } };
+    if (ph_frame_get_u64(f, "size", &m->e.size) != PH_FOUND || ph_frame_get_time(f, "arrival", &m->e.arrival_s) != PH_FOUND)
+        return ph_fail(PH_TEMP, "qmgr: bad listing");
+    m->e.arrival_s /= 1000000;
+    m->e.expired = ph_frame_get_u64(f, "expired", &expired) == PH_FOUND && expired;
+    m->part = ph_frame_value(f, "part").n > 0;
+    m->n = read_rcpts(b->s, f, &m->rcpt);
+    for (size_t i = 0; i < m->n; i++)
+        m->failed += ph_str_eq(m->rcpt[i].state, PH_STR("F"));
+    b->rcpts += m->n;
+    b->n++;
+    return 0;
+}
+
+static int show_batch(const struct showq *v, struct batch *b, struct ph_stream *client)
+{
+    int rc = 0;
+
+    ask_reasons(b);
+    for (size_t i = 0; i < b->n && rc == 0; i++) {
+        const struct shown *m = &b->at[i];
+        struct ph_frame *out = entry_frame(b->s, &m->e, m->part);
+
+        put_rcpts(v, b->s, out, m->rcpt, m->n, &m->defer, &m->bounce);
+        rc = ph_frame_send(client, out);
+    }
+    b->n = b->rcpts = 0;
+    ph_scope_reset(b->s);
+    return rc;
+}
+
+/* 0, or what qmgr said went wrong. */
+static int read_status(const struct ph_frame *f)
+{
+    ph_str status = ph_frame_value(f, "status");
+
+    if (!status.n || ph_str_eq(status, PH_STR("ok")) || ph_str_eq(status, PH_STR("none")))
+        return 0;
+    return ph_fail(PH_TEMP, "qmgr: %.*s", PH_FMT(ph_frame_value(f, "reason")));
+}
+
+/* The listing of qmgr: 0, PH_TEMP (qmgr), PH_EOF and others (client). */
+static int show_queue(const struct showq *v, struct ph_scope *s, struct ph_stream *qmgr, struct ph_stream *client)
+{
+    struct batch *b = ph_new(s, struct batch);
+    struct ph_frame *f = ph_frame_new(s);
     int rc;
 
+    b->s = ph_scope_new(s);
     ph_frame_cstr(f, "op", "list");
     if ((rc = ph_frame_send(qmgr, f)) < 0 || (rc = ph_stream_flush(qmgr)) < 0)
         return rc == PH_CANCEL ? rc : ph_fail(PH_TEMP, "lost connection with qmgr");
     for (;;) {
-        PH_SCOPED(s, NULL);
-
-        if ((rc = ph_frame_recv(qmgr, s, 0, &f)) < 0)
+        if ((rc = ph_frame_recv(qmgr, b->s, 0, &f)) < 0)
             return rc == PH_CANCEL ? rc : ph_fail(PH_TEMP, "lost connection with qmgr");
         if (ph_frame_value(f, "end").n || ph_frame_value(f, "status").n) {
-            ph_str status = ph_frame_value(f, "status");
+            int trouble = read_status(f);
 
-            if (status.n && !ph_str_eq(status, PH_STR("ok")) && !ph_str_eq(status, PH_STR("none")))
-                return ph_fail(PH_TEMP, "qmgr: %.*s", PH_FMT(ph_frame_value(f, "reason")));
-            return 0;
+            return (rc = show_batch(v, b, client)) < 0 ? rc : trouble;
         }
-        if ((rc = show_message(v, s, f, client)) < 0)
+        if ((rc = take_message(b, f)) < 0)
+            return rc;
+        if ((b->n == BATCH || b->rcpts >= BATCH_RCPTS || !ph_stream_pending(qmgr)) && (rc = show_batch(v, b, client)) < 0)
             return rc;
     }
 }
@@ -205,7 +287,7 @@ static int show_all(struct showq *v, struct ph_scope *s, struct ph_stream *clien
     ph_frame_u64(hello, "pid", (uint64_t)getpid());
     if ((rc = ph_frame_send(qmgr, hello)) < 0)
         return rc;
-    return show_queues(v, qmgr, client);
+    return show_queue(v, s, qmgr, client);
 }
 
 static int32_t showq_open(struct ph_service *v)

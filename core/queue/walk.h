@@ -1,0 +1,35 @@
+/* walk.h: a walk through a directory, shared by walk.c and glance.c. */
+#ifndef CORE_QUEUE_WALK_H
+#define CORE_QUEUE_WALK_H
+
+#include <dirent.h>
+#include "core/queue/store.h"
+
+#define WALK_CHUNK 256
+
+struct found {
+    char name[PH_ID_MAX + 1], slot[PH_SLOT_NAME];
+    uint64_t inode;                    /* of a slot */
+    int64_t next_us;
+    int is_gone;
+};
+
+struct ph_walk {
+    struct ph_queue *queue;
+    struct ph_scope *scope;
+    unsigned place, next_dir;          /* subdirectory to open next */
+    int (*is_known)(void *arg, ph_str id);
+    void *arg;
+    DIR *dir;
+    int dir_over;                      /* 1: it was read to its end */
+    int is_over;                       /* 1: all of them were */
+    unsigned count, looked, at;        /* names read, looked at, and given */
+    struct found found[WALK_CHUNK];
+    struct glances *glances;           /* glance.c's */
+};
+
+/* The next name, once `look` (which runs in the disk pool, and moves w->looked by at
+ * least one) has looked at it.  Valid until the next call. */
+int ph_walk_found(struct ph_walk *w, int (*look)(void *walk), const struct found **f) PH_YIELDS;
+
+#endif
