@@ -157,7 +157,8 @@ for my $short (grep { $of{$_} } @paths) {
     $asked += $q // 0;
     $sockets++;
     is_deeply([serving($name)], [$pid], "$short: the same process serves");
-    ok(Posthorn::wait_for(sub { fds($pid) <= $before->{fds} + 8 }, 10), "$short: no descriptor stays") or diag "before $before->{fds}, now " . fds($pid) . "\n" . `ls -l /proc/$pid/fd`;
+    # Beside a few: idle connections to another service are kept, 16 at most.
+    ok(Posthorn::wait_for(sub { fds($pid) <= $before->{fds} + 8 + 16 }, 10), "$short: no descriptor stays") or diag "before $before->{fds}, now " . fds($pid) . "\n" . `ls -l /proc/$pid/fd`;
     my $peak = rss($pid, 'VmHWM') - $before->{rss};
     cmp_ok($peak, '<', $asan ? 600 : 64, sprintf '%s: memory is bounded (%.1f MiB more at the worst)', $short, $peak);
     cmp_ok(lines() - $before->{lines}, '<=', $n // 0, "$short: at most a warning for each");
