@@ -9,7 +9,7 @@ struct ph_errtext {
 
 #define PH_ERRTEXT_MAX 1024
 
-extern _Thread_local struct ph_errtext *ph_errtext_current;   /* NULL: the thread's own */
+extern _Thread_local struct ph_errtext *ph_errtext_current __attribute__((tls_model("initial-exec")));   /* NULL: the thread's own */
 
 /* Free the memory of one (at task or thread end). */
 void ph_errtext_fini(struct ph_errtext *e);

@@ -259,7 +259,7 @@ ph_str ph_str_lower(struct ph_scope *s, ph_str v)
 
 ph_str ph_str_vprintf(struct ph_scope *s, const char *fmt, va_list ap)
 {
-    char small[256];               /* most texts are short: formatted once */
+    char small[256] PH_UNFILLED;               /* most texts are short: formatted once */
     va_list again;
 
     va_copy(again, ap);

@@ -261,7 +261,7 @@ static void one_event(struct ph_loop *l, const struct epoll_event *ev)
 
 void ph_fds_poll(struct ph_loop *l, int timeout_ms)
 {
-    struct epoll_event ev[128];
+    struct epoll_event ev[128] PH_UNFILLED;
     int n = epoll_wait(l->epoll_fd, ev, 128, timeout_ms);
 
     l->now = ph_clock_ms();

@@ -77,7 +77,8 @@ struct ph_loop {
     unsigned slow_unsaid;
 };
 
-extern _Thread_local struct ph_loop *ph_loop_current;
+/* libposthorn is there when a program starts, so its place is known: no call to find it. */
+extern _Thread_local struct ph_loop *ph_loop_current __attribute__((tls_model("initial-exec")));
 
 /* The running task; NULL outside tasks. */
 static inline struct ph_task *task_here(void)

@@ -348,7 +348,7 @@ static void emit(const char *service, int priority, const char *severity, char *
 static void vlog(int priority, const char *severity, const char *fmt, va_list ap)
 {
     const char *service = ph_context()->log_service;
-    char text[LINE_MAX_BYTES + 1];
+    char text[LINE_MAX_BYTES + 1] PH_UNFILLED;
     int n = ph_vformat(text, sizeof text, fmt, ap);
 
     if (n >= 0)

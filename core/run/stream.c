@@ -57,7 +57,7 @@ void ph_stream_fds_sent(struct ph_stream_fds *l)
  * size pass from stream to stream. */
 #define SPARE_BYTES 16384u
 #define SPARE_MAX   8u
-static _Thread_local struct {
+static _Thread_local __attribute__((tls_model("initial-exec"))) struct {
     char *p[SPARE_MAX];
     unsigned n;
 } spare;

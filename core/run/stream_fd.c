@@ -64,7 +64,7 @@ static int take_control(struct ph_stream *io, struct msghdr *msg)
 static int64_t recv_with_fds(struct ph_stream *io, void *p, size_t n)
 {
     /* Room for all that can come: what does not fit the kernel closes, its way. */
-    union { struct cmsghdr align; char space[CMSG_SPACE(PH_STREAM_FDS_EVER * sizeof(int))]; } control;
+    union { struct cmsghdr align; char space[CMSG_SPACE(PH_STREAM_FDS_EVER * sizeof(int))]; } control PH_UNFILLED;
     struct iovec iov = { p, n };
     struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
     ssize_t got;

@@ -8,7 +8,7 @@
 #define RUNS_PER_TURN 512u         /* then epoll is looked at, whoever else is ready */
 #define SWEEP_MS      10000        /* a task that waits longer keeps only what it needs */
 
-static _Thread_local struct ph_context thread_context = { .deadline = PH_FOREVER };
+static _Thread_local __attribute__((tls_model("initial-exec"))) struct ph_context thread_context = { .deadline = PH_FOREVER };
 
 struct ph_context *ph_context(void)
 {

@@ -24,6 +24,17 @@
 #define PH_MUST_USE      __attribute__((warn_unused_result))
 #define PH_NORETURN      __attribute__((noreturn))
 
+/* For scratch that is written before it is read: where the compiler fills all that
+ * is on the stack with zeros it would cost more than what is done there. */
+#if defined(__has_attribute)
+#if __has_attribute(uninitialized)
+#define PH_UNFILLED      __attribute__((uninitialized))
+#endif
+#endif
+#ifndef PH_UNFILLED
+#define PH_UNFILLED
+#endif
+
 /* Marks a call that may switch tasks.  After it errno is stale, statics may
  * have changed and a line peeked from a stream is void. */
 #define PH_YIELDS

@@ -226,7 +226,7 @@ static int do_content(struct message *m, struct ph_stream *io, const struct ph_f
             return rc;
         /* The view is void once the intake yields: what it does not hold in
          * memory it has written before it returns. */
-        char piece[8192];
+        char piece[8192] PH_UNFILLED;
         size_t n = view.n < left ? view.n : (size_t)left;
         if (n > sizeof piece)
             n = sizeof piece;

@@ -106,7 +106,7 @@ static void note_error(struct session *s, ph_str line)
 
 static int send_text(struct session *s, ph_str text)
 {
-    char line[TEXT_MAX + 2];
+    char line[TEXT_MAX + 2] PH_UNFILLED;
     size_t n = text.n < TEXT_MAX ? text.n : TEXT_MAX;
     int rc;
 
@@ -137,7 +137,7 @@ int reply_lines(struct session *s, ph_str lines)
 
 int reply(struct session *s, const char *fmt, ...)
 {
-    char text[TEXT_MAX + 1];       /* more would be cut anyway; stacks are small */
+    char text[TEXT_MAX + 1] PH_UNFILLED;       /* more would be cut anyway; stacks are small */
     va_list ap;
 
     va_start(ap, fmt);
