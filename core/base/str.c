@@ -221,12 +221,21 @@ static size_t utf8_step(const unsigned char *p, size_t n)
     return len;
 }
 
+/* Eight bytes, none above 127. */
+static int is_ascii_word(const unsigned char *p)
+{
+    uint64_t word;
+
+    memcpy(&word, p, sizeof word);
+    return (word & UINT64_C(0x8080808080808080)) == 0;
+}
+
 int ph_str_is_utf8(ph_str s)
 {
     const unsigned char *p = (const unsigned char *)s.p;
 
     for (size_t at = 0; at < s.n; ) {
-        size_t step = utf8_step(p + at, s.n - at);
+        size_t step = s.n - at >= 8 && is_ascii_word(p + at) ? 8 : utf8_step(p + at, s.n - at);
 
         if (step == 0)
             return 0;

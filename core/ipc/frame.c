@@ -162,9 +162,12 @@ int ph_frame_send(struct ph_stream *io, const struct ph_frame *f)
 
 static int valid_name(ph_str name)
 {
-    for (size_t i = 0; i < name.n; i++)
-        if (!(name.p[i] >= 'a' && name.p[i] <= 'z') && !ph_is_digit(name.p[i]) && name.p[i] != '_')
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '_')
             return 0;
+    }
     return name.n >= 1 && name.n <= NAME_MAX_BYTES;
 }
 
@@ -269,10 +272,10 @@ int ph_frame_recv(struct ph_stream *io, struct ph_scope *s, size_t max, struct p
 
 int ph_frame_get(const struct ph_frame *f, const char *name, ph_str *value)
 {
-    ph_str want = ph_cstr(name);
+    size_t n = strlen(name);
 
     for (uint32_t i = 0; i < f->n; i++)
-        if (ph_str_eq(f->attr[i].name, want)) {
+        if (f->attr[i].name.n == n && memcmp(f->attr[i].name.p, name, n) == 0) {
             *value = f->attr[i].value;
             return PH_FOUND;
         }

@@ -13,6 +13,7 @@
 #include "core/queue/hub.h"
 
 #define PIECE   (64u << 10)        /* content kept in memory */
+#define ORDINARY 8000u             /* of it, asked for at once: most messages grow to that */
 
 /* What an unfinished slot shows instead of a record. */
 static const char wipe[PH_RECORD_BYTES];
@@ -102,6 +103,8 @@ static int append(struct ph_intake *q, ph_str bytes)
 {
     int rc;
 
+    if (q->content.cap == 0)
+        ph_buf_room(&q->content, ORDINARY);
     while (bytes.n > 0) {
         ph_str part = ph_str_first(bytes, PIECE - q->content.n);
 

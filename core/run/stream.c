@@ -53,7 +53,7 @@ void ph_stream_fds_sent(struct ph_stream_fds *l)
         close(l->fd[--l->n]);
 }
 
-/* Most input buffers live from an arrival to the next wait, so a few of the usual
+/* Most buffers live from an arrival to the next wait, so a few of the usual
  * size pass from stream to stream. */
 #define SPARE_BYTES 16384u
 #define SPARE_MAX   8u
@@ -62,18 +62,18 @@ static _Thread_local __attribute__((tls_model("initial-exec"))) struct {
     unsigned n;
 } spare;
 
-static char *buffer(struct ph_stream *io)
+char *ph_stream_buffer(size_t size)
 {
-    char *p = io->size == SPARE_BYTES && spare.n ? spare.p[--spare.n] : malloc(io->size);
+    char *p = size == SPARE_BYTES && spare.n ? spare.p[--spare.n] : malloc(size);
 
     if (!p)
-        ph_die("out of memory (%zu bytes)", io->size);
+        ph_die("out of memory (%zu bytes)", size);
     return p;
 }
 
-static void buffer_free(struct ph_stream *io, char *p)
+void ph_stream_buffer_free(char *p, size_t size)
 {
-    if (p && io->size == SPARE_BYTES && spare.n < SPARE_MAX)
+    if (p && size == SPARE_BYTES && spare.n < SPARE_MAX)
         spare.p[spare.n++] = p;
     else
         free(p);
@@ -104,7 +104,7 @@ void ph_stream_close(struct ph_stream *io)
     io->ops->close(io);
     io->ops = NULL;
     io->fd = -1;
-    buffer_free(io, io->in);
+    ph_stream_buffer_free(io->in, io->size);
     free(io->out);
     io->in = io->out = NULL;
     io->in_at = io->in_end = io->out_n = io->out_cap = 0;
@@ -133,7 +133,7 @@ static int is_open(struct ph_stream *io)
 static void drop_idle(struct ph_stream *io)
 {
     if (io->in && io->in_at == io->in_end) {
-        buffer_free(io, io->in);
+        ph_stream_buffer_free(io->in, io->size);
         io->in = NULL;
         io->in_at = io->in_end = 0;
     }
@@ -153,7 +153,7 @@ static int fill(struct ph_stream *io)
         return rc;
     for (;;) {
         if (!io->in) {
-            io->in = buffer(io);
+            io->in = ph_stream_buffer(io->size);
             io->in_at = io->in_end = 0;
         }
         if (io->in_at && io->in_end == io->size) {

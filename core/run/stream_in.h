@@ -50,6 +50,9 @@ struct ph_stream {
 struct ph_stream *ph_stream_make(struct ph_scope *s, const struct ph_stream_ops *ops, void *layer, int fd, size_t size);
 /* ph_stream_fd for who knows the family of the socket, which must be non-blocking. */
 struct ph_stream *ph_stream_socket(struct ph_scope *s, int fd, int family, size_t size);
+/* Memory for a buffer of that size, and back: a few of the usual size are kept. */
+char *ph_stream_buffer(size_t size);
+void ph_stream_buffer_free(char *p, size_t size);
 /* Queue a descriptor (owned by the list then): 0, or PH_PERM when there are too many. */
 int ph_stream_fds_add(struct ph_stream_fds *l, int fd, unsigned max);
 /* The oldest, or -1. */

@@ -48,7 +48,7 @@ static int64_t mem_read(struct ph_stream *io, void *p, size_t n)
     r->at += take;
     r->n -= take;
     if (r->n == 0) {
-        free(r->data);
+        ph_stream_buffer_free(r->data, r->size);
         r->data = NULL;
         r->at = 0;
     }
@@ -64,8 +64,8 @@ static size_t ring_put(struct ring *r, const char *p, size_t n)
 
     if (take == 0)
         return 0;
-    if (!r->data && !(r->data = malloc(r->size)))
-        ph_die("out of memory");
+    if (!r->data)
+        r->data = ph_stream_buffer(r->size);
     if (r->at + r->n + take > r->size) {
         memmove(r->data, r->data + r->at, r->n);
         r->at = 0;
@@ -129,7 +129,7 @@ static void mem_close(struct ph_stream *io)
     ph_cond_broadcast(e->in->writable);
     if (--p->open == 0) {
         for (int i = 0; i < 2; i++) {
-            free(p->ring[i].data);
+            ph_stream_buffer_free(p->ring[i].data, p->ring[i].size);
             ph_stream_fds_close(&p->ring[i].fds);
         }
         ph_scope_free(p->scope);

@@ -3,6 +3,8 @@
 #include <posthorn/date.h>
 #include "smtpd.h"
 
+#define DATE_MAX 100u              /* a zone's name may be anything */
+
 /* Names of clients come from DNS and from themselves: they must not end a
  * comment or a header. */
 static ph_str comment(struct ph_scope *s, ph_str text)
@@ -10,9 +12,28 @@ static ph_str comment(struct ph_scope *s, ph_str text)
     char *p = ph_cstr_dup(s, text);
 
     for (size_t i = 0; i < text.n; i++)
-        if (!ph_is_print(p[i]) || ph_str_find(PH_STR("()\\\"<>"), p[i]) >= 0)
-            p[i] = '?';
+        switch (p[i]) {
+        case '(': case ')': case '\\': case '"': case '<': case '>': p[i] = '?'; break;
+        default: p[i] = p[i] >= ' ' && p[i] <= '~' ? p[i] : '?';
+        }
     return (ph_str){ p, text.n };
+}
+
+/* The date of now: made once a second. */
+static ph_str date_now(struct smtpd_conf *c)
+{
+    int64_t now = ph_wall_us() / 1000000;
+
+    if (c->date.scope == NULL)
+        ph_buf_init(&c->date, c->scope, DATE_MAX);
+    if (c->date.n == 0 || now != c->date_second) {
+        PH_SCOPED(t, NULL);
+
+        ph_buf_reset(&c->date);
+        ph_buf_str(&c->date, ph_str_first(ph_date_format(t, now, 1), DATE_MAX));
+        c->date_second = now;
+    }
+    return ph_buf_view(&c->date);
 }
 
 /* RFC 3848, RFC 6531 3.7.3. */
@@ -46,7 +67,7 @@ static int is_hidden(const struct session *s)
 ph_str received_header(struct session *s)
 {
     struct ph_scope *t = s->t.scope;
-    ph_str date = ph_date_format(t, ph_wall_us() / 1000000, 1);
+    ph_str date = date_now(s->c);
     struct ph_buf b;
     int hidden = is_hidden(s);
 

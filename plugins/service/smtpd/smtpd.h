@@ -94,6 +94,8 @@ struct smtpd_conf {
     struct ph_map *names;          /* loopback address to its name: looked up once */
     struct intake *idle_intake;    /* cleanup connections between messages */
     unsigned idle_count;
+    struct ph_buf date;            /* for Received:, of this second */
+    int64_t date_second;
     uint64_t space;                /* free bytes of the queue's filesystem ... */
     int64_t space_until_ms;        /* ... and how long we believe it */
 };

@@ -105,7 +105,7 @@ static int find_verb(ph_str word)
 {
     int i = 0;
 
-    while (i < CMD_UNKNOWN && !ph_str_eq_nocase(word, ph_cstr(verbs[i].name)))
+    while (i < CMD_UNKNOWN && (word.n == 0 || ph_upper(word.p[0]) != verbs[i].name[0] || !ph_str_eq_nocase(word, ph_cstr(verbs[i].name))))
         i++;
     return i;
 }
