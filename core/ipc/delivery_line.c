@@ -39,7 +39,9 @@ void ph_delay_format(struct ph_buf *out, int64_t us, int64_t decimals)
         whole *= 10;
     ph_buf_printf(out, "%lld", (long long)(us / whole));
     if (places)
-        ph_buf_printf(out, ".%0*lld", places, (long long)(us % whole));
+        ph_buf_putc(out, '.');
+    for (int64_t rest = us % whole; whole > 1; rest %= whole)
+        ph_buf_putc(out, (char)('0' + rest / (whole /= 10)));
 }
 
 static void put_delays(struct ph_buf *out, const struct ph_delivery_line *l)
@@ -58,7 +60,9 @@ static void put_delays(struct ph_buf *out, const struct ph_delivery_line *l)
 
 void ph_delivery_line_format(struct ph_scope *s, struct ph_buf *out, const struct ph_delivery_line *l)
 {
-    ph_buf_printf(out, "%.*s: to=<%.*s>", PH_FMT(l->queue_id), PH_FMT(ph_address_external(s, l->to)));
+    ph_str to = ph_address_external(s, l->to);
+
+    ph_buf_printf(out, "%.*s: to=<%.*s>", PH_FMT(l->queue_id), PH_FMT(to));
     if (l->original.n && !ph_str_eq(l->original, l->to))
         ph_buf_printf(out, ", orig_to=<%.*s>", PH_FMT(ph_address_external(s, l->original)));
     ph_buf_printf(out, ", relay=%.*s", PH_FMT(l->relay.n ? l->relay : PH_STR("none")));

@@ -58,9 +58,9 @@ struct mail *ph_mail_of(struct qmgr *q, const struct ph_qmsg *m)
 static void log_active(const struct ph_qmsg *m)
 {
     PH_SCOPED(s, NULL);
+    ph_str from = ph_address_external(s, m->message.sender);
 
-    ph_log("%s: from=<%.*s>, size=%llu, nrcpt=%u (queue active)", m->id,
-           PH_FMT(ph_address_external(s, m->message.sender)),
+    ph_log("%s: from=<%.*s>, size=%llu, nrcpt=%u (queue active)", m->id, PH_FMT(from),
            (unsigned long long)ph_message_bytes(&m->message), m->rcpt_count);
 }
 

@@ -42,7 +42,8 @@ static ph_str domain_key(struct qmgr *q, struct ph_scope *s, ph_str sender, ph_s
     ph_address_split(address, &local, &domain);
     if (q->p.address_counts || !domain.n || !local_part_is_plain(local))
         return (ph_str){ NULL, 0 };
-    return ph_str_printf(s, "@%.*s %.*s", PH_FMT(ph_str_lower(s, domain)), PH_FMT(q->p.sender_counts ? sender : PH_STR("")));
+    domain = ph_str_lower(s, domain);
+    return ph_str_printf(s, "@%.*s %.*s", PH_FMT(domain), PH_FMT(q->p.sender_counts ? sender : PH_STR("")));
 }
 
 static ph_str address_key(struct qmgr *q, struct ph_scope *s, ph_str sender, ph_str address)

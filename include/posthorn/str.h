@@ -22,8 +22,11 @@ typedef struct ph_str {
 #define PH_STR(lit) ((ph_str)PH_STR_INIT(lit))
 #endif
 
-/* For "%.*s" in ph_log and ph_fail: printf("%.*s", PH_FMT(s)). */
-#define PH_FMT(s) (int)((s).n > 0x7fffffff ? 0x7fffffff : (s).n), ((s).p ? (s).p : "")
+/* For "%.*s" in ph_log and ph_fail: printf("%.*s", PH_FMT(s)).  s is evaluated
+ * twice: where it costs something and is said often, keep it first. */
+#define PH_FMT(s) ph_fmt_length((s).n), ph_fmt_bytes((s).p)
+static inline int ph_fmt_length(size_t n) { return (int)(n > 0x7fffffff ? 0x7fffffff : n); }
+static inline const char *ph_fmt_bytes(const char *p) { return p ? p : ""; }
 
 /* View of a NUL-terminated string; NULL gives the empty view. */
 ph_str ph_cstr(const char *s);

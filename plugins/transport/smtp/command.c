@@ -119,8 +119,9 @@ static void send_mail(struct smtp_transaction *t)
     const struct ph_message *m = t->j->d->message;
     struct ph_stream *io = t->s->io;
     uint32_t has = t->s->features;
+    ph_str from = path_of(t, t->j->sender);
 
-    ph_stream_printf(io, "MAIL FROM:<%.*s>", PH_FMT(path_of(t, t->j->sender)));
+    ph_stream_printf(io, "MAIL FROM:<%.*s>", PH_FMT(from));
     if ((has & SMTP_HAS_SIZE) && !smtp_must_downgrade(t->j, t->s))
         ph_stream_printf(io, " SIZE=%llu", (unsigned long long)smtp_content_bytes(t->j));
     if ((has & SMTP_HAS_8BITMIME) && (m->facts & PH_FACT_BODY_8BIT))
@@ -149,8 +150,9 @@ static ph_str orcpt_of(const struct smtp_transaction *t, const struct ph_recipie
         given = r->original.n ? r->original : r->address;
         type = ph_str_is_ascii(given) ? PH_STR("rfc822") : PH_STR("utf-8");
     }
+    ph_str xtext = ph_xtext_encode(t->j->scope, given);
     if (!ph_str_eq_nocase(type, PH_STR("utf-8")) || !(t->s->features & SMTP_HAS_SMTPUTF8))
-        return ph_str_printf(t->j->scope, "%.*s;%.*s", PH_FMT(type), PH_FMT(ph_xtext_encode(t->j->scope, given)));
+        return ph_str_printf(t->j->scope, "%.*s;%.*s", PH_FMT(type), PH_FMT(xtext));
     ph_buf_init(&b, t->j->scope, type.n + 3 * given.n + 1);
     ph_buf_printf(&b, "%.*s;", PH_FMT(type));
     for (size_t i = 0; i < given.n; i++)
@@ -165,10 +167,13 @@ static void send_rcpt(struct smtp_transaction *t, uint32_t i)
 {
     const struct ph_recipient *r = &t->j->d->rcpt[i];
     struct ph_stream *io = t->s->io;
+    ph_str to = path_of(t, t->j->rcpt_to ? t->j->rcpt_to[i] : r->address);
 
-    ph_stream_printf(io, "RCPT TO:<%.*s>", PH_FMT(path_of(t, t->j->rcpt_to ? t->j->rcpt_to[i] : r->address)));
+    ph_stream_printf(io, "RCPT TO:<%.*s>", PH_FMT(to));
     if (t->s->features & SMTP_HAS_DSN) {
-        ph_stream_printf(io, " ORCPT=%.*s", PH_FMT(orcpt_of(t, r)));
+        ph_str orcpt = orcpt_of(t, r);
+
+        ph_stream_printf(io, " ORCPT=%.*s", PH_FMT(orcpt));
         if (r->dsn_notify.n)
             ph_stream_printf(io, " NOTIFY=%.*s", PH_FMT(r->dsn_notify));
     }
