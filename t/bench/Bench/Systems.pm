@@ -70,15 +70,17 @@ my %systems = (
     posthorn => { label => 'Posthorn', missing => sub { }, make => sub { my ($s, $dir, @a) = @_; return Posthorn->new(settings($s, $dir, @a)) } },
     postfix => { label => 'Postfix', missing => sub { PeerPostfix->missing }, make => \&postfix },
     exim => { label => 'Exim', missing => sub { PeerExim->missing }, only => ['relay'], make => \&exim },
-    opensmtpd => { label => 'OpenSMTPD', missing => sub { PeerOpenSMTPD->missing }, only => ['relay'], make => \&opensmtpd },
+    opensmtpd => { label => 'OpenSMTPD', missing => sub { PeerOpenSMTPD->missing }, only => ['relay'], most => 20, make => \&opensmtpd },
     'postfix-tuned' => { label => 'Postfix tuned', missing => sub { PeerPostfix->missing }, make => sub { return postfix(@_, %tuned) } },
 );
 our @order = qw(posthorn postfix postfix-tuned exim opensmtpd);
 
-# Whether it can run in a scenario: `only` names the kinds.
+# Whether it can run in a scenario: `only` names the kinds, `most` the sessions at
+# once that do not spend their time before a full listener.
 sub can_do {
     my ($name, $s) = @_;
     my $kind = $s->{maildirs} ? 'maildirs' : $s->{idle} ? 'idle' : 'relay';
+    return 0 if ($s->{sessions} || 0) > ($systems{$name}{most} || 1e9);
     return !$systems{$name}{only} || grep { $_ eq $kind } @{ $systems{$name}{only} };
 }
 
