@@ -81,7 +81,7 @@ static void test_format(void)
     SAME("%02d:%02d %5d %05d %04x %3u", 7, -3, -42, -42, 0xabu, 1000);
     SAME("%ld|%02ld", 0L, 5L);
     SAME("%s then what we leave to it: %-5d|%+d %5s %#x %.3f", "first", 3, 4, "ab", 255u, 1.5);
-    SAME("%d %5.3d %hhd %o %X", 1, 2, 3, 8u, 0xabcu);
+    SAME("%d %5.3d %hhd %o %X", 1, 2, (signed char)3, 8u, 0xabcu);
     SAME("%10.2s|%-4s|%5c", "abc", "d", 'e');
 }
 
