@@ -69,9 +69,10 @@ sub everybody {
 sub restart_hard {
     my ($self) = @_;
     Posthorn::wait_for(sub { $self->queue_is_empty }, $SETTLE_S);
-    Posthorn::wait_for(sub { my @pids = $self->everybody; kill 'KILL', @pids; !@pids });
-    # Who is dying has no command line any more, but may still have the lock.
-    Posthorn::wait_for(sub { $self->{ph}->postfix('status'); $? != 0 });
+    my %dead;
+    Posthorn::wait_for(sub { my @pids = $self->everybody; @dead{@pids} = (); kill 'KILL', @pids; !@pids });
+    # Who is dying has no command line any more, but still has locks and sockets for a moment.
+    Posthorn::wait_for(sub { !grep { Posthorn::slurp("/proc/$_/stat") =~ /\) [^Z]/ } keys %dead });
     $self->{ph}{started} = 0;
     $self->{ph}->start;
     $self->{kills} = {};
