@@ -130,7 +130,7 @@ static void read_maildir(struct arrivals *a, const char *path)
 
 int main(int argc, char **argv)
 {
-    struct arrivals a = { .run = "run", .messages = 1 };
+    static struct arrivals a = { .run = "run", .messages = 1 };
     char path[4096];
     int c, fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 

@@ -123,7 +123,7 @@ static int options(struct sink *s, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct sink s = { .run = "run", .messages = 1 };
+    static struct sink s = { .run = "run", .messages = 1 };
 
     if (!options(&s, argc, argv)) {
         fprintf(stderr, "usage: sink [-i RUN] [-m MESSAGES] [-w MILLISECONDS] [-t PERCENT] [-c PERCENT] [-q] [PORT]\n");

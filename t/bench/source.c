@@ -124,7 +124,7 @@ static int options(struct source *s, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct source s = { .sessions = 1, .messages = 1, .plan = { .run = "run", .from = "source@bench.test", .to = "sink@sink.test", .recipients = 1, .size = 4096 } };
+    static struct source s = { .sessions = 1, .messages = 1, .plan = { .run = "run", .from = "source@bench.test", .to = "sink@sink.test", .recipients = 1, .size = 4096 } };
 
     if (!options(&s, argc, argv)) {
         fprintf(stderr, "usage: source -s SESSIONS -m MESSAGES -l BYTES|mix [-p] [-P] [-i RUN] [-f FROM] [-t TO] [-r RECIPIENTS] [-S SEED] PORT\n");
