@@ -158,7 +158,8 @@ int ph_queue_open_reader(struct ph_queue *q, struct ph_qmsg *m);
 int ph_queue_lend_reader(struct ph_queue *q, struct ph_qmsg *m, const void *who, int *kept);
 void ph_queue_reader_back(struct ph_queue *q, struct ph_qmsg *m, int is_over);
 /* 1 when fd is a read-only descriptor of m's file: who shows one was handed the
- * message, by us or by a qmgr before us (nobody else can open the file). */
+ * message, by us or by a qmgr before us (nobody else can open the file).  0, or
+ * PH_TEMP when the files cannot be looked at now. */
 int ph_queue_is_reader(const struct ph_queue *q, const struct ph_qmsg *m, int fd);
 
 /* Write the state byte of recipient i (m is loaded) and count.  Does not sync

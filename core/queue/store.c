@@ -275,8 +275,11 @@ int ph_queue_is_reader(const struct ph_queue *q, const struct ph_qmsg *m, int fd
     if (flags < 0 || (flags & (O_ACCMODE | O_PATH)) != O_RDONLY)
         return 0;
     ph_qmsg_path(path, m);
-    return fstatat(q->dir_fd, path, &ours, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &shown) == 0 &&
-           ours.st_dev == shown.st_dev && ours.st_ino == shown.st_ino;
+    if (fstatat(q->dir_fd, path, &ours, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : ph_fail_errno(PH_TEMP, errno, "look at %s", path);
+    if (fstat(fd, &shown) < 0)
+        return ph_fail_errno(PH_TEMP, errno, "look at a descriptor of %s", m->id);
+    return ours.st_dev == shown.st_dev && ours.st_ino == shown.st_ino;
 }
 
 static int write_mark(struct ph_qmsg *m, uint64_t offset, char byte)

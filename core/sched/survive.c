@@ -101,9 +101,12 @@ static int apply_to_idle(struct qmgr *q, struct ph_qmsg *m, int in_memory, const
  * services have its uid. */
 static int check_shown(struct qmgr *q, struct ph_qmsg *m, int in_memory, int fd)
 {
-    if (ph_queue_is_reader(q->queue, m, fd))
+    int rc = ph_queue_is_reader(q->queue, m, fd);
+
+    if (rc == 1)
         return 0;
-    int rc = ph_fail(PH_PERM, "%s: outcomes from an agent that was not handed the message", m->id);
+    if (rc == 0)
+        rc = ph_fail(PH_PERM, "%s: outcomes from an agent that was not handed the message", m->id);
     if (!in_memory)
         ph_queue_forget(q->queue, m);
     return rc;
