@@ -190,20 +190,38 @@ int ph_dirs_move(struct ph_queue *q, const char *from, const char *to, int64_t m
     return rc;
 }
 
-int ph_dirs_settle(struct ph_queue *q)
+/* Each directory that is dirty now, once: renames go on, and would keep us busy. */
+static int settle_all(struct ph_queue *q)
 {
-    char path[PH_PATH];
-    ph_str key;
+    PH_SCOPED(s, NULL);
+    size_t at = 0, n = 0, max = ph_map_count(q->dirty);
+    const char **path = ph_alloc_array(s, max, sizeof *path);
     void *value;
     int rc = 0;
 
-    for (size_t at = 0; rc == 0 && ph_map_next(q->dirty, &at, &key, &value); at = 0) {
-        snprintf(path, sizeof path, "%.*s", PH_FMT(key));
+    for (ph_str key; n < max && ph_map_next(q->dirty, &at, &key, &value); n++)
+        path[n] = ph_cstr_dup(s, key);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
         /* Clean before the sync: a rename during it makes it dirty again. */
-        ph_map_del(q->dirty, ph_cstr(path));
-        if ((rc = sync_dir(q, path)) < 0)
-            ph_map_set(q->dirty, ph_cstr(path), q);
+        ph_map_del(q->dirty, ph_cstr(path[i]));
+        if ((rc = sync_dir(q, path[i])) < 0)
+            ph_map_set(q->dirty, ph_cstr(path[i]), q);
     }
+    return rc;
+}
+
+int ph_dirs_settle(struct ph_queue *q)
+{
+    int rc = 0;
+
+    /* One at a time: what another syncs just now is not on disk yet. */
+    while (q->settling)
+        if ((rc = ph_cond_wait(q->order, PH_FOREVER)) < 0)
+            return rc;
+    q->settling = 1;
+    rc = settle_all(q);
+    q->settling = 0;
+    ph_cond_broadcast(q->order);
     return rc;
 }
 

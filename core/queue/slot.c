@@ -139,12 +139,37 @@ static int run_make(void *arg)
     return 0;
 }
 
+static int run_unmake(void *arg)
+{
+    const struct batch *b = arg;
+    char path[PH_PATH];
+
+    for (unsigned i = 0; i < b->made; i++) {
+        ph_queue_path(path, PH_PLACE_SLOT, b->name[i]);
+        unlinkat(b->dir_fd, path, 0);          /* else the next start finds and removes it */
+    }
+    return 0;
+}
+
+/* Their names are on disk before anybody sees them: without the sync they could be
+ * lost with mail inside. */
+static int publish_slots(struct ph_queue *q, struct batch *b)
+{
+    int rc = ph_dirs_sync_pool(q, b->dir);
+
+    for (unsigned i = 0; rc >= 0 && i < b->made; i++)
+        ph_slot_add(q, b->name[i], b->inode[i], PH_SLOT_FRESH);
+    if (rc < 0)
+        (void)ph_disk(run_unmake, b);
+    return rc;
+}
+
 int ph_slot_make(struct ph_queue *q, unsigned count)
 {
     PH_SCOPED(s, NULL);
     struct batch *b = ph_new(s, struct batch);
     unsigned h = (unsigned)(q->slot_serial % PH_POOL_DIRS);   /* one directory, one sync */
-    int rc;
+    int rc, synced = 0;
 
     b->dir_fd = q->dir_fd;
     b->count = count < BATCH_MAX ? count : BATCH_MAX;
@@ -153,18 +178,9 @@ int ph_slot_make(struct ph_queue *q, unsigned count)
         snprintf(b->name[i], PH_SLOT_NAME, "%x/%llx.%x", h, (unsigned long long)ph_wall_us(), i);
     q->slot_serial++;
     rc = ph_disk(run_make, b);
-    if (b->made > 0) {
-        int synced = ph_dirs_sync_pool(q, b->dir);
-
-        /* Without the sync their names could be lost with mail inside. */
-        for (unsigned i = 0; i < b->made; i++)
-            ph_slot_add(q, b->name[i], b->inode[i], PH_SLOT_FRESH)->spoilt = synced < 0;
-        rc = synced < 0 ? synced : rc;
-    }
-    while (rc < 0 && !ph_list_is_empty(&q->fresh) &&
-           ph_list_of(q->fresh.prev, struct ph_slot, node)->spoilt)
-        ph_slot_unlink(q, ph_list_of(q->fresh.prev, struct ph_slot, node));
-    return rc;
+    if (b->made > 0)
+        synced = publish_slots(q, b);
+    return synced < 0 ? synced : rc;
 }
 
 void ph_slot_lease_close(struct ph_queue *q, struct ph_slot *slot)

@@ -73,7 +73,7 @@ struct ph_queue {
     uint32_t space_low;                /* below queue_minfree, or slots cannot be made */
     struct ph_cond *make;              /* wakes the maker of slots */
     struct ph_cond *order;             /* moves and pool syncs wait here for each other */
-    int moving, pool_syncing, maker_runs;
+    int moving, pool_syncing, settling, maker_runs;
     struct ph_cond *limbo_wake;
     struct ph_group *group;
 };

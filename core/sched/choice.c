@@ -60,7 +60,8 @@ void ph_control_released(struct qmgr *q, ph_str id)
         struct choice *h = ph_list_of(n, struct choice, node);
         int64_t step;
 
-        if (wants_queue(h->c, "hold") && !ph_retry_find(h->memory, id, &step))
+        /* Who has it in hand releases it himself. */
+        if (wants_queue(h->c, "hold") && !ph_str_eq(h->id, id) && !ph_retry_find(h->memory, id, &step))
             ph_retry_add(h->memory, id, CHOICE_REST);
     }
 }

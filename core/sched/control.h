@@ -14,7 +14,8 @@ struct control {
     int gone;                      /* 1: the client is */
 };
 
-/* The messages of the queues that a request names, each once: those in memory when
+/* The messages of the queues that a request names, each once (one that is put on hold
+ * or released behind the walk perhaps twice): those in memory when
  * it begins, then those found in the directories.  Whoever is there all the time is
  * given, whatever state he moves to meanwhile (a retried message keeps its file in
  * deferred; one released from hold is remembered here). */

@@ -134,6 +134,18 @@ void ph_feed_arrived(void *arg, struct ph_qmsg *m)
     ph_feed_wake(q);
 }
 
+/* The index passes over what is in memory, so what leaves it is put there. */
+static void wait_again(struct qmgr *q, const struct ph_qmsg *m)
+{
+    int64_t when = m->next_us / 1000000;
+
+    if (m->place != PH_PLACE_DEFERRED || ph_retry_find(q->retry, ph_cstr(m->id), &when))
+        return;
+    ph_retry_add(q->retry, ph_cstr(m->id), when);
+    if (when <= q->scan_s)
+        ph_feed_wake(q);
+}
+
 void ph_feed_return(struct qmgr *q, struct ph_qmsg *m, int in_memory)
 {
     m->holder = NULL;
@@ -141,6 +153,7 @@ void ph_feed_return(struct qmgr *q, struct ph_qmsg *m, int in_memory)
         q->active++;
         activate(q, m, (struct entry){ 0, 0 });
     } else if (!in_memory) {
+        wait_again(q, m);
         ph_queue_forget(q->queue, m);
     } else {
         ph_queue_unload(m);
@@ -191,10 +204,12 @@ static struct ph_qmsg *next_deferred(struct qmgr *q, int *flushed)
 
         if (rc == PH_FOUND && take_found(q, id, m, in_memory))
             return m;
-        if (rc < 0 && rc != PH_PERM) {
+        if (rc < 0 && rc != PH_PERM) {             /* one that cannot be looked at stops no other */
             ph_retry_add(q->retry, id, q->scan_s + AGAIN_S);
-            return NULL;
+            q->parked = 1;
         }
+        if (rc == PH_CANCEL)
+            return NULL;
     }
     return NULL;
 }

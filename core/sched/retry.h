@@ -2,8 +2,8 @@
  * wait.  Pure; times are seconds of the wall clock, passed in.
  *
  * The time on disk (the file's mtime) is the durable one; the index is rebuilt
- * from it at start.  A message costs at most 40 bytes: its id is kept as the
- * numbers it was made of. */
+ * from it at start.  A message costs about 40 bytes, at most twice that while
+ * the index drains: its id is kept as the numbers it was made of. */
 #ifndef CORE_SCHED_RETRY_H
 #define CORE_SCHED_RETRY_H
 
@@ -31,7 +31,8 @@ int ph_retry_find(const struct ph_retry *r, ph_str id, int64_t *when);
 int ph_retry_remove(struct ph_retry *r, ph_str id);
 /* The first whose time is at most `now`: 1 with its id on the scope (it leaves
  * the index) and whether it was flushed, or 0.  Of those with the same time the
- * oldest mail comes first, as far as ids tell. */
+ * oldest mail comes first, as far as ids tell.  The wish of a flush is used up:
+ * an id that is added again waits like any other. */
 int ph_retry_take(struct ph_retry *r, int64_t now, struct ph_scope *s, ph_str *id, int *flushed);
 /* Make all of them due by an explicit wish; or one: 1 when it was there. */
 void ph_retry_flush(struct ph_retry *r, int64_t now);
