@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/types.h>
 #include <posthorn/str.h>
 
 /* What was written so far, and what would have been. */
@@ -71,7 +72,7 @@ static int64_t take_signed(struct args *a, char size)
     switch (size) {
     case 'l': return va_arg(a->ap, long);
     case 'L': return va_arg(a->ap, long long);
-    case 'z': return (int64_t)va_arg(a->ap, size_t);
+    case 'z': return va_arg(a->ap, ssize_t);
     case 'j': return va_arg(a->ap, intmax_t);
     default: return va_arg(a->ap, int);
     }

@@ -7,7 +7,7 @@
 #include <posthorn/transport.h>
 
 /* The members of a message but its recipients, with its descriptor when it has
- * one.  put: what m refers to must live until the frame is sent.  get: 0 and *m
+ * one; before the first "rcpt" of the frame.  put: what m refers to must live until the frame is sent.  get: 0 and *m
  * on s (views into the frame, the descriptor closes with s); PH_PERM when
  * members are missing or absurd. */
 void ph_message_put(struct ph_frame *f, const struct ph_message *m);

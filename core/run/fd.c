@@ -227,8 +227,9 @@ static void wake_waiters(struct ph_loop *l, int fd, int ready, uint32_t events)
 
             s->task[0] = both & PH_READ ? NULL : s->task[0];
             s->task[1] = both & PH_WRITE ? NULL : s->task[1];
-            ph_task_wake(t, ready & both);
-            unwanted &= ~(ready & both);
+            /* Who was woken by his deadline in this turn has not heard of it. */
+            if (ph_task_wake(t, ready & both))
+                unwanted &= ~(ready & both);
         }
     s->ready |= (uint8_t)unwanted;
     if (events == EPOLLOUT && (unwanted & PH_WRITE) && s->registered == (PH_READ | PH_WRITE)) {

@@ -12,6 +12,7 @@
 #include <posthorn/error.h>
 #include "core/run/loop.h"
 #include "core/run/stream_in.h"
+#include "core/run/switch.h"
 
 #define SIZE_LEAST 512u
 #define OUT_LEAST  512u             /* of the output buffer, which grows to the size */
@@ -55,7 +56,11 @@ void ph_stream_fds_sent(struct ph_stream_fds *l)
 
 /* Most buffers live from an arrival to the next wait, so a few of the usual
  * size pass from stream to stream. */
+#ifdef WITH_ASAN                   /* it shall see who looks at a buffer that is gone */
+#define SPARE_BYTES 0u
+#else
 #define SPARE_BYTES 16384u
+#endif
 #define SPARE_MAX   8u
 static _Thread_local __attribute__((tls_model("initial-exec"))) struct {
     char *p[SPARE_MAX];

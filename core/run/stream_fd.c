@@ -145,7 +145,8 @@ static int fd_wait(struct ph_stream *io, int what, int64_t deadline)
     int after_less = what == PH_READ && io->drained;
     int rc = after_less ? ph_fd_wait_more(io->fd, deadline) : ph_fd_wait_again(io->fd, what, deadline);
 
-    if (rc >= 0 && after_less)
+    /* Also after a deadline: who reads on shall ask, not wait for the next edge. */
+    if (after_less)
         io->drained = 0;
     return rc < 0 ? rc : 0;
 }
@@ -156,7 +157,8 @@ static int fd_is_stale(struct ph_stream *io)
     ssize_t got = recv(io->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
     int is_empty = got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 
-    io->drained |= is_empty && is_tcp(io);
+    if (got >= 0 || is_empty)
+        io->drained = is_empty && is_tcp(io);
     return !is_empty && !(got < 0 && errno == EINTR);
 }
 

@@ -2,7 +2,7 @@
  * attributes over a stream, descriptors beside them.  The peer is hostile: a
  * frame that breaks a limit or the syntax is PH_PERM, and the connection must
  * be closed by the caller; nothing else is touched.  A length that is claimed takes
- * no memory: it grows with what has come.
+ * 16 KiB at most; from there memory grows with what has come.
  *
  * Wire form: u32 little-endian length of what follows (at most the limit), u8
  * number of descriptors, u8 0, u16 number of attributes; each attribute: u8

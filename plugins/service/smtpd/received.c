@@ -52,9 +52,10 @@ static void put_client(struct session *s, struct ph_buf *b)
 {
     struct ph_scope *t = s->t.scope;
     int v6 = ph_str_find(s->w.addr, ':') >= 0;
+    ph_str name = comment(t, s->w.name), helo = s->helo.n ? comment(t, s->helo) : name;
 
-    ph_buf_printf(b, "Received: from %.*s (%.*s [%s%.*s])\r\n\tby %.*s (%.*s) with %s id %.*s", PH_FMT(comment(t, s->helo.n ? s->helo : s->w.name)),
-                  PH_FMT(comment(t, s->w.name)), v6 ? "IPv6:" : "", PH_FMT(s->w.addr), PH_FMT(s->c->p.myhostname), PH_FMT(s->c->p.mail_name), protocol(s),
+    ph_buf_printf(b, "Received: from %.*s (%.*s [%s%.*s])\r\n\tby %.*s (%.*s) with %s id %.*s", PH_FMT(helo),
+                  PH_FMT(name), v6 ? "IPv6:" : "", PH_FMT(s->w.addr), PH_FMT(s->c->p.myhostname), PH_FMT(s->c->p.mail_name), protocol(s),
                   PH_FMT(s->t.queue_id));
 }
 

@@ -159,6 +159,8 @@ static int converse(struct session *s)
     /* Who says QUIT waits for the answer and the end.  Who is sent away may still be
      * sending: what he sends makes our end a reset, and what had not left is lost. */
     int is_over = strcmp(s->where, "QUIT") == 0 && !ph_stream_pending(s->io);
+
+    is_over &= s->errors == 0;     /* else a transcript may be sent before the close, and the last reply waits for that */
     return rc < 0 ? rc : is_over ? ph_stream_flush_last(s->io) : ph_stream_flush(s->io);
 }
 
