@@ -60,6 +60,8 @@ for my $who (sort keys %side) {
     my %letter = map { $m->{$_}{id} => $_ } keys %$m;
     for my $step (@steps) {
         my ($in, @args) = map { s/%(\w)/$m->{$1}{id}/gr } @$step;
+        # What was released is tried at once, and while it is a wish about it is only noted.
+        Posthorn::wait_for(sub { $side->{list}->() !~ /"queue_name": "active"/ });
         my $text = $side->{super}->($in, @args);
         my $status = $? >> 8;
         $text =~ s/(\w{10,})/$letter{$1} || $1/ge;
