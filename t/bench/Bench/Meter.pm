@@ -5,6 +5,7 @@
 package Bench::Meter;
 use strict;
 use warnings;
+use Fcntl qw(F_SETFD);
 use POSIX ();
 use Posthorn;
 
@@ -96,16 +97,21 @@ sub count {
     my ($self, $code) = @_;
     my $file = "$Bench::World::base/perf.$self->{name}";
     my $group = join ',', ("$top/$self->{name}") x @events;
+    my ($take, $tell, $hear, $answer);
+    pipe $take, $tell and pipe $hear, $answer or die "pipe: $!";
     my $pid = Posthorn::child(sub {
         open STDERR, '>', '/dev/null';
         $SIG{INT} = 'DEFAULT';
-        exec 'perf', 'stat', '-a', '-x', ',', '-o', $file, '-e', join(',', @events), '-G', $group, '--', 'sleep', '1000';
+        fcntl $_, F_SETFD, 0 or die "fcntl: $!" for $take, $answer;
+        exec 'perf', 'stat', '-a', '-x', ',', '-o', $file, '-e', join(',', @events), '-G', $group,
+            '-D', '-1', '--control', 'fd:' . fileno($take) . ',' . fileno($answer);
     });
-    # It counts as soon as the command it waits for has begun.
-    Posthorn::wait_for(sub { Posthorn::slurp("/proc/$pid/task/$pid/children") =~ /(\d+)/ && Posthorn::slurp("/proc/$1/comm") =~ /^sleep/ }) or die "perf did not start\n";
+    close $_ for $take, $answer;
+    local $SIG{PIPE} = 'IGNORE';
+    syswrite $tell, "enable\n";
+    (<$hear> // '') =~ /^ack/ or die "perf did not start\n";
     my $result = $code->();
-    my ($sleep) = Posthorn::slurp("/proc/$pid/task/$pid/children") =~ /(\d+)/;
-    kill 'TERM', $sleep;
+    kill 'INT', $pid;
     waitpid $pid, 0;
     delete $Posthorn::live{"pid $pid"};
     my %n = map { /^(\d+),[^,]*,([^,]+)/ ? ($2 => $1) : () } split /\n/, Posthorn::slurp($file);
