@@ -1,5 +1,5 @@
 # The queue in one process: killed, with failing calls (queue.t), and losing power (power.t).
-CRASH_WORLD = t/crash/world.c t/crash/world.h t/crash/life.c t/crash/life.h t/crash/trace.c t/crash/trace.h t/crash/tape.c t/crash/tape.h
+CRASH_WORLD = t/crash/world.c t/crash/world.h t/lib/queue_pair.h t/crash/life.c t/crash/life.h t/crash/trace.c t/crash/trace.h t/crash/tape.c t/crash/tape.h
 check_PROGRAMS += t/crash/queue.t t/crash/power.t
 t_crash_queue_t_SOURCES = t/crash/queue.c t/crash/scenario.c t/crash/scenario.h $(CRASH_WORLD)
 t_crash_queue_t_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/t/unit

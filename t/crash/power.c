@@ -481,15 +481,6 @@ static void read_options(void)
     only.which = (unsigned)strtoul(field[3] + 1, NULL, 10);
 }
 
-static void clean(const char *path)
-{
-    char cmd[100];
-
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", path);
-    if (system(cmd) != 0)
-        exit(99);
-}
-
 int main(void)
 {
     struct ph_scope *s = ph_scope_new(NULL);
@@ -497,12 +488,7 @@ int main(void)
     int null = open("/dev/null", O_WRONLY);
 
     read_options();
-    snprintf(place, sizeof place, "/dev/shm/power.XXXXXX");
-    if (access("/dev/shm", W_OK) < 0 || !mkdtemp(place)) {
-        snprintf(place, sizeof place, "/tmp/power.XXXXXX");
-        if (!mkdtemp(place))
-            exit(99);
-    }
+    crash_place(place, sizeof place, "power");
     for (unsigned i = 0; i < story_count; i++) {
         rec[i] = (struct recording){ .story = &stories[i] };
         if (!only.story || strcmp(only.story, stories[i].name) == 0)
@@ -514,7 +500,6 @@ int main(void)
         exit(99);
     if (!only.story)
         tell_counts();
-    clean(place);
     ph_scope_free(s);
     return done_testing();
 }

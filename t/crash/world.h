@@ -11,6 +11,9 @@ extern char crash_top[64];         /* queue_directory */
 extern int crash_words;            /* where a child says what it promised; -1: nowhere */
 extern struct ph_queue *world_queue;
 
+/* A new directory of that name and six characters, in memory where there is one; gone
+ * when this process and its children have ended, however they ended. */
+void crash_place(char *path, size_t size, const char *name);
 /* One line to crash_words, in one write. */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 struct ph_conf *world_conf(struct ph_scope *s);
