@@ -132,18 +132,20 @@ $ph->set(default_transport => 'retry:4.4.4 nobody is there', transport_retry_tim
 settle($q = pid_of('qmgr'));
 my @all = map { m{([^/]+)$} } glob $ph->queue . '/deferred/?/*';
 my $mover = Posthorn::child(sub { while (1) { $ph->cmd('postqueue', '-f'); select undef, undef, undef, 0.05 } });     # as fast as they fail
-my ($missed, $twice, $states) = (0, 0, '');
-for my $round (1 .. 6) {
+my ($missed, $twice, $states, %was) = (0, 0, '');
+my $moved = sub { scalar grep { keys %$_ > 1 } values %was };       # seen in both queues
+for my $round (1 .. 60) {
     my %seen;
     my %state;
-    for my $m ($ph->queued) { $seen{ $m->{queue_id} }++; $state{ $m->{queue_name} }++ }
+    for my $m ($ph->queued) { $seen{ $m->{queue_id} }++; $state{ $m->{queue_name} }++; $was{ $m->{queue_id} }{ $m->{queue_name} } = 1 }
     $missed += grep { !$seen{$_} } @all;
     $twice += grep { $_ > 1 } values %seen;
     $states .= join(' ', map { "$_=$state{$_}" } sort keys %state) . '; ';
+    last if $round >= 6 && $moved->();        # a busy machine may be slow to move them
 }
 Posthorn::end_child($mover);
 is($missed, 0, "no listing missed a message that moved between active and deferred") or diag $states;
 is($twice, 0, 'or had it twice');
-like($states, qr/active=.*deferred=|deferred=.*active=/, 'they did move');
+cmp_ok($moved->(), '>', 0, 'they did move') or diag $states;
 
 done_testing();
