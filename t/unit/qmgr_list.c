@@ -2,6 +2,7 @@
  * portions, each recipient once, in little memory; listed, deleted, deferred,
  * settled late, and forced to expire. */
 #include "qmgr_stage.h"
+#include "core/sched/control.h"
 
 const char *const stage_settings = "qmgr_message_recipient_limit = 300\ndefault_recipient_limit = 400\n"
                                    "default_extra_recipient_limit = 100\ninitial_destination_concurrency = 2\n"
@@ -338,6 +339,28 @@ static void test_moving(struct ph_stream *io, struct ph_scope *s)
     delete_all(s, io);
 }
 
+/* The index passes over what somebody has in hand: he puts it there when he gives it back. */
+static void test_in_hand(struct ph_stream *io, struct ph_scope *s)
+{
+    struct ph_qmsg *m;
+    char id[64];
+    int in_memory = 1;
+    int64_t when;
+
+    delete_all(s, io);
+    forget_stubs();
+    submit_many(1, "dead.example", 0, "", 0, id);
+    until(ph_retry_count(qmgr()->retry) == 1 && qmgr()->active == 0);
+    ok(ph_control_take(qmgr(), ph_cstr(id), &m, &in_memory) == PH_FOUND && !in_memory, "a deferred message in somebody's hands");
+    ph_retry_remove(qmgr()->retry, ph_cstr(id));
+    ph_feed_index(qmgr());
+    until(!qmgr()->indexing);
+    ok(!ph_retry_find(qmgr()->retry, ph_cstr(id), &when), "the index passes over it");
+    ph_feed_return(qmgr(), m, in_memory);
+    ok(ph_retry_find(qmgr()->retry, ph_cstr(id), &when), "given back it waits for its next attempt");
+    delete_all(s, io);
+}
+
 static void cases(struct listener *smtp)
 {
     PH_SCOPED(s, NULL);
@@ -354,4 +377,5 @@ static void cases(struct listener *smtp)
     test_survivor_idle(smtp);
     test_damaged(io, s);
     test_moving(io, s);
+    test_in_hand(io, s);
 }

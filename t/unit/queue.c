@@ -383,8 +383,33 @@ static int run(void *arg PH_UNUSED)
     return 0;
 }
 
+static int settled;
+
+static void settle_first(void *arg)
+{
+    settled = ph_dirs_settle(arg) == 0;
+}
+
+/* Nobody takes a directory for clean that another is just syncing: the pool is
+ * synced behind that, and would lose the old name before the new one is there. */
+static int test_settle(void *arg PH_UNUSED)
+{
+    struct owner *o = owner_new();
+
+    is_int(ph_disk_start(1), 0, "a disk pool");
+    is_int(ph_dirs_settle(o->queue), 0, "directories are clean");
+    ph_map_set(o->queue->dirty, PH_STR("hold"), o);
+    ph_spawn(o->group, "first", settle_first, o->queue);
+    while (ph_map_count(o->queue->dirty) > 0)
+        ph_yield();
+    ok(!settled, "one is being synced by another");
+    ok(ph_dirs_settle(o->queue) == 0 && settled, "who comes second ends behind it");
+    owner_free(o);
+    return 0;
+}
+
 int main(void)
 {
-    queue_world((int (*const[])(void *)){ run }, 1);
+    queue_world((int (*const[])(void *)){ run, test_settle }, 2);
     return done_testing();
 }
