@@ -195,9 +195,10 @@ const char *postdrop_file_commit(void)
     sigprocmask(SIG_BLOCK, &all, &old);
     rc = publish();
     if (rc == 0 && sync_name() < 0) {
-        /* It may be durable or not: pickup may have it already, or take it
-         * soon.  The caller will try again: a copy is better than none. */
+        /* It may be durable or not, and pickup may have it already.  The caller will
+         * try again: a copy is better than none, and none is made if it is still there. */
         rc = ph_fail_errno(PH_TEMP, errno, "sync the name maildrop/%s", final);
+        unlinkat(directory, final, 0);
     }
     sigprocmask(SIG_SETMASK, &old, NULL);
     ph_buf_fini(&out);

@@ -16,8 +16,10 @@
 static void run_postdrop(const char *path, int in, int out) PH_NORETURN;
 static void run_postdrop(const char *path, int in, int out)
 {
-    if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0)
+    if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0) {
+        dprintf(out, "error %d cannot start postdrop: %s\n", EX_TEMPFAIL, strerror(errno));
         _exit(EX_OSERR);
+    }
     /* What it says on stderr it also answers, and the caller says that. */
     int null = open("/dev/null", O_WRONLY);
 
@@ -120,7 +122,8 @@ static int wait_child(struct submit *u)
     return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : EX_OSERR;
 }
 
-static ph_str read_answer(struct submit *u)
+/* *failed: why reading ended early, or 0. */
+static ph_str read_answer(struct submit *u, int *failed)
 {
     char *mem = ph_alloc(u->scope, ANSWER_MAX);
     size_t n = 0;
@@ -130,6 +133,8 @@ static ph_str read_answer(struct submit *u)
 
         if (got < 0 && errno == EINTR)
             continue;
+        if (got < 0)
+            *failed = errno;
         if (got <= 0)
             break;
         n += (size_t)got;
@@ -148,12 +153,14 @@ int submit_end(struct submit *u)
     ph_maildrop_put_end(&end);
     put(u, ph_buf_view(&end));
     close_pipe(&u->to);
-    ph_str answer = read_answer(u);
+    int failed = 0;
+    ph_str answer = read_answer(u, &failed);
 
     close_pipe(&u->from);
     int status = wait_child(u);
 
-    /* Stored is what postdrop says is stored, whatever became of it since. */
+    /* Stored is what postdrop says is stored, whatever became of it since.  (Its
+     * status alone says little: it is 0 too when we did not finish.) */
     if (ph_str_starts(answer, PH_STR("ok "))) {
         u->id = ph_str_from(answer, 3);
         return 0;
@@ -166,7 +173,9 @@ int submit_end(struct submit *u)
         ph_fail(PH_TEMP, "%.*s", PH_FMT(rest));
         return (int)code;
     }
-    if (status == EX_UNAVAILABLE)
+    if (failed)
+        ph_fail_errno(PH_TEMP, failed, "read postdrop's answer");
+    else if (status == EX_UNAVAILABLE)
         ph_fail(PH_TEMP, "cannot run postdrop from command_directory");
     else
         ph_fail(PH_TEMP, "postdrop gave no answer (status %d)", status);
