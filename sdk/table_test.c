@@ -1,9 +1,9 @@
 /* posthorn-table-test: runs a table plugin as the core would, by a script.
  *
- *     posthorn-table-test [-o name=value] OBJECT.so SCRIPT
+ *     posthorn-table-test [-o name=value] [-p OTHER.so]... OBJECT.so SCRIPT
  *
  * For in-tree tables and for yours.  The object is loaded with all the checks of
- * the real loader.  Lines of the script ($dir is a fresh directory; what follows
+ * the real loader; others (-p) are there for tables that stand on them.  Lines of the script ($dir is a fresh directory; what follows
  * "--" is the answer expected; # begins a comment line):
  *
  *     file NAME              the lines up to a single "." become $dir/NAME
@@ -13,6 +13,7 @@
  *     quiet                  no warning did
  *     found KEY -- VALUE     none KEY     fails KEY -- words
  *     comes KEY -- VALUE     like found, but waits for it: a table read again
+ *     within MS              the look-ups below have so much time each
  *     put KEY -- VALUE       remove KEY   missing KEY (remove says: not there)
  *     next KEY -- VALUE      end          walking, in the table's order
  *     has N                  the walk gives N entries
@@ -31,6 +32,7 @@
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
+#include <posthorn/task.h>
 #include "core/conf/conf.h"
 #include "core/plugin/registry.h"
 #include "core/plugin/tables.h"
@@ -41,6 +43,7 @@ static struct ph_table *table, *kept;
 static struct ph_buf warnings;
 static char dir[64];
 static uint32_t last_flags;
+static uint64_t within_ms;
 static int tests, bad, started, line_number;
 static const char *script_name;
 
@@ -129,8 +132,10 @@ static void do_lookup(ph_str verb, ph_str key, ph_str want)
 {
     struct ph_scope *out = ph_scope_new(scope);
     ph_str val = PH_STR(""), what = ph_str_printf(scope, "%.*s %.*s -- %.*s", PH_FMT(verb), PH_FMT(key), PH_FMT(want));
+    int64_t before = ph_deadline_set(within_ms ? ph_in_ms((int64_t)within_ms) : PH_FOREVER);
     int rc = ph_table_lookup(table, key, out, &val), good;
 
+    ph_deadline_set(before);
     for (int i = 0; i < 500 && ph_str_eq(verb, PH_STR("comes")) && !(rc == PH_FOUND && ph_str_eq(val, want)); i++) {
         nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
         rc = ph_table_lookup(table, key, out, &val);
@@ -208,6 +213,8 @@ static void do_line(ph_str line, ph_str *rest)
         say(ph_str_search(ph_buf_view(&warnings), arg) >= 0, ph_str_printf(scope, "a warning says: %.*s", PH_FMT(arg)), warnings.n ? warnings.p : "");
     else if (ph_str_eq(verb, PH_STR("quiet")))
         say(warnings.n == 0, PH_STR("no warning"), warnings.n ? warnings.p : "");
+    else if (ph_str_eq(verb, PH_STR("within")))
+        ph_str_u64(arg, &within_ms);
     else if (!table)
         ph_die("%s:%d: no table is open", script_name, line_number);
     else if (ph_str_eq(verb, PH_STR("swap"))) {
@@ -256,7 +263,7 @@ static void install(const char *object)
     if (strncmp(base, "table_", 6) != 0 || !dot)
         ph_die("%s: the object of a table is called table_NAME.so", object);
     mkdir(ph_str_printf(scope, "%s/plugins.d", dir).p, 0700);
-    FILE *f = fopen(ph_str_printf(scope, "%s/plugins.d/it.yaml", dir).p, "w");
+    FILE *f = fopen(ph_str_printf(scope, "%s/plugins.d/%.*s.yaml", dir, (int)(dot - base), base).p, "w");
     if (!f || fprintf(f, "format: 1\nkind: table\nname: %.*s\nobject: %s\n", (int)(dot - base - 6), base + 6, real) < 0 || fclose(f) != 0)
         ph_die("%s: %s", dir, strerror(errno));
 }
@@ -272,11 +279,13 @@ int main(int argc, char **argv)
     strcpy(dir, "/tmp/posthorn-table-XXXXXX");
     if (!mkdtemp(dir) || ph_conf_parse(scope, dir, "main.cf", PH_STR(""), &conf) < 0)
         ph_die("%s: %s", dir, strerror(errno));
-    while ((c = getopt(argc, argv, "o:")) == 'o')
-        if (ph_conf_override(conf, optarg) < 0)
+    while ((c = getopt(argc, argv, "o:p:")) == 'o' || c == 'p')
+        if (c == 'p')
+            install(optarg);
+        else if (ph_conf_override(conf, optarg) < 0)
             ph_die("%s", ph_error());
     if (c != -1 || argc - optind != 2)
-        ph_die("usage: posthorn-table-test [-o name=value] OBJECT.so SCRIPT");
+        ph_die("usage: posthorn-table-test [-o name=value] [-p OTHER.so]... OBJECT.so SCRIPT");
     install(argv[optind]);
     ph_registry_data_dir(dir);
     if (ph_registry_open(conf) < 0)

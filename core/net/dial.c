@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include <posthorn/error.h>
+#include "core/net/dial.h"
 #include "core/net/sockaddr.h"
 
 /* The words of the cause alone: callers say to whom. */
@@ -99,4 +100,22 @@ int ph_dial_unix(struct ph_scope *s, const char *path, int64_t deadline, struct 
         if (rc < 0)
             return ph_wrap(rc, "connect to %s", path);
     }
+}
+
+static unsigned later[PH_DIAL_PORTS];
+static size_t later_count;
+
+void ph_dial_later(unsigned port)
+{
+    for (size_t i = 0; i < later_count; i++)
+        if (later[i] == port)
+            return;
+    if (later_count < PH_DIAL_PORTS)
+        later[later_count++] = port;
+}
+
+size_t ph_dial_ports(const unsigned **ports)
+{
+    *ports = later;
+    return later_count;
 }

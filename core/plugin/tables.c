@@ -24,7 +24,7 @@ static struct handle *handle_of(struct ph_table *t)
 
 int ph_table_is_pattern(const struct ph_table *t)
 {
-    return t->ops && t->ops->is & PH_TABLE_PATTERN;
+    return (t->is & PH_TABLE_PATTERN) != 0;
 }
 
 /* proxy:type:name is the table itself, read-only: every process opens what it
@@ -103,7 +103,8 @@ static int open_handle(struct handle *h, uint32_t flags, struct ph_conf *c)
     if (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE) && (!ops->update || ph_str_starts(h->text, PH_STR("proxy:"))))
         return ph_fail(PH_CONF, "table type \"%.*s\" cannot be written or built from a source file", PH_FMT(type));
     struct ph_scope *own = ph_scope_new(h->scope);
-    struct ph_table t = { .scope = own, .ops = ops, .type = ph_str_dup(own, type), .name = ph_str_dup(own, name), .flags = flags, .conf = c };
+    struct ph_table t = { .scope = own, .ops = ops, .type = ph_str_dup(own, type), .name = ph_str_dup(own, name),
+                          .flags = flags, .conf = c, .is = ops->is };
     struct call open = { .t = &t, .op = OP_OPEN };
     if ((rc = call(&open)) < 0) {
         ph_scope_free(own);
@@ -139,6 +140,14 @@ int ph_table_open(struct ph_conf *c, struct ph_scope *s, ph_str text, uint32_t f
     }
     *out = &h->table;
     return 0;
+}
+
+int ph_table_inner(struct ph_table *t, ph_str text, struct ph_table **inner)
+{
+    text = ph_str_trim(text);
+    if (text.n == 0 || text.p[0] == '{' || ph_str_find(text, ':') < 1)
+        return ph_fail(PH_CONF, "\"%.*s\": a table is written type:name", PH_FMT(text));
+    return ph_table_open(t->conf, t->scope, text, t->flags, inner);
 }
 
 struct ph_table *ph_table_open_soft(struct ph_conf *c, struct ph_scope *s, const char *what, ph_str text, uint32_t flags)
@@ -186,7 +195,7 @@ int ph_table_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str
     look_again(h);
     if (h->broken)
         return ph_fail(PH_TEMP, "table %.*s: lookup of \"%.*s\": %s", PH_FMT(h->text), KEY_FMT(key), h->broken);
-    int fold = t->flags & PH_TABLE_FOLD && !(t->ops->is & (PH_TABLE_PATTERN | PH_TABLE_NOFOLD));
+    int fold = t->flags & PH_TABLE_FOLD && !(t->is & (PH_TABLE_PATTERN | PH_TABLE_NOFOLD));
     struct call c = { .t = t, .op = OP_LOOKUP, .key = fold ? ph_str_lower(out, key) : key, .out = out };
     int rc = call(&c);
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
+#include "core/net/dial.h"
 #include "core/worker/worker.h"
 
 #ifndef LANDLOCK_ACCESS_FS_REFER
@@ -115,6 +116,21 @@ static int allow_any_port(struct rules *r)
     return 0;
 }
 
+/* Who may connect to nothing else may to the servers of his tables. */
+static int allow_later(struct rules *r)
+{
+    const unsigned *ports;
+    size_t n = ph_dial_ports(&ports);
+
+    for (size_t i = 0; r->net & NET_CONNECT_TCP && i < n; i++) {
+        struct net_port_attr rule = { .allowed_access = NET_CONNECT_TCP, .port = ports[i] };
+
+        if (syscall(SYS_landlock_add_rule, r->fd, RULE_NET_PORT, &rule, 0) < 0)
+            return ph_fail_errno(PH_CONF, errno, "landlock: connect");
+    }
+    return 0;
+}
+
 static size_t attr_bytes(long abi)
 {
     return abi >= 6 ? sizeof(struct ruleset_attr) : abi >= 4 ? offsetof(struct ruleset_attr, scoped) : offsetof(struct ruleset_attr, net);
@@ -146,6 +162,8 @@ int ph_landlock(const struct ph_seal *s)
         rc = allow_needs(&r, s);
     if (rc == 0 && ph_needs(s->needs, "network"))
         rc = allow_any_port(&r);
+    if (rc == 0)
+        rc = allow_later(&r);
     if (rc == 0 && syscall(SYS_landlock_restrict_self, r.fd, 0) < 0)
         rc = ph_fail_errno(PH_CONF, errno, "landlock");
     close(r.fd);

@@ -33,6 +33,9 @@ unsigned ph_port_parse(ph_str text);
  * NULL.  Yields. */
 int ph_dial_ip(struct ph_scope *s, const struct ph_ip *ip, unsigned port, const struct ph_ip *bind,
                int64_t deadline, struct ph_stream **io) PH_YIELDS;
+/* Before the seal: there will be connections to this TCP port.  In a worker that
+ * else may make none the seal leaves the port open. */
+void ph_dial_later(unsigned port);
 /* Connect to a UNIX socket.  Yields. */
 int ph_dial_unix(struct ph_scope *s, const char *path, int64_t deadline,
                  struct ph_stream **io) PH_YIELDS;

@@ -59,7 +59,26 @@ struct ph_table {
     ph_str type, name;          /* "hash", "/etc/postfix/virtual" */
     uint32_t flags;             /* PH_TABLE_FOLD ... */
     struct ph_conf *conf;       /* parameters; may be NULL in tests */
+    uint32_t is;                /* the descriptor's PH_TABLE_PATTERN ...; open may say
+                                   more of this one table (what stands on others) */
+    uint32_t pad;
 };
+
+/* For tables that stand on others (pipemap, debug); such a plugin is
+ * PH_COROUTINE, and never folds (PH_TABLE_NOFOLD): those below do.
+ * Open one with t's flags: 0 and *inner, which lives as long as t; PH_CONF (also
+ * what t's flags forbid), PH_TEMP. */
+int ph_table_inner(struct ph_table *t, ph_str type_name, struct ph_table **inner) PH_YIELDS;
+/* Fold as the table wants and ask: PH_FOUND with *val on out, PH_NONE, negative
+ * with the table named in the text.  A plugin's broken answer reads as failure.
+ * Once a second it looks whether the table was rebuilt, and then reads the new one. */
+int ph_table_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val) PH_YIELDS;
+/* For tables opened with PH_TABLE_WRITE or PH_TABLE_CREATE, and walks; answers
+ * as of the plugin's calls.  PH_CONF: this type cannot do that. */
+int ph_table_update(struct ph_table *t, ph_str key, ph_str val) PH_YIELDS;
+int ph_table_remove(struct ph_table *t, ph_str key) PH_YIELDS;
+int ph_table_next(struct ph_table *t, int first, struct ph_scope *out, ph_str *key, ph_str *val) PH_YIELDS;
+int ph_table_commit(struct ph_table *t) PH_YIELDS;
 
 #define PH_PLUGIN_TABLE(name_, ...) \
     PH_ENTRY_(struct ph_table_plugin, table_##name_##_LTX_ph_plugin, PH_KIND_TABLE, PH_TABLE_REVISION, name_, __VA_ARGS__)

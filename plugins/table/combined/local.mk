@@ -1,0 +1,13 @@
+plugin_LTLIBRARIES += plugins/table/combined/table_pipemap.la
+plugins_table_combined_table_pipemap_la_SOURCES = plugins/table/combined/pipemap.c plugins/table/combined/items.c plugins/table/combined/items.h
+plugins_table_combined_table_pipemap_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+plugins_table_combined_table_pipemap_la_LIBADD = $(PLUGIN_LIBADD)
+plugin_LTLIBRARIES += plugins/table/combined/table_unionmap.la
+plugins_table_combined_table_unionmap_la_SOURCES = plugins/table/combined/unionmap.c plugins/table/combined/items.c plugins/table/combined/items.h
+plugins_table_combined_table_unionmap_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+plugins_table_combined_table_unionmap_la_LIBADD = $(PLUGIN_LIBADD)
+plugin_LTLIBRARIES += plugins/table/combined/table_randmap.la
+plugins_table_combined_table_randmap_la_SOURCES = plugins/table/combined/randmap.c plugins/table/combined/items.c plugins/table/combined/items.h
+plugins_table_combined_table_randmap_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+plugins_table_combined_table_randmap_la_LIBADD = $(PLUGIN_LIBADD)
+dist_man_MANS += plugins/table/combined/pipemap_table.5 plugins/table/combined/unionmap_table.5 plugins/table/combined/randmap_table.5

@@ -1,0 +1,9 @@
+plugin_LTLIBRARIES += plugins/table/socket/table_tcp.la
+plugins_table_socket_table_tcp_la_SOURCES = plugins/table/socket/tcp.c plugins/table/socket/link.c plugins/table/socket/link.h
+plugins_table_socket_table_tcp_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+plugins_table_socket_table_tcp_la_LIBADD = $(PLUGIN_LIBADD)
+plugin_LTLIBRARIES += plugins/table/socket/table_socketmap.la
+plugins_table_socket_table_socketmap_la_SOURCES = plugins/table/socket/socketmap.c plugins/table/socket/link.c plugins/table/socket/link.h
+plugins_table_socket_table_socketmap_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+plugins_table_socket_table_socketmap_la_LIBADD = $(PLUGIN_LIBADD)
+dist_man_MANS += plugins/table/socket/tcp_table.5 plugins/table/socket/socketmap_table.5
