@@ -7,7 +7,7 @@
  *   commit slot record [envelope rcpts] the slot holds a message now
  *   hold slot... + descriptors          after we restarted: these are being committed; who shows
  *                                       the descriptor was lent the slot
- *   drop slot                           spoilt, or grown too large: never again
+ *   drop slot                           spoilt, or grown large for nothing: never again
  *
  * The peer parses mail and is believed in nothing: it can only name slots that
  * it was lent, and what it hands over must be a record of such a slot. */

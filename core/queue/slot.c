@@ -71,6 +71,7 @@ void ph_slot_free(struct ph_queue *q, struct ph_slot *slot)
 {
     if (slot->state == PH_SLOT_FRESH)
         q->fresh_count--;
+    q->large_bytes -= slot->large_bytes;
     close_kept(q, &slot->fd);
     close_kept(q, &slot->lease_fd);
     close_kept(q, &slot->reader_fd);
@@ -225,10 +226,30 @@ int ph_slot_lease(struct ph_queue *q, struct ph_slot *slot)
     return PH_NONE;
 }
 
-int ph_slot_release(struct ph_queue *q, struct ph_slot *slot, int reusable)
+/* What a large file has costs nothing any more: the next message of its size allocates
+ * nothing.  But files without mail must not fill the disk. */
+int ph_slot_can_serve(const struct ph_slot *slot, uint64_t bytes)
 {
-    if (!reusable || slot->spoilt || !slot->worker)
+    if (slot->spoilt || !slot->worker)
+        return 0;
+    if (bytes <= PH_SLOT_MAX || bytes <= slot->large_bytes)
+        return 1;
+    return bytes <= PH_SLOT_LARGEST && slot->worker->queue->large_bytes - slot->large_bytes + bytes <= PH_POOL_LARGE;
+}
+
+static void note_size(struct ph_queue *q, struct ph_slot *slot, uint64_t bytes)
+{
+    if (bytes <= PH_SLOT_MAX || bytes <= slot->large_bytes)
+        return;
+    q->large_bytes += bytes - slot->large_bytes;
+    slot->large_bytes = bytes;
+}
+
+int ph_slot_release(struct ph_queue *q, struct ph_slot *slot, int reusable, uint64_t bytes)
+{
+    if (!reusable)
         return ph_slot_unlink(q, slot);
+    note_size(q, slot, bytes);
     ph_list_remove(&slot->node);
     slot->state = PH_SLOT_FREE;
     slot->since_ms = ph_now_ms();
@@ -266,16 +287,18 @@ static void set_space(struct ph_queue *q, int low, const char *why)
     q->space_low = (uint32_t)low;
 }
 
-/* Free slots that no message came for; the oldest are at the front. */
+/* Free slots that no message came for; the oldest are at the front.  All of them when
+ * the disk is full: mail that comes can use the space. */
 static void trim(struct ph_queue *q)
 {
+    int64_t keep_ms = q->space_low ? 0 : FREE_MS;
     struct ph_list *w = q->workers.next;
 
     while (w != &q->workers) {
         struct ph_worker *worker = ph_list_of(w, struct ph_worker, node);
         struct ph_slot *slot = ph_list_of(worker->free.next, struct ph_slot, node);
 
-        if (ph_list_is_empty(&worker->free) || slot->since_ms + FREE_MS > ph_now_ms()) {
+        if (ph_list_is_empty(&worker->free) || slot->since_ms + keep_ms > ph_now_ms()) {
             w = w->next;
             continue;
         }

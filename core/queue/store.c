@@ -382,12 +382,12 @@ static int is_finished(const struct ph_qmsg *m)
 /* Used again only when the file itself says that all is done. */
 static int is_reusable(const struct ph_qmsg *m)
 {
-    return is_finished(m) && !m->unmarked && !m->sync_failed && m->file_bytes <= PH_SLOT_MAX;
+    return is_finished(m) && !m->unmarked && !m->sync_failed && ph_slot_can_serve(m->slot, m->file_bytes);
 }
 
 int ph_queue_remove_is_quick(const struct ph_qmsg *m)
 {
-    return m->slot && m->slot->worker && !m->slot->spoilt && is_reusable(m);
+    return m->slot && is_reusable(m);
 }
 
 int ph_queue_remove(struct ph_queue *q, struct ph_qmsg *m)
@@ -400,21 +400,21 @@ int ph_queue_remove(struct ph_queue *q, struct ph_qmsg *m)
             return rc;
         int reusable = is_reusable(m);
         struct ph_slot *slot = m->slot;
+        uint64_t bytes = m->file_bytes;
 
-        if (reusable && slot->worker && slot->fd < 0 && q->open_count < q->open_max / 2) {
+        if (reusable && slot->fd < 0 && q->open_count < q->open_max / 2) {
             slot->fd = m->fd;          /* its next message is marked through it */
             m->fd = -1;
             ph_list_remove(&m->open_node);
         }
         qmsg_free(m);
-        ph_slot_release(q, slot, reusable);
+        ph_slot_release(q, slot, reusable, bytes);
         return 0;
     }
     ph_qmsg_path(path, m);
-    if ((rc = ph_dirs_unlink(q, path)) < 0)
-        return rc;
-    qmsg_free(m);
-    return 0;
+    if ((rc = ph_dirs_unlink(q, path)) == 0)
+        qmsg_free(m);
+    return rc;
 }
 
 /* Move m; its slot, if it had one, is gone from the pool for good. */

@@ -7,7 +7,9 @@
 #include "core/queue/record.h"
 
 #define PH_SLOT_BYTES   (16u << 10)    /* written once when a slot is made */
-#define PH_SLOT_MAX     (256u << 10)   /* a file that grew beyond is not used again */
+#define PH_SLOT_MAX     (256u << 10)   /* a file that grew beyond has grown large: */
+#define PH_SLOT_LARGEST (4u << 20)     /* used again up to this size, */
+#define PH_POOL_LARGE   (64u << 20)    /* and while all of them together have at most so much */
 #define PH_SLOT_NAME    40             /* "h/NAME" with its NUL */
 #define PH_POOL_DIRS    16
 #define PH_PATH         96             /* below queue_directory, with its NUL */
@@ -38,6 +40,7 @@ struct ph_slot {
     const void *reader_of;
     uint32_t reader_out;               /* 1: an agent has it */
     uint64_t inode;
+    uint64_t large_bytes;              /* of its file, when it has grown large; counted for the pool */
     int64_t since_ms;                  /* free since */
     struct ph_worker *worker;          /* NULL when it ended */
 };
@@ -69,6 +72,7 @@ struct ph_queue {
     struct ph_map *dirty;              /* directories that renames went to, by path */
     struct ph_list fresh, limbo, workers, open;
     size_t fresh_count, open_count, open_max;
+    uint64_t large_bytes;              /* of slots that have grown large and are used again */
     uint64_t slot_serial;
     uint32_t space_low;                /* below queue_minfree, or slots cannot be made */
     struct ph_cond *make;              /* wakes the maker of slots */
@@ -117,9 +121,12 @@ void ph_slot_lease_close(struct ph_queue *q, struct ph_slot *slot);
 void ph_slot_reader_close(struct ph_queue *q, struct ph_slot *slot);
 /* The background task: slots ahead, space, settling, free slots that are old. */
 void ph_slot_maker(void *queue) PH_YIELDS;
-/* A message left its slot: to its worker's free list, or unlinked.  Yields when
- * it is unlinked. */
-int ph_slot_release(struct ph_queue *q, struct ph_slot *slot, int reusable) PH_YIELDS;
+/* Whether it can serve again after a message of so many bytes: its worker lives, it was
+ * not spoilt, and the pool has room for its file. */
+int ph_slot_can_serve(const struct ph_slot *slot, uint64_t bytes);
+/* A message of so many bytes left its slot: to its worker's free list (reusable: it can
+ * serve again), or unlinked.  Yields when it is unlinked. */
+int ph_slot_release(struct ph_queue *q, struct ph_slot *slot, int reusable, uint64_t bytes) PH_YIELDS;
 
 /* store.c */
 struct ph_qmsg *ph_qmsg_new(struct ph_queue *q, ph_str id, unsigned place);

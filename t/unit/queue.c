@@ -75,8 +75,62 @@ static void test_large(struct owner *o)
     ph_qmsg_path(slot, m);
     ok(exists("%s", slot), "it is in its slot");
     finish(o, m);
-    ok(!exists("%s", slot), "a slot that grew is unlinked");
+    ok(exists("%s", slot), "its slot stays");
+    is_int(o->queue->large_bytes > 300032 && o->queue->large_bytes < 302000, 1, "and is counted by its size");
     is_int(submit("Subject: too large\r\n", 1000064, 0, id), PH_PERM, "the size limit holds");
+}
+
+/* Messages at once in slots of their own, then all of them gone; how many slots stay. */
+static int deliver_large(struct owner *o, unsigned count, size_t bytes)
+{
+    struct ph_qmsg *m[80];
+    char path[80][PH_PATH], id[PH_ID_MAX + 1];
+    int stay = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        if (submit("Subject: large\r\n", bytes, 0, id) < 0 || !(m[i] = next_message(o)))
+            return -1;
+        ph_qmsg_path(path[i], m[i]);
+    }
+    for (unsigned i = 0; i < count; i++)
+        finish(o, m[i]);
+    for (unsigned i = 0; i < count; i++)
+        stay += exists("%s", path[i]);
+    return stay;
+}
+
+/* Files that have grown serve again, but without mail in them they keep only so much of the disk. */
+static void test_large_pool(struct owner *o)
+{
+    struct ph_qmsg *m;
+    char id[PH_ID_MAX + 1];
+    const unsigned most = PH_POOL_LARGE / 990000u;
+
+    int stay = deliver_large(o, 80, 990016);
+    ok(stay >= (int)most - 1 && stay <= (int)most, "of 80 slots of 1 MB %d stay, as many as 64 MiB have room for", stay);
+    ok(o->queue->large_bytes <= PH_POOL_LARGE, "as they are counted");
+    int64_t counted = (int64_t)o->queue->large_bytes;
+    stay = deliver_large(o, 40, 990016);
+    ok(stay >= 20 && stay <= 40, "%d of 40 messages come into these (the others had leases before)", stay);
+    is_int(o->queue->large_bytes, counted, "and count once");
+    is_int(submit("Subject: small\r\n", 64, 0, id), 0, "also for a small message");
+    m = next_message(o);
+    ok(m->slot->large_bytes > 980000, "which comes into a large one");
+    is_int(ph_queue_load(o->queue, m), 0, "loaded");
+    is_int(ph_queue_defer(o->queue, m, ph_wall_us()), 0, "and is deferred with it");
+    is_int(o->queue->large_bytes < (uint64_t)counted, 1, "so it counts no more");
+    finish(o, m);
+    /* A full disk: what nobody's mail is in goes at the next look. */
+    o->queue->params.queue_minfree = INT64_MAX;
+    int64_t until = ph_in_ms(10000);
+    while (o->queue->large_bytes > PH_POOL_LARGE / 4 && ph_now_ms() < until)
+        ph_sleep_until(ph_in_ms(50));
+    ok(o->queue->large_bytes <= PH_POOL_LARGE / 4, "when space is short all that are not lent are given back");
+    o->queue->params.queue_minfree = 0;
+    until = ph_in_ms(10000);
+    while (o->queue->space_low && ph_now_ms() < until)
+        ph_sleep_until(ph_in_ms(50));
+    ok(!o->queue->space_low, "and mail is taken again");
 }
 
 static void test_abort(struct owner *o)
@@ -369,6 +423,7 @@ static int run(void *arg PH_UNUSED)
     ph_hub_dial_with(dial);
     test_small(o);
     test_large(o);
+    test_large_pool(o);
     test_abort(o);
     test_hold_wish(o);
     test_defer(o);
