@@ -3,6 +3,7 @@ COMMON = core/cmd/cmd.c core/cmd/cmd.h
 
 sbin_PROGRAMS += core/cmd/postconf
 core_cmd_postconf_SOURCES = $(COMMON) core/cmd/postconf.c core/cmd/postconf.h core/cmd/postconf_main.c \
+	core/cmd/postconf_options.c core/cmd/postconf_edit.c core/cmd/postconf_lists.c core/cmd/edit_file.c core/cmd/edit_file.h \
 	core/cmd/postconf_bounce.c core/cmd/postconf_master.c
 core_cmd_postconf_LDADD = core/libposthorn.la
 
@@ -69,7 +70,7 @@ core_cmd_postsuper_SOURCES = $(COMMON) core/cmd/postsuper.c core/cmd/postsuper.h
 core_cmd_postsuper_LDADD = core/libposthorn.la
 
 sbin_PROGRAMS += core/cmd/postfix
-core_cmd_postfix_SOURCES = $(COMMON) core/cmd/postfix.c core/cmd/postfix.h core/cmd/postfix_init.c core/cmd/postfix_check.c \
+core_cmd_postfix_SOURCES = $(COMMON) core/cmd/edit_file.c core/cmd/edit_file.h core/cmd/postfix.c core/cmd/postfix.h core/cmd/postfix_init.c core/cmd/postfix_check.c \
 	core/cmd/postfix_permissions.c core/cmd/layout.c core/cmd/layout.h \
 	core/cmd/layout_files.c core/cmd/postfix_upgrade.c \
 	core/cmd/postfix_logrotate.c core/cmd/postfix_tasks.c core/cmd/postfix_instances.c

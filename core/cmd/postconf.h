@@ -35,12 +35,34 @@ ph_str postconf_text(const struct postconf *p, struct ph_conf *c, ph_str name, p
 /* Text with runs of white space as one blank, folded behind 80 columns with -f. */
 void postconf_put_folded(const struct postconf *p, struct ph_buf *line, ph_str text);
 
+/* postconf_options.c */
+struct postconf_options {
+    int mode;                              /* p M F P m l a A T b t */
+    int edit;                              /* e X #, or 0 */
+    const char *dir, *tls;                 /* -c, -T */
+    const char *overrides[64];
+    size_t override_count;
+};
+/* Read the command line: the arguments behind it.  Combinations that mean nothing are fatal. */
+char **postconf_read_options(struct postconf_options *o, struct postconf *p, int argc, char **argv);
+
+/* postconf_edit.c: -e, -X, -# on main.cf. */
+void postconf_edit(struct postconf *p, int edit, char **args);
+/* An argument of an edit: fatal when it is a comment or has lines. */
+void postconf_check_edit(const char *arg);
+/* "name = value" to its two sides, blanks around them dropped, or fatal. */
+void postconf_split(const char *arg, ph_str *name, ph_str *value);
+/* postconf_lists.c: -m, one word a line. */
+void postconf_tables(struct postconf *p);
+/* -l, -a, -A, -T. */
+void postconf_fixed_list(int mode, const char *tls);
+
 /* postconf_main.c: the parameters, or those named. */
 void postconf_main(struct postconf *p, char **names);
 /* postconf_bounce.c: -b and -t: the templates of notices, those of `file`, or (NULL)
  * of bounce_template_file; "" means the built-in ones. */
 void postconf_bounce(struct postconf *p, int expanded, const char *file);
 /* postconf_master.c: -M, -F, -P with patterns service/type/part. */
-void postconf_master(struct postconf *p, int mode, char **patterns);
+void postconf_master(struct postconf *p, int mode, int edit, char **patterns);
 
 #endif

@@ -208,8 +208,10 @@ static size_t show_matching(const struct postconf *p, int mode, struct pattern w
     return shown;
 }
 
-void postconf_master(struct postconf *p, int mode, char **patterns)
+void postconf_master(struct postconf *p, int mode, int edit, char **patterns)
 {
+    if (edit)
+        ph_cmd_fatal("services cannot be edited in this release yet: edit %s/master.yaml", p->dir);
     if (!*patterns)
         show_matching(p, mode, (struct pattern){ { "", 0 }, { "", 0 }, { "", 0 } });
     for (; *patterns; patterns++)

@@ -13,6 +13,7 @@
 #include <posthorn/error.h>
 #include <posthorn/source.h>
 #include "core/cmd/cmd.h"
+#include "core/cmd/edit_file.h"
 #include "core/cmd/layout.h"
 #include "core/cmd/postfix.h"
 #include "core/conf/master.h"
@@ -52,24 +53,6 @@ static ph_str line_of(ph_str text, uint32_t number)
     return line;
 }
 
-/* A new file beside it, with its owner and mode, then renamed over it. */
-static void replace(struct postfix *p, const char *path, ph_str text)
-{
-    const char *fresh = ph_str_printf(p->scope, "%s.new", path).p;
-    struct stat st;
-    int fd;
-
-    if (stat(path, &st) < 0 || (fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
-        ph_cmd_fatal("%s: %s", fresh, strerror(errno));
-    if (write(fd, text.p, text.n) != (ssize_t)text.n || fchown(fd, st.st_uid, st.st_gid) < 0 ||
-        fchmod(fd, st.st_mode & 07777) < 0 || fsync(fd) < 0 || close(fd) < 0 || rename(fresh, path) < 0) {
-        int err = errno;
-
-        unlink(fresh);
-        ph_cmd_fatal("write %s: %s", fresh, strerror(err));
-    }
-}
-
 /* Appended services: the number of them, and the new text in *b. */
 static unsigned add_missing(struct postfix *p, const struct ph_master_def *ours, const struct ph_master_def *stock, struct ph_buf *b)
 {
@@ -91,20 +74,30 @@ static unsigned add_missing(struct postfix *p, const struct ph_master_def *ours,
 static void upgrade_services(struct postfix *p)
 {
     const struct ph_master_def *ours, *stock, *edited;
+    struct edit_file file;
     struct ph_buf b;
 
     if (ph_master_open(p->scope, p->conf, p->dir, &ours) < 0 || ph_master_open(p->scope, NULL, PH_DATA_DIR, &stock) < 0)
         ph_cmd_fatal("%s", ph_error());
-    ph_str old = read_text(p, ours->file);
+    edit_file_open(&file, p->scope, ours->file, FILE_MAX);
+    ph_str old = file.text;
+    if (ph_master_parse(p->scope, p->conf, ours->file, old, &ours) < 0) {
+        edit_file_abandon(&file);
+        ph_cmd_fatal("%s", ph_error());
+    }
     ph_buf_init(&b, p->scope, 2 * FILE_MAX);
     ph_buf_str(&b, old);
     if (old.n && old.p[old.n - 1] != '\n')
         ph_buf_puts(&b, "\n");
-    if (add_missing(p, ours, stock, &b) == 0)
+    if (add_missing(p, ours, stock, &b) == 0) {
+        edit_file_abandon(&file);
         return;
-    if (ph_master_parse(p->scope, p->conf, ours->file, ph_buf_view(&b), &edited) < 0)
+    }
+    if (ph_master_parse(p->scope, p->conf, ours->file, ph_buf_view(&b), &edited) < 0) {
+        edit_file_abandon(&file);
         ph_cmd_fatal("%s: the services above cannot be put at its end (%s): add them to the list by hand", ours->file, ph_error());
-    replace(p, ours->file, ph_buf_view(&b));
+    }
+    edit_file_commit(&file, ph_buf_view(&b));
 }
 
 int postfix_upgrade_configuration(struct postfix *p)

@@ -135,6 +135,19 @@ int ph_plugin_exists(uint32_t kind, ph_str name)
     return find(kind, name) ? PH_FOUND : PH_NONE;
 }
 
+int ph_plugin_next(uint32_t kind, size_t *at, ph_str *name)
+{
+    ph_str key;
+    void *value;
+
+    while (reg.by_name && ph_map_next(reg.by_name, at, &key, &value))
+        if (((struct entry *)value)->m.kind == kind) {
+            *name = ((struct entry *)value)->m.name;
+            return 1;
+        }
+    return 0;
+}
+
 ph_str ph_plugin_needs(uint32_t kind, ph_str name)
 {
     const struct entry *e = find(kind, name);

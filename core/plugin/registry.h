@@ -27,6 +27,8 @@ void ph_registry_data_dir(const char *dir);
 int ph_plugin_find(uint32_t kind, ph_str name, const struct ph_plugin **desc);
 /* PH_FOUND when there is a manifest for it, PH_NONE. */
 int ph_plugin_exists(uint32_t kind, ph_str name);
+/* Walk the names of that kind in no order: start with *at = 0; 1 and *name, 0 at the end. */
+int ph_plugin_next(uint32_t kind, size_t *at, ph_str *name);
 /* What its manifest says it needs, and which services it uses (lists of words,
  * service.h and transport.h); empty when unknown. */
 ph_str ph_plugin_needs(uint32_t kind, ph_str name);

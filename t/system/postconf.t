@@ -102,9 +102,12 @@ like($said, qr/^postconf: fatal: open \S+nosuch: No such file or directory$/m, '
 
 postconf('-hH', 'foo');
 isnt($?, 0, '-h with -H fails');
-like($said, qr/^postconf: fatal: with option -h, do not specify -H$/m, 'and says why');
-postconf('-e', 'foo=bar');
-like($said, qr/fatal: .*not in this release/, 'editing says that it is not there');
+like($said, qr/^postconf: fatal: specify one of -h -H$/m, 'and says why');
+like(postconf('-m'), qr/^hash\n(?:.*\n)*proxy\n(?:.*\n)*static\n/m, '-m: table types, sorted');
+is(postconf('-l'), "flock\nfcntl\ndotlock\n", '-l');
+is(postconf('-T', 'run-version'), '', '-T: nothing without TLS');
+postconf('-T', 'x');
+is($? >> 8, 1, '-T with another word fails');
 Posthorn::spew("$dir/main.cf", "a = 1\nbroken\n");
 postconf('a');
 like($said, qr{^postconf: fatal: \Q$dir\E/main.cf:2:7: missing '='}m, 'a syntax error and its place');
