@@ -17,6 +17,9 @@ struct manifest {
 /* 0 and *m on s; PH_CONF with file:line:column. */
 int ph_manifest_parse(struct ph_scope *s, const char *file, ph_str text, struct manifest *m);
 
+/* A copy of it on s, without the text that it was read from. */
+void ph_manifest_keep(struct ph_scope *s, const struct manifest *from, struct manifest *m);
+
 /* Every component of an absolute path: owned by root or by us, writable by no
  * one else; the last one a regular file.  0, or PH_CONF naming the component. */
 int ph_path_check(const char *path);

@@ -73,3 +73,15 @@ int ph_manifest_parse(struct ph_scope *s, const char *file, ph_str text, struct 
         return ph_yaml_fail(root->place, "a manifest needs name (letters, digits, _ and -) and object");
     return 0;
 }
+
+void ph_manifest_keep(struct ph_scope *s, const struct manifest *from, struct manifest *m)
+{
+    *m = *from;
+    ph_str *const texts[] = { &m->name, &m->object, &m->package, &m->needs, &m->uses };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        *texts[i] = ph_str_dup(s, *texts[i]);
+    m->provides = ph_alloc_array(s, from->provides_count, sizeof *m->provides);
+    for (size_t i = 0; i < from->provides_count; i++)
+        m->provides[i] = ph_str_dup(s, from->provides[i]);
+    m->file = ph_cstr_dup(s, ph_cstr(from->file));
+}

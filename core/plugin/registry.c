@@ -61,17 +61,20 @@ static ph_str key_of(struct ph_scope *s, uint32_t kind, ph_str name)
     return ph_str_printf(s, "%s/%.*s", ph_kind_name(kind), PH_FMT(name));
 }
 
+/* Of the text only what is asked for later stays: each worker has all of them. */
 static int add_manifest(const char *path)
 {
+    PH_SCOPED(s, NULL);
+    struct manifest m;
     ph_str text;
-    struct entry *e = ph_new(reg.scope, struct entry);
     int rc = ph_path_check(path);
 
-    if (rc < 0 || (rc = read_file(reg.scope, path, &text)) < 0 ||
-        (rc = ph_manifest_parse(reg.scope, ph_cstr_dup(reg.scope, ph_cstr(path)), text, &e->m)) < 0)
+    if (rc < 0 || (rc = read_file(s, path, &text)) < 0 || (rc = ph_manifest_parse(s, path, text, &m)) < 0)
         return rc;
-    if (e->m.masked)
+    if (m.masked)
         return 0;
+    struct entry *e = ph_new(reg.scope, struct entry);
+    ph_manifest_keep(reg.scope, &m, &e->m);
     struct entry *old = ph_map_set(reg.by_name, key_of(reg.scope, e->m.kind, e->m.name), e);
     if (old)
         e->rival = old->m.file;

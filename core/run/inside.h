@@ -1,4 +1,4 @@
-/* inside: what the files of core/run share.  Nobody else includes this. */
+/* inside: what the files of core/run share.  Nobody else includes this (but t/unit/stack.c). */
 #ifndef CORE_RUN_INSIDE_H
 #define CORE_RUN_INSIDE_H
 
@@ -12,7 +12,6 @@
 
 enum task_state { TASK_READY, TASK_RUNNING, TASK_WAITING, TASK_ENDED };
 
-/* Stands at the top of its own stack: a task costs one mapping. */
 struct ph_task {
     struct ph_switch sw;
     enum task_state state;
@@ -20,6 +19,7 @@ struct ph_task {
     int uncancellable;             /* this wait ends only by its wake */
     int rc;                        /* what the wait answers */
     int trimmed;                   /* the unused part of its stack was given back */
+    int is_private;                /* nobody else looks at its stack: ph_task_private */
     unsigned burst;                /* for ph_yield_fair */
     struct ph_context ctx;
     struct ph_timer timer;         /* may run early: see timer_due in task.c */
@@ -100,6 +100,8 @@ void ph_task_cancel(struct ph_task *t);
 void ph_task_run_ready(struct ph_loop *l);
 int ph_task_start(struct ph_loop *l, struct ph_group *g, const char *name, void (*fn)(void *), void *arg, size_t stack);
 void ph_task_sweep_arm(struct ph_loop *l);
+/* Memory of the stack of a task that waits, as far as it can do without. */
+void ph_task_shrink(struct ph_task *t);
 /* Waiting where no task runs but a loop does would stop everybody. */
 void ph_assert_may_wait(void);
 
@@ -141,9 +143,12 @@ void ph_disk_stop(struct ph_loop *l);
 
 /* stack.c: memory of tasks.  size in bytes, 0: the usual. */
 struct ph_stack {
+    struct ph_task task;
     struct ph_stack *next;         /* when free */
     char *base;                    /* lowest usable byte; the guard lies below */
-    size_t size;                   /* usable bytes, this struct and the task at the top included */
+    size_t size;                   /* usable bytes */
+    char *away;                    /* what its top has to hold when the task goes on; NULL: it is there */
+    size_t away_n;
     unsigned valgrind_id;
 };
 struct ph_stack *ph_stack_take(struct ph_loop *l, size_t size);
@@ -151,6 +156,9 @@ void ph_stack_give(struct ph_loop *l, struct ph_stack *s);
 void ph_stack_fini(struct ph_loop *l);
 /* Give the pages below sp back to the kernel. */
 void ph_stack_trim(struct ph_stack *s, const void *sp);
-struct ph_task *ph_stack_task(struct ph_stack *s);
+/* Give all pages back and keep what lies above sp apart; before the task goes on, or
+ * anybody looks at its stack, it is brought back (nothing, when it is there). */
+void ph_stack_put_away(struct ph_stack *s, const void *sp);
+void ph_stack_bring_back(struct ph_stack *s);
 
 #endif

@@ -9,6 +9,10 @@ check_PROGRAMS += t/unit/run.t
 t_unit_run_t_SOURCES = t/unit/run.c
 t_unit_run_t_LDADD = core/libposthorn.la
 
+check_PROGRAMS += t/unit/stack.t
+t_unit_stack_t_SOURCES = t/unit/stack.c
+t_unit_stack_t_LDADD = core/libposthorn.la
+
 check_PROGRAMS += t/unit/sight.t
 t_unit_sight_t_SOURCES = t/unit/sight.c
 t_unit_sight_t_LDADD = core/libposthorn.la

@@ -45,12 +45,13 @@ void ph_sight_unwind(struct ph_peek *p)
 
 static void peek(struct ph_loop *l, struct ph_task *t, struct ph_peek *p)
 {
+    ph_stack_bring_back(t->stack);
     l->peek = p;
     l->current = t;
     ph_switch_to(&l->sw, &t->sw, 0);
     l->current = NULL;
     l->peek = NULL;
-    t->trimmed = 0;                /* the unwinder used pages below */
+    t->trimmed = 0;                /* the unwinder used pages */
 }
 
 /* FILE+OFFSET is what addr2line reads; the name is there for exported functions only. */

@@ -1,8 +1,10 @@
 /* stack: memory of tasks, each with a guard page below, used again.
  *
- * The top of the mapping holds struct ph_stack and the task itself, so that an
- * idle task costs the pages its stack touched and nothing else. */
+ * The task itself stands on the heap, so that a stack can be emptied: a task that
+ * waits for long keeps the pages that it uses, or only a copy of what is on them. */
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include "core/run/inside.h"
@@ -22,16 +24,10 @@ void __asan_unpoison_memory_region(void const volatile *p, size_t n);
 #endif
 #define KEEP_HOT  64u                /* free stacks that keep their pages */
 #define KEEP_FREE 1024u              /* free stacks that keep their address space */
-#define TOP_BYTES ((sizeof(struct ph_stack) + sizeof(struct ph_task) + 63) & ~(size_t)63)
 
 static size_t page(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);
-}
-
-struct ph_task *ph_stack_task(struct ph_stack *s)
-{
-    return (struct ph_task *)(void *)((char *)(s + 1));
 }
 
 static void unmap(struct ph_stack *s)
@@ -40,6 +36,7 @@ static void unmap(struct ph_stack *s)
     VALGRIND_STACK_DEREGISTER(s->valgrind_id);
 #endif
     munmap(s->base - page(), s->size + page());
+    free(s);
 }
 
 static struct ph_stack *map(size_t size)
@@ -56,11 +53,13 @@ static struct ph_stack *map(size_t size)
         munmap(p, size + guard);
         return NULL;
     }
-    struct ph_stack *s = (struct ph_stack *)(void *)(p + guard + size - TOP_BYTES);
+    struct ph_stack *s = calloc(1, sizeof *s);
+    if (!s)
+        ph_die("out of memory");
     s->base = p + guard;
     s->size = size;
 #ifdef WITH_VALGRIND
-    s->valgrind_id = VALGRIND_STACK_REGISTER(s->base, (char *)s);
+    s->valgrind_id = VALGRIND_STACK_REGISTER(s->base, s->base + size);
 #endif
     return s;
 }
@@ -89,7 +88,7 @@ void ph_stack_give(struct ph_loop *l, struct ph_stack *s)
         return;
     }
     if (l->free_count >= KEEP_HOT)
-        ph_stack_trim(s, s);
+        ph_stack_trim(s, s->base + s->size);
     s->next = l->free_stacks;
     l->free_stacks = s;
     l->free_count++;
@@ -102,6 +101,29 @@ void ph_stack_trim(struct ph_stack *s, const void *sp)
 
     if (end > (uintptr_t)s->base)
         madvise(s->base, end - (uintptr_t)s->base, MADV_DONTNEED);
+}
+
+/* More than half a page is not worth it. */
+void ph_stack_put_away(struct ph_stack *s, const void *sp)
+{
+    size_t n = (size_t)(s->base + s->size - (const char *)sp);
+
+    if (n > page() / 2 || !(s->away = malloc(n))) {
+        ph_stack_trim(s, sp);
+        return;
+    }
+    s->away_n = n;
+    memcpy(s->away, sp, n);
+    madvise(s->base, s->size, MADV_DONTNEED);
+}
+
+void ph_stack_bring_back(struct ph_stack *s)
+{
+    if (!s->away)
+        return;
+    memcpy(s->base + s->size - s->away_n, s->away, s->away_n);
+    free(s->away);
+    s->away = NULL;
 }
 
 void ph_stack_fini(struct ph_loop *l)

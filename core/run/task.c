@@ -155,7 +155,7 @@ int ph_task_start(struct ph_loop *l, struct ph_group *g, const char *name, void 
     struct ph_stack *s = ph_stack_take(l, size);
     if (!s)
         return PH_TEMP;
-    struct ph_task *t = ph_stack_task(s);
+    struct ph_task *t = &s->task;
     const struct ph_context *from = ph_context();
     memset(t, 0, sizeof *t);
     t->stack = s;
@@ -169,7 +169,7 @@ int ph_task_start(struct ph_loop *l, struct ph_group *g, const char *name, void 
     t->timer.fn = timer_due;
     t->timer.arg = t;
     snprintf(t->name, sizeof t->name, "%s", name);
-    ph_switch_prepare(&t->sw, s->base, (size_t)((char *)s - s->base), task_entry);
+    ph_switch_prepare(&t->sw, s->base, s->size, task_entry);
     ph_list_push(&l->tasks, &t->all);
     ph_list_init(&t->member);
     l->task_count++;
@@ -205,6 +205,7 @@ static void serve_foreign(struct ph_loop *l, struct ph_task *t)
 
 static void resume(struct ph_loop *l, struct ph_task *t)
 {
+    ph_stack_bring_back(t->stack);
     t->state = TASK_RUNNING;
     l->current = t;
     ph_errtext_current = &t->ctx.error;
@@ -295,6 +296,25 @@ int ph_sleep_until(int64_t when_ms)
     return rc == PH_TIMEOUT && !own_first ? 0 : rc;
 }
 
+void ph_task_private(int is_private)
+{
+    struct ph_task *t = task_here();
+
+    if (t)
+        t->is_private = is_private;
+}
+
+/* Who waits for a condition or a group stands in its list, on his stack. */
+void ph_task_shrink(struct ph_task *t PH_UNUSED)
+{
+#if !defined(WITH_ASAN) && (defined(__x86_64__) || defined(__aarch64__))
+    if (t->is_private && t->what_fd >= 0)
+        ph_stack_put_away(t->stack, t->sw.sp);
+    else
+        ph_stack_trim(t->stack, t->sw.sp);
+#endif
+}
+
 /* Pages that a stack once touched and does not use now go back.  The sweep
  * comes again only while some task has not been looked at since it slept. */
 static void sweep(struct ph_timer *timer)
@@ -311,9 +331,7 @@ static void sweep(struct ph_timer *timer)
             again = 1;
             continue;
         }
-#if !defined(WITH_ASAN) && (defined(__x86_64__) || defined(__aarch64__))
-        ph_stack_trim(t->stack, t->sw.sp);
-#endif
+        ph_task_shrink(t);
         t->trimmed = 1;
     }
     if (again)

@@ -44,6 +44,12 @@ int64_t ph_deadline(void);
  * caller's and stays until it is replaced (an empty one: nobody) or the task ends. */
 void ph_task_about(ph_str text);
 
+/* 1: until it is set to 0 again, no other task and no callback holds a pointer into
+ * the current task's stack (to a local of it, or of those who called it).  While it
+ * then waits for a descriptor, and long, its stack is put away and costs no page.  For
+ * sessions that wait for a peer who may say nothing for minutes. */
+void ph_task_private(int is_private);
+
 /* Let the others run once: 0, or PH_CANCEL.  Yields. */
 int ph_yield(void) PH_YIELDS;
 /* Until that time: 0, or PH_CANCEL, or PH_TIMEOUT when the task's own deadline

@@ -17,7 +17,7 @@ my $open = Soak::pick(60, 500);                  # of each other kind
 my $probes = Soak::pick(50, 1000);
 my $blocks = Soak::pick(1, 4);                   # of probes; the quietest counts, for other work on the machine disturbs some
 my $tick = Soak::pick(100, 1000);
-my $kib_max = Soak::pick(16, 8);                 # of an idle session; the long form waits until all is given back
+my $kib_max = Soak::pick(6, 5);                  # of an idle session, when all is given back
 
 # An empty server of the same kind beside: what else the machine does meets both.
 my %plain = (virtual_transport => 'discard', virtual_mailbox_domains => 'example.test', smtpd_timeout => '1200s');

@@ -101,7 +101,7 @@ static enum verdict prepend(struct session *s, ph_str text)
         ph_log_warn("PREPEND %.*s: not a header; ignored", PH_FMT(text));
         return V_DUNNO;
     }
-    s->t.prepend = ph_str_printf(s->t.scope, "%.*s%.*s\r\n", PH_FMT(s->t.prepend), PH_FMT(text));
+    s->t.prepend = ph_str_printf(transaction_scope(s), "%.*s%.*s\r\n", PH_FMT(s->t.prepend), PH_FMT(text));
     return V_DUNNO;
 }
 
@@ -130,7 +130,7 @@ static enum verdict send_to(struct session *s, ph_str word, const struct subject
     int redirect = ph_str_eq_nocase(word, PH_STR("REDIRECT"));
     ph_str address, rest;
 
-    if (ph_str_find(text, '@') < 0 || !ph_address_parse_path(s->t.scope, text, 0, &address, &rest) || rest.n) {
+    if (ph_str_find(text, '@') < 0 || !ph_address_parse_path(transaction_scope(s), text, 0, &address, &rest) || rest.n) {
         ph_log_warn("access action %.*s %.*s: no address; ignored", PH_FMT(word), PH_FMT(ph_str_first(text, 200)));
         return V_DUNNO;
     }
@@ -139,7 +139,7 @@ static enum verdict send_to(struct session *s, ph_str word, const struct subject
     if (redirect) {
         s->t.redirect = address;
     } else if (s->t.bcc_count++ < BCC_MAX) {
-        struct extra *e = ph_new(s->t.scope, struct extra);
+        struct extra *e = ph_new(transaction_scope(s), struct extra);
 
         e->address = address;
         e->next = s->t.bcc;

@@ -124,7 +124,7 @@ static int first_chunk(struct session *s, const struct chunk *k)
 
     if (rc == PH_FOUND) {
         log_decision(s, "reject", "BDAT", text, only_rcpt(s));
-        rc = skip(s, k, ph_str_dup(s->t.scope, text).p);
+        rc = skip(s, k, ph_str_dup(transaction_scope(s), text).p);
         return rc < 0 ? rc : PH_NONE;
     }
     if (rc < 0)
@@ -177,7 +177,7 @@ int do_bdat(struct session *s, ph_str args)
         return skip(s, &k, "551 5.7.1 Null BDAT request");
     }
     if (s->chunks == CHUNKS_SKIP)
-        return skip(s, &k, ph_str_printf(s->t.scope, "551 5.0.0 Discarded %llu bytes after earlier error", (unsigned long long)k.size).p);
+        return skip(s, &k, ph_str_printf(transaction_scope(s), "551 5.0.0 Discarded %llu bytes after earlier error", (unsigned long long)k.size).p);
     if (!s->t.intake || s->t.rcpt_count == 0)
         return skip(s, &k, s->t.open ? "554 5.5.1 Error: no valid recipients" : "503 5.5.1 Error: need RCPT command");
     if (is_too_big(s, &k)) {

@@ -50,9 +50,9 @@ void content_rest(struct session *s)
 
 int content_begin(struct session *s)
 {
-    struct content *x = ph_new(s->t.scope, struct content);
+    struct content *x = ph_new(transaction_scope(s), struct content);
 
-    ph_defer(s->t.scope, room_end, x);
+    ph_defer(transaction_scope(s), room_end, x);
     ph_dot_decode_init(&x->dot, s->bare_mode);
     s->t.content = x;
     return to_cleanup(s, received_header(s), 1);
@@ -118,7 +118,7 @@ int content_add(struct session *s, ph_str bytes)
 static int refuse_bare(struct session *s)
 {
     long long code = s->c->p.bare_code;
-    ph_str text = ph_str_printf(s->t.scope, "%lld %c.5.2 %.*s Error: bare <LF> received", code, code < 500 ? '4' : '5', PH_FMT(s->c->p.myhostname));
+    ph_str text = ph_str_printf(transaction_scope(s), "%lld %c.5.2 %.*s Error: bare <LF> received", code, code < 500 ? '4' : '5', PH_FMT(s->c->p.myhostname));
 
     return reject(s, "END-OF-MESSAGE", text, only_rcpt(s));
 }
@@ -126,8 +126,8 @@ static int refuse_bare(struct session *s)
 static ph_str queued_as(struct session *s, int chunked)
 {
     if (!chunked)
-        return ph_str_printf(s->t.scope, "250 2.0.0 Ok: queued as %.*s", PH_FMT(s->t.queue_id));
-    return ph_str_printf(s->t.scope, "250 2.0.0 Ok: %llu bytes queued as %.*s", (unsigned long long)s->t.content->bytes, PH_FMT(s->t.queue_id));
+        return ph_str_printf(transaction_scope(s), "250 2.0.0 Ok: queued as %.*s", PH_FMT(s->t.queue_id));
+    return ph_str_printf(transaction_scope(s), "250 2.0.0 Ok: %llu bytes queued as %.*s", (unsigned long long)s->t.content->bytes, PH_FMT(s->t.queue_id));
 }
 
 /* A message that is accepted clears the client's record. */

@@ -107,9 +107,23 @@ static void log_hidden(struct session *s)
     ph_log("discarding EHLO keywords:%.*s", PH_FMT(ph_buf_view(&b)));
 }
 
+/* Each room is twice the one before: what was given up is less than what is kept. */
+static void helo_room(struct session *s, size_t n)
+{
+    uint32_t room = s->helo_room ? s->helo_room : 24;
+
+    while (room < n)
+        room *= 2;
+    if (room > s->helo_room) {
+        s->helo_text = ph_alloc(s->scope, room);
+        s->helo_room = room;
+    }
+}
+
 void helo_set(struct session *s, ph_str clean)
 {
     clean = ph_str_first(clean, HELO_MAX);
+    helo_room(s, clean.n);
     if (clean.n)
         memmove(s->helo_text, clean.p, clean.n);
     s->helo = (ph_str){ s->helo_text, clean.n };

@@ -19,7 +19,7 @@ static const struct refusal fine = { 0 };
 
 static struct refusal unsupported(struct session *s, ph_str word)
 {
-    return refuse(ph_str_printf(s->t.scope, "555 5.5.4 Unsupported option: %.*s", PH_FMT(ph_str_first(word, 200))).p);
+    return refuse(ph_str_printf(transaction_scope(s), "555 5.5.4 Unsupported option: %.*s", PH_FMT(ph_str_first(word, 200))).p);
 }
 
 /* No byte that could end a line, or a string, anywhere behind us. */
@@ -64,7 +64,7 @@ static struct refusal take_envid(struct session *s, ph_str value, struct mail_ar
 {
     if (s->hidden & KEY_DSN)
         return refuse(NO_DSN);
-    if (a->envid.n || value.n == 0 || value.n > ENVID_MAX || !ph_xtext_decode(s->t.scope, value, &a->envid) || !is_printable(a->envid, 1, 0))
+    if (a->envid.n || value.n == 0 || value.n > ENVID_MAX || !ph_xtext_decode(transaction_scope(s), value, &a->envid) || !is_printable(a->envid, 1, 0))
         return refuse("501 5.5.4 Bad ENVID parameter syntax");
     return fine;
 }
@@ -77,7 +77,7 @@ static struct refusal take_auth(struct session *s, ph_str value, struct mail_arg
     if (!is_printable(value, 0, 0))
         return refuse("501 5.5.4 Bad AUTH parameter syntax");
     if (!ph_str_eq(value, PH_STR("<>")))
-        a->auth = ph_str_dup(s->t.scope, value);
+        a->auth = ph_str_dup(transaction_scope(s), value);
     return fine;
 }
 
@@ -246,10 +246,10 @@ static struct refusal take_orcpt(struct session *s, ph_str value, struct rcpt_ar
         return refuse(bad);
     type = ph_str_cut(&value, ';');
     utf8 = ph_str_eq_nocase(type, PH_STR("utf-8"));
-    good = utf8 ? decode_utf8(s->t.scope, value, &decoded) : ph_xtext_decode(s->t.scope, value, &decoded);
+    good = utf8 ? decode_utf8(transaction_scope(s), value, &decoded) : ph_xtext_decode(transaction_scope(s), value, &decoded);
     if (!good || !is_printable(type, 0, 0) || !is_printable(decoded, 0, utf8))
         return refuse(bad);
-    a->orcpt = decoded.n ? ph_str_printf(s->t.scope, "%.*s;%.*s", PH_FMT(type), PH_FMT(decoded)) : ph_str_dup(s->t.scope, whole);
+    a->orcpt = decoded.n ? ph_str_printf(transaction_scope(s), "%.*s;%.*s", PH_FMT(type), PH_FMT(decoded)) : ph_str_dup(transaction_scope(s), whole);
     return fine;
 }
 

@@ -107,7 +107,7 @@ static struct ph_frame *begin_frame(struct session *s, struct ph_scope *t)
 
 int intake_begin(struct session *s)
 {
-    PH_SCOPED(t, s->t.scope);
+    PH_SCOPED(t, transaction_scope(s));
     struct ph_frame *answer;
     int rc = take(s, &s->t.intake);
 
@@ -118,13 +118,13 @@ int intake_begin(struct session *s)
         return broken(s, rc);
     if (!is_ok(answer))
         return ph_fail(PH_TEMP, "cleanup: %.*s", PH_FMT(ph_frame_value(answer, "reason")));
-    s->t.queue_id = ph_str_dup(s->t.scope, ph_frame_value(answer, "queue_id"));
+    s->t.queue_id = ph_str_dup(transaction_scope(s), ph_frame_value(answer, "queue_id"));
     return 0;
 }
 
 int intake_rcpt(struct session *s, ph_str address, ph_str original, const struct rcpt_args *a)
 {
-    PH_SCOPED(t, s->t.scope);
+    PH_SCOPED(t, transaction_scope(s));
     struct ph_frame *f = ph_frame_new(t);
 
     ph_frame_cstr(f, "op", "rcpt");
@@ -139,7 +139,7 @@ int intake_rcpt(struct session *s, ph_str address, ph_str original, const struct
 
 int intake_content(struct session *s, ph_str bytes, int apart)
 {
-    PH_SCOPED(t, s->t.scope);
+    PH_SCOPED(t, transaction_scope(s));
     struct ph_frame *f = ph_frame_new(t);
 
     if (bytes.n == 0)
@@ -165,7 +165,7 @@ static int send_copies(struct session *s)
 
 int intake_end(struct session *s, ph_str *answer)
 {
-    PH_SCOPED(t, s->t.scope);
+    PH_SCOPED(t, transaction_scope(s));
     struct ph_frame *f = ph_frame_new(t), *got;
     int rc = send_copies(s);
 
@@ -180,7 +180,7 @@ int intake_end(struct session *s, ph_str *answer)
     if ((rc = ph_frame_send(s->t.intake->io, f)) < 0 || (rc = ph_stream_flush(s->t.intake->io)) < 0 ||
         (rc = ph_frame_recv(s->t.intake->io, t, 0, &got)) < 0)
         return broken(s, rc);
-    *answer = ph_str_dup(s->t.scope, ph_frame_value(got, "reply"));
+    *answer = ph_str_dup(transaction_scope(s), ph_frame_value(got, "reply"));
     /* Only an answer that says ok may sound like one, and it must. */
     if (answer->n < 4 || is_ok(got) != (answer->p[0] == '2'))
         *answer = PH_STR("451 4.3.0 Error: queue file write error");

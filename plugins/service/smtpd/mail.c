@@ -8,11 +8,9 @@
 
 void transaction_reset(struct session *s)
 {
-    struct ph_scope *scope = s->t.scope;
-
     intake_release(s, 0);
-    ph_scope_reset(scope);
-    s->t = (struct transaction){ .scope = scope };
+    ph_scope_free(s->t.scope);
+    s->t = (struct transaction){ .scope = NULL };
     s->facts.recipient = s->facts.sender = PH_STR("");
     s->chunks = CHUNKS_NONE;
 }
@@ -134,16 +132,16 @@ static int check_sender(struct session *s)
 static void begin(struct session *s, ph_str sender)
 {
     s->t.sender = sender;
-    s->t.sender_shown = ph_address_external(s->t.scope, sender);
+    s->t.sender_shown = ph_address_external(transaction_scope(s), sender);
     ph_transcript_sender(s->transcript, sender);
     s->t.open = 1;
-    s->t.instance = ph_str_printf(s->t.scope, "%llx.%llx", (unsigned long long)(uintptr_t)s, (unsigned long long)++s->serial);
+    s->t.instance = ph_str_printf(transaction_scope(s), "%llx.%llx", (unsigned long long)(uintptr_t)s, (unsigned long long)++s->serial);
 }
 
 /* It did not: only what XFORWARD said is kept. */
 static void withdraw(struct session *s)
 {
-    struct ph_scope *scope = s->t.scope;
+    struct ph_scope *scope = transaction_scope(s);
     struct forward *x = s->t.forward;
 
     intake_release(s, 0);
@@ -156,7 +154,7 @@ static int take_sender(struct session *s, ph_str path)
 {
     ph_str address, rest;
 
-    if (!ph_address_parse_path(s->t.scope, path, s->c->p.strict_envelopes, &address, &rest) || !is_domain_allowed(address, asks_utf8(s, rest)))
+    if (!ph_address_parse_path(transaction_scope(s), path, s->c->p.strict_envelopes, &address, &rest) || !is_domain_allowed(address, asks_utf8(s, rest)))
         return bad_address(s, "MAIL", path, "501 5.1.7 Bad sender address syntax");
     begin(s, address);
     struct refusal r = mail_args_parse(s, rest, &s->t.args);
@@ -249,7 +247,7 @@ int do_rcpt(struct session *s, ph_str args)
         return reply(s, "503 5.5.1 Error: RCPT after BDAT");
     if (!take_keyword(args, PH_STR("TO:"), &path) || path.n == 0)
         return reply(s, "501 5.5.4 Syntax: RCPT TO:<address>");
-    if (!ph_address_parse_path(s->t.scope, path, s->c->p.strict_envelopes, &address, &rest) || address.n == 0 ||
+    if (!ph_address_parse_path(transaction_scope(s), path, s->c->p.strict_envelopes, &address, &rest) || address.n == 0 ||
         (address.p[0] == '-' && !s->c->p.allow_min_user) || !is_domain_allowed(address, s->t.args.utf8))
         return bad_address(s, "RCPT", path, "501 5.1.3 Bad recipient address syntax");
     return take_rcpt(s, address, rest);

@@ -50,7 +50,7 @@ static const char *protocol(const struct session *s)
 
 static void put_client(struct session *s, struct ph_buf *b)
 {
-    struct ph_scope *t = s->t.scope;
+    struct ph_scope *t = transaction_scope(s);
     int v6 = ph_str_find(s->w.addr, ':') >= 0;
     ph_str name = comment(t, s->w.name), helo = s->helo.n ? comment(t, s->helo) : name;
 
@@ -67,7 +67,7 @@ static int is_hidden(const struct session *s)
 
 ph_str received_header(struct session *s)
 {
-    struct ph_scope *t = s->t.scope;
+    struct ph_scope *t = transaction_scope(s);
     ph_str date = date_now(s->c);
     struct ph_buf b;
     int hidden = is_hidden(s);

@@ -450,7 +450,7 @@ static int bequeath(struct run *x)
     else if (x->stage == PH_STAGE_HELO)
         s->sticky_helo = keep_sticky(s, x->defer_if_permit);
     else if (x->stage == PH_STAGE_MAIL)
-        s->t.sticky = ph_str_dup(s->t.scope, x->defer_if_permit);
+        s->t.sticky = ph_str_dup(transaction_scope(s), x->defer_if_permit);
     else
         return 0;
     x->defer_if_permit = PH_STR("");
@@ -481,7 +481,7 @@ static enum verdict run_stage(struct run *x, ph_str *text)
 
 int restrict_stage(struct session *s, uint32_t stage, const char *where, ph_str rcpt, ph_str *text)
 {
-    struct ph_scope *keep = s->t.scope ? s->t.scope : s->scope;
+    struct ph_scope *keep = transaction_scope(s);
     PH_SCOPED(out, keep);
     struct run x = { .s = s, .out = out, .stage = stage, .where = where, .rcpt = rcpt };
     ph_str why = PH_STR("");

@@ -140,6 +140,20 @@ static int send_replies(struct session *s)
     return ph_stream_flush(s->io);
 }
 
+/* The next command line: what ph_stream_line answers.  Most sessions wait here, and
+ * some for minutes. */
+static int next_line(struct session *s, ph_str *line)
+{
+    deadline_begin(s);
+    ph_task_private(1);
+    /* Of a line that is too long the start is worth a look. */
+    int kind = ph_stream_line(s->io, 2 * (size_t)s->c->p.line_limit, line);
+
+    ph_task_private(0);
+    deadline_end(s);
+    return kind;
+}
+
 /* Commands until QUIT or the end: 0, or what ended the session. */
 static int converse(struct session *s)
 {
@@ -149,11 +163,8 @@ static int converse(struct session *s)
     while (rc >= 0 && !s->quit) {
         if ((rc = check_limits(s)) < 0 || s->quit || (rc = send_replies(s)) < 0)
             break;                 /* 421 was said: it ends the session */
-        deadline_begin(s);
-        /* Of a line that is too long the start is worth a look. */
-        if ((kind = ph_stream_line(s->io, 2 * (size_t)s->c->p.line_limit, &line)) < 0)
+        if ((kind = next_line(s, &line)) < 0)
             return kind;
-        deadline_end(s);
         rc = command(s, kind, line);
     }
     /* Who says QUIT waits for the answer and the end.  Who is sent away may still be
@@ -237,7 +248,6 @@ struct session *session_new(struct smtpd_conf *c, struct ph_scope *scope, struct
     s->scope = scope;
     s->io = io;
     s->peer = peer;
-    s->t.scope = ph_scope_new(scope);
     return s;
 }
 

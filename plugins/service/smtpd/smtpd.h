@@ -137,7 +137,7 @@ struct extra {
 };
 
 struct transaction {
-    struct ph_scope *scope;
+    struct ph_scope *scope;        /* of transaction_scope; NULL while nothing is kept */
     ph_str sender, sender_shown;   /* internal; as logged */
     int open;                      /* MAIL was accepted */
     struct mail_args args;
@@ -174,7 +174,8 @@ struct session {
     struct who w;
     ph_str name_addr;              /* name[addr] */
     ph_str helo;                   /* in helo_text: it may change often */
-    char helo_text[HELO_MAX + 1], *sticky_text; /* the last: room of sticky_helo, once needed */
+    char *helo_text, *sticky_text; /* room of helo and of sticky_helo, once needed */
+    uint32_t helo_room;            /* bytes; it only grows */
     ph_str denied;                 /* the reply of a refusal at connect, smtpd_delay_reject = no */
     ph_str sticky_client, sticky_helo; /* defer_if_permit that these lists raised */
     int esmtp, quit, is_local, bad_pipelining, saw_bare_lf;
@@ -193,6 +194,15 @@ struct session {
     struct ph_policy_facts facts;
     uint64_t serial;
 };
+
+/* What is on it lives until transaction_reset.  Made when it is needed: most sessions
+ * that wait are in no transaction. */
+static inline struct ph_scope *transaction_scope(struct session *s)
+{
+    if (!s->t.scope)
+        s->t.scope = ph_scope_new(s->scope);
+    return s->t.scope;
+}
 
 /* session.c */
 struct session *session_new(struct smtpd_conf *c, struct ph_scope *scope, struct ph_stream *io, const struct ph_peer *peer);

@@ -255,7 +255,7 @@ int do_xforward(struct session *s, ph_str args)
     ph_str refusal = read_all(t, "XFORWARD", xforward, args, &c);
     if (refusal.n)
         return reply(s, "%.*s", PH_FMT(refusal));
-    struct ph_scope *scope = s->t.scope;
+    struct ph_scope *scope = transaction_scope(s);
     if (!s->t.forward)
         s->t.forward = ph_new(scope, struct forward);
     *s->t.forward = c.f;
