@@ -22,6 +22,7 @@ include t/fuzz/local.mk
 include t/soak/local.mk
 include t/model/local.mk
 include t/crash/local.mk
+include t/effort/local.mk
 include t/smuggle/local.mk
 include $(top_srcdir)/t/bench/local.mk
 include $(top_srcdir)/t/bench/backlog.mk
