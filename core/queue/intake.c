@@ -12,7 +12,7 @@
 #include "core/queue/facts.h"
 #include "core/queue/hub.h"
 
-#define PIECE   (64u << 10)        /* content kept in memory */
+#define PIECE   (128u << 10)       /* content kept in memory: each trip to the disk pool costs two wake-ups */
 #define ORDINARY 8000u             /* of it, asked for at once: most messages grow to that */
 
 /* What an unfinished slot shows instead of a record. */

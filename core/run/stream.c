@@ -55,21 +55,29 @@ void ph_stream_fds_sent(struct ph_stream_fds *l)
 }
 
 /* Most buffers live from an arrival to the next wait, so a few of the usual
- * size pass from stream to stream. */
-#ifdef WITH_ASAN                   /* it shall see who looks at a buffer that is gone */
-#define SPARE_BYTES 0u
-#else
-#define SPARE_BYTES 16384u
-#endif
-#define SPARE_MAX   8u
-static _Thread_local __attribute__((tls_model("initial-exec"))) struct {
+ * sizes pass from stream to stream. */
+#define ORDINARY_BYTES 16384u
+#define BULK_BYTES     65536u
+#define SPARE_MAX      8u
+struct spare {
     char *p[SPARE_MAX];
     unsigned n;
-} spare;
+};
+static _Thread_local __attribute__((tls_model("initial-exec"))) struct spare ordinary, bulky;
+
+static struct spare *spare_of(size_t size)
+{
+#ifdef WITH_ASAN                   /* it shall see who looks at a buffer that is gone */
+    return size ? NULL : &ordinary;
+#else
+    return size == ORDINARY_BYTES ? &ordinary : size == BULK_BYTES ? &bulky : NULL;
+#endif
+}
 
 char *ph_stream_buffer(size_t size)
 {
-    char *p = size == SPARE_BYTES && spare.n ? spare.p[--spare.n] : malloc(size);
+    struct spare *spare = spare_of(size);
+    char *p = spare && spare->n ? spare->p[--spare->n] : malloc(size);
 
     if (!p)
         ph_die("out of memory (%zu bytes)", size);
@@ -78,8 +86,10 @@ char *ph_stream_buffer(size_t size)
 
 void ph_stream_buffer_free(char *p, size_t size)
 {
-    if (p && size == SPARE_BYTES && spare.n < SPARE_MAX)
-        spare.p[spare.n++] = p;
+    struct spare *spare = spare_of(size);
+
+    if (p && spare && spare->n < (size == BULK_BYTES ? SPARE_MAX / 2 : SPARE_MAX))
+        spare->p[spare->n++] = p;
     else
         free(p);
 }
@@ -109,7 +119,7 @@ void ph_stream_close(struct ph_stream *io)
     io->ops->close(io);
     io->ops = NULL;
     io->fd = -1;
-    ph_stream_buffer_free(io->in, io->size);
+    ph_stream_buffer_free(io->in, io->in_cap);
     free(io->out);
     io->in = io->out = NULL;
     io->in_at = io->in_end = io->out_n = io->out_cap = 0;
@@ -118,8 +128,30 @@ void ph_stream_close(struct ph_stream *io)
 }
 
 int ph_stream_fileno(const struct ph_stream *io) { return io->fd; }
-void ph_stream_deadline(struct ph_stream *io, int64_t deadline) { io->deadline = deadline; }
 size_t ph_stream_pending(const struct ph_stream *io) { return io->in_end - io->in_at; }
+
+void ph_stream_deadline(struct ph_stream *io, int64_t deadline)
+{
+    io->deadline = deadline;
+    io->pace_ms = 0;
+}
+
+void ph_stream_pace(struct ph_stream *io, int64_t ms, size_t bytes)
+{
+    ph_stream_deadline(io, ph_in_ms(ms));
+    io->pace_ms = ms;
+    io->pace_bytes = bytes;
+    io->paced = 0;
+}
+
+/* So many bytes left: time for the next. */
+static void keep_pace(struct ph_stream *io, size_t n)
+{
+    if (!io->pace_ms || (io->paced += n) < io->pace_bytes)
+        return;
+    io->paced = 0;
+    io->deadline = ph_in_ms(io->pace_ms);
+}
 
 size_t ph_stream_discard(struct ph_stream *io)
 {
@@ -135,18 +167,43 @@ static int is_open(struct ph_stream *io)
     return io->ops ? 0 : ph_fail(PH_EOF, "stream is closed");
 }
 
+static void drop_in(struct ph_stream *io)
+{
+    ph_stream_buffer_free(io->in, io->in_cap);
+    io->in = NULL;
+    io->in_at = io->in_end = 0;
+}
+
 static void drop_idle(struct ph_stream *io)
 {
-    if (io->in && io->in_at == io->in_end) {
-        ph_stream_buffer_free(io->in, io->size);
-        io->in = NULL;
-        io->in_at = io->in_end = 0;
-    }
+    if (io->in && io->in_at == io->in_end)
+        drop_in(io);
     if (io->out && io->out_n == 0 && !io->sending) {   /* another task may be sending from it */
         free(io->out);
         io->out = NULL;
         io->out_cap = 0;
     }
+}
+
+/* Room behind what is there: its size; 0: the buffer is full.  A peer that sent as
+ * much as was asked for has more to send. */
+static size_t room_in(struct ph_stream *io)
+{
+    size_t cap = io->bulk ? BULK_BYTES : io->size;
+
+    if (io->in && io->in_at == io->in_end && io->in_cap < cap)
+        drop_in(io);
+    if (!io->in) {
+        io->in_cap = cap;
+        io->in = ph_stream_buffer(cap);
+        io->in_at = io->in_end = 0;
+    }
+    if (io->in_at && io->in_end == io->in_cap) {
+        memmove(io->in, io->in + io->in_at, io->in_end - io->in_at);
+        io->in_end -= io->in_at;
+        io->in_at = 0;
+    }
+    return io->in_cap - io->in_end;
 }
 
 /* Read more behind what is there: 1, or negative (PH_PERM when the buffer is full). */
@@ -157,20 +214,13 @@ static int fill(struct ph_stream *io)
     if (rc < 0 || (rc = ph_yield_fair()) < 0)
         return rc;
     for (;;) {
-        if (!io->in) {
-            io->in = ph_stream_buffer(io->size);
-            io->in_at = io->in_end = 0;
-        }
-        if (io->in_at && io->in_end == io->size) {
-            memmove(io->in, io->in + io->in_at, io->in_end - io->in_at);
-            io->in_end -= io->in_at;
-            io->in_at = 0;
-        }
-        if (io->in_end == io->size)
+        size_t room = room_in(io);
+        if (room == 0)
             return ph_fail(PH_PERM, "input does not fit the buffer");
-        int64_t got = io->ops->read(io, io->in + io->in_end, io->size - io->in_end);
+        int64_t got = io->ops->read(io, io->in + io->in_end, room);
         if (got > 0) {
             io->in_end += (size_t)got;
+            io->bulk = io->fd >= 0 && io->size == ORDINARY_BYTES && ((size_t)got == room || (size_t)got > io->size);
             return 1;
         }
         if (got < 0)
@@ -333,6 +383,8 @@ static int send_all(struct ph_stream *io, struct iovec *iov, int count)
         }
         if (done < 0)
             rc = (int)done;
+        if (done > 0)
+            keep_pace(io, (size_t)done);
         for (size_t left = done > 0 ? (size_t)done : 0; left; ) {
             size_t take = left < iov->iov_len ? left : iov->iov_len;
 

@@ -36,12 +36,14 @@ struct ph_stream {
     int family;                    /* AF_*, 0: no socket */
     int drained;                   /* TCP: there was nothing left to read; until the next wait */
     int is_last;                   /* what is sent now may leave with the end of the connection */
-    size_t size;                   /* of each buffer */
+    size_t size;                   /* of each buffer ... */
+    int bulk;                      /* ... but for input that comes in large pieces */
     char *in, *out;                /* heap, NULL while not needed */
-    size_t in_at, in_end, out_n, out_cap;
+    size_t in_cap, in_at, in_end, out_n, out_cap;
     int sending;                   /* `out` is being sent from */
     int in_long;                   /* the rest of an overlong line is still to come */
-    int64_t deadline;
+    int64_t deadline, pace_ms;     /* pace_ms: a new deadline after each ... */
+    size_t pace_bytes, paced;      /* ... pace_bytes sent, of which some are */
     int error;                     /* a failed write stays */
     struct ph_stream_fds fds_in, fds_out;
 };

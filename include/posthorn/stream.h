@@ -1,8 +1,8 @@
 /* posthorn/stream.h: buffered byte streams: sockets, memory pairs, and layers
  * on top.  Protocol code cannot tell them apart.
  *
- * Reads: a view given by _line, _peek is valid until the next call on the
- * stream that reads, or that yields.  Writes are buffered; nothing is sent
+ * Reads: a view given by _line, _peek is valid until the next call that reads
+ * from this stream (what other streams do meanwhile does not touch it).  Writes are buffered; nothing is sent
  * before the buffer is full or ph_stream_flush.  Errors: PH_EOF the peer left,
  * PH_TIMEOUT, PH_CANCEL, PH_TEMP other; a write error stays with the stream.
  * One task reads and one task (the same or another) writes. */
@@ -31,6 +31,9 @@ int ph_stream_fileno(const struct ph_stream *io);
 /* Absolute deadline for each later wait of this stream (with the task's own,
  * the earlier counts). */
 void ph_stream_deadline(struct ph_stream *io, int64_t deadline);
+/* The same, ms from now, and anew whenever `bytes` more have left: a large write
+ * may take long as long as the peer takes it at that pace.  Until the next deadline. */
+void ph_stream_pace(struct ph_stream *io, int64_t ms, size_t bytes);
 
 /* What one line was. */
 #define PH_LINE_CRLF 1     /* ended by CR LF */

@@ -304,6 +304,90 @@ static void test_gather(struct ph_scope *parent)
     is_int(ph_stream_gather(io, few, 1), PH_EOF, "and stays");
 }
 
+/* What comes in large pieces is read in large pieces, but lines are no longer for it. */
+static void test_bulk(struct ph_scope *parent)
+{
+    PH_SCOPED(s, parent);
+    struct ph_stream *a, *b;
+    const size_t n = 1 << 20;
+    char *text = ph_alloc(s, n);
+    size_t got = 0, bad = 0, largest = 0;
+    ph_str v;
+
+    for (size_t i = 0; i < n; i++)
+        text[i] = (char)('a' + i * i % 23);
+    make_pair(s, 16384, &a, &b);
+    struct writer w = { .io = a, .text = { text, n }, .step = n };
+    struct ph_group *g = ph_group_new(s);
+    ph_spawn(g, "writer", write_pieces, &w);
+    ph_stream_deadline(b, ph_in_ms(20000));
+    while (got < n && ph_stream_peek(b, &v) > 0) {
+        /* Not all of it each time, so that pieces begin and end anywhere. */
+        size_t take = v.n > 1000 ? v.n - v.n % 7 : v.n;
+        bad += memcmp(v.p, text + got, take) != 0;
+        largest = v.n > largest ? v.n : largest;
+        got += take;
+        ph_stream_skip(b, take);
+    }
+    ok(got == n && bad == 0, "%s: 1 MB comes as it was sent", kind());
+    if (over == OVER_MEMORY)
+        is_int(largest, 16384, "memory: in pieces of what may be under way");
+    else
+        ok(largest > 32768, "%s: in pieces of up to %zu bytes", kind(), largest);
+    ph_group_wait(g, PH_FOREVER);
+    w = (struct writer){ .io = a, .text = { text, n }, .step = 200000, .close_after = 1 };
+    text[99999] = text[n - 1] = '\n';
+    ph_spawn(g, "writer", write_pieces, &w);
+    int rc = PH_LINE_LONG, longs = 0;
+    while ((rc = ph_stream_line(b, 0, &v)) == PH_LINE_LONG && longs < 100)
+        longs++;
+    ok(rc == PH_EOF && longs > (int)(n / 2 / 16384) - 4, "%s: a line of 100,000 bytes is too long, and one of 900,000 (told %d times)", kind(), longs);
+    ph_group_wait(g, PH_FOREVER);
+}
+
+struct slow_reader { struct ph_stream *io; size_t piece, pieces; int64_t pause; };
+
+static void read_slowly(void *arg)
+{
+    struct slow_reader *r = arg;
+    char got[4096];
+
+    for (size_t i = 0; i < r->pieces; i++)
+        if (ph_sleep_until(ph_in_ms(r->pause)) < 0 || ph_stream_read(r->io, got, r->piece) < 0)
+            return;
+}
+
+/* One large write to a peer that takes a piece now and then; on simulated time. */
+static int pace(void *arg PH_UNUSED)
+{
+    static const struct { const char *what; int64_t ms; size_t piece, pieces; int64_t pause; int rc, least, most; } cases[] = {
+        { "a peer that takes each piece in time has all the time it needs", 1000, 4096, 20, 900, 0, 16000, 20000 },
+        { "one that takes too little in it has not", 1000, 1024, 80, 900, PH_TIMEOUT, 1000, 2000 },
+        { "nor one that stops", 1000, 4096, 8, 900, PH_TIMEOUT, 8000, 8600 },
+    };
+    char text[80 * 1024];
+
+    over = OVER_MEMORY;
+    memset(text, 'p', sizeof text);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        PH_SCOPED(s, NULL);
+        struct ph_stream *a, *b;
+        make_pair(s, 4096, &a, &b);
+        struct slow_reader r = { b, cases[i].piece, cases[i].pieces, cases[i].pause };
+        struct ph_group *g = ph_group_new(s);
+        int64_t start = ph_now_ms();
+
+        ph_spawn(g, "reader", read_slowly, &r);
+        ph_stream_pace(a, cases[i].ms, 4096);
+        is_int(ph_stream_write(a, text, sizeof text), cases[i].rc, "%s", cases[i].what);
+        int64_t took = ph_now_ms() - start;
+        ok(took >= cases[i].least && took <= cases[i].most, "after %lld ms", (long long)took);
+        ph_stream_close(a);
+        ph_group_wait(g, PH_FOREVER);
+    }
+    return 0;
+}
+
 static int all(void *arg)
 {
     struct ph_scope *s = ph_scope_new(NULL);
@@ -319,6 +403,7 @@ static int all(void *arg)
         test_exact(s);
         test_idle(s);
         test_both_ways(s);
+        test_bulk(s);
     }
     test_gather(s);
     ph_scope_free(s);
@@ -328,5 +413,8 @@ static int all(void *arg)
 int main(void)
 {
     is_int(ph_run_main(all, NULL), 0, "the loop ends");
+    ph_clock_simulate(1000);
+    is_int(ph_run_main(pace, NULL), 0, "the other too");
+    ph_clock_simulate(0);
     return done_testing();
 }

@@ -224,17 +224,12 @@ static int do_content(struct message *m, struct ph_stream *io, const struct ph_f
     while (left) {
         if ((rc = ph_stream_peek(io, &view)) < 0)
             return rc;
-        /* The view is void once the intake yields: what it does not hold in
-         * memory it has written before it returns. */
-        char piece[8192] PH_UNFILLED;
+        /* The view stays while the intake writes: nobody else reads from this stream. */
         size_t n = view.n < left ? view.n : (size_t)left;
-        if (n > sizeof piece)
-            n = sizeof piece;
-        __builtin_memcpy(piece, view.p, n);
+        if ((rc = cleanup_content(m, ph_str_first(view, n))) < 0)
+            return rc;
         ph_stream_skip(io, n);
         left -= n;
-        if ((rc = cleanup_content(m, (ph_str){ piece, n })) < 0)
-            return rc;
     }
     return ph_frame_value(in, "apart").n ? cleanup_content_apart(m) : 0;
 }

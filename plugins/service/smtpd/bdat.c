@@ -103,7 +103,7 @@ static int transfer(struct session *s, uint64_t left)
         if ((rc = next_bytes(s, &view)) < 0)
             return rc;
         view = ph_str_first(view, left < CONTENT_PIECE ? (size_t)left : CONTENT_PIECE);
-        char *out = content_room(x);
+        char *out = content_room(x, view.n);
         size_t used = view.n, n = ph_eol_decode(&x->eol, view, out);
         ph_stream_skip(s->io, used);
         deadline_extend(s, used);
@@ -144,7 +144,7 @@ static int take_chunk(struct session *s, const struct chunk *k)
     if ((rc = transfer(s, k->size)) < 0)
         return rc;
     if (k->last) {
-        char *out = content_room(x);
+        char *out = content_room(x, 1);
         size_t n = ph_eol_decode_end(&x->eol, out);
 
         return (rc = content_add(s, (ph_str){ out, n })) < 0 ? rc : content_conclude(s, 1);

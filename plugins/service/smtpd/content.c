@@ -35,9 +35,13 @@ static void room_end(void *arg)
     x->room = NULL;
 }
 
-char *content_room(struct content *x)
+char *content_room(struct content *x, size_t n)
 {
-    if (!x->room && !(x->room = malloc(2 * CONTENT_PIECE + 66)))
+    if (x->room && x->room_for >= n)
+        return x->room;
+    room_end(x);
+    x->room_for = n;
+    if (!(x->room = malloc(2 * n + 66)))
         ph_die("out of memory");
     return x->room;
 }

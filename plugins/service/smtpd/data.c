@@ -16,7 +16,7 @@ static int transfer(struct session *s)
         if ((rc = ph_stream_peek(s->io, &view)) < 0)
             return rc;
         view = ph_str_first(view, CONTENT_PIECE);
-        char *out = content_room(x);
+        char *out = content_room(x, view.n);
         size_t written, used = ph_dot_decode(&x->dot, view, out, &written);
         ph_stream_skip(s->io, used);
         deadline_extend(s, used);

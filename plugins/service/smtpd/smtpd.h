@@ -306,17 +306,18 @@ struct content {
     struct ph_dot_decoder dot;     /* DATA */
     struct ph_eol_decoder eol;     /* BDAT */
     char *room;                    /* content_room; NULL while not needed */
+    size_t room_for;
     char head[8];                  /* the first bytes, until it is clear what line they start */
     uint32_t head_n;
     uint64_t bytes;                /* with line ends of two bytes */
     int started, failed, too_big;
 };
-#define CONTENT_PIECE 16384u
+#define CONTENT_PIECE 65536u
 /* The Received: header goes to cleanup. */
 int content_begin(struct session *s) PH_YIELDS;
-/* Room for what CONTENT_PIECE bytes can become; and giving it back when the next
- * bytes must be waited for: many clients are slow. */
-char *content_room(struct content *x);
+/* Room for what n bytes can become; and giving it back when the next bytes must be
+ * waited for: many clients are slow. */
+char *content_room(struct content *x, size_t n);
 void content_rest(struct session *s);
 int content_add(struct session *s, ph_str bytes) PH_YIELDS;
 /* The message is complete: the reply; the transaction ends in any case. */

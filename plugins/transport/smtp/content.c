@@ -7,7 +7,8 @@
 #include <posthorn/wire.h>
 #include "smtp.h"
 
-#define PIECE 16384u
+#define PIECE 65536u
+#define TIMED 16384u               /* so much must leave within smtp_data_xfer_timeout */
 
 /* A character of several bytes goes to the next line whole.  Its later bytes
  * always fit, since its first one was placed so. */
@@ -73,19 +74,28 @@ struct sending {
     int64_t deadline;              /* with smtp_per_request_deadline */
 };
 
-/* Time for the next n bytes: what each piece may take, or what the message may
- * take in all, which grows with what was sent but never beyond that. */
-static int64_t deadline_for(struct sending *x, size_t n)
+/* With smtp_per_request_deadline: what the message may take in all, which grows with
+ * the next n bytes that are sent, but never beyond smtp_data_xfer_timeout from now. */
+static void extend_deadline(struct sending *x, size_t n)
 {
     const struct smtp_params *p = &x->s->agent->p;
     int64_t latest = ph_in_ms(p->data_xfer_timeout * 1000);
 
-    if (!p->per_request)
-        return latest;
     x->deadline = x->deadline ? x->deadline + (int64_t)n * 1000 / p->min_data_rate : latest;
     if (x->deadline > latest)
         x->deadline = latest;
-    return x->deadline;
+    ph_stream_deadline(x->s->io, x->deadline);
+}
+
+/* The time that there is for the content. */
+static void begin_time(struct sending *x)
+{
+    const struct smtp_params *p = &x->s->agent->p;
+
+    if (p->per_request)
+        extend_deadline(x, 0);
+    else
+        ph_stream_pace(x->s->io, p->data_xfer_timeout * 1000, TIMED);
 }
 
 static int send_bytes(struct sending *x, const char *p, size_t n, int last)
@@ -98,7 +108,8 @@ static int send_bytes(struct sending *x, const char *p, size_t n, int last)
     }
     x->tail[0] = n > 1 ? p[n - 2] : x->tail[1];
     x->tail[1] = p[n - 1];
-    ph_stream_deadline(x->s->io, deadline_for(x, n));
+    if (x->s->agent->p.per_request)
+        extend_deadline(x, n);
     if (last) {
         x->held = (ph_str){ p, n };
         return 0;
@@ -184,7 +195,8 @@ static void prepare(struct sending *x, uint64_t bytes)
     const struct ph_message *m = x->j->d->message;
     const struct smtp_params *p = &x->s->agent->p;
     int64_t limit = p->line_length_limit;
-    size_t piece = x->piece = bytes < PIECE ? (size_t)bytes + 1 : PIECE;
+    size_t most = p->per_request ? TIMED : PIECE;
+    size_t piece = x->piece = bytes < most ? (size_t)bytes + 1 : most;
 
     x->must_convert = smtp_must_downgrade(x->j, x->s);
     x->must_fold = must_fold(x->j, x->s);
@@ -215,7 +227,10 @@ static int interrupted(struct sending *x, uint64_t at, int *early)
         return 0;
     *early = 1;
     ph_stream_deadline(x->s->io, ph_now_ms());
-    return ph_stream_peek(x->s->io, &view) == 1 && (view.p[0] == '4' || view.p[0] == '5');
+    int is_refusal = ph_stream_peek(x->s->io, &view) == 1 && (view.p[0] == '4' || view.p[0] == '5');
+
+    begin_time(x);
+    return is_refusal;
 }
 
 /* A session that ends here ends with the same write, RFC 2920 3.1. */
@@ -273,7 +288,7 @@ int smtp_send_content(struct smtp_job *j, struct smtp_session *s, int bdat, int 
     x->tail[0] = '\r';
     x->tail[1] = '\n';
     prepare(x, bytes);
-    ph_stream_deadline(s->io, deadline_for(x, 0));
+    begin_time(x);
     if ((rc = begin(x)) < 0)
         return rc;
     at = j->headers.p ? m->header_bytes : 0;
