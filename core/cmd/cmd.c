@@ -15,6 +15,7 @@ static const char *name = "posthorn", *log_name = "posthorn";
 static char long_name[200];
 static const char *subject = "";
 static int fatal_status = 1;
+static void (*before_fatal)(void);
 static int logs;
 
 void ph_cmd_start(const char *argv0)
@@ -35,6 +36,11 @@ void ph_cmd_start(const char *argv0)
 const char *ph_cmd_name(void)
 {
     return name;
+}
+
+void ph_cmd_before_fatal(void (*fn)(void))
+{
+    before_fatal = fn;
 }
 
 void ph_cmd_fatal_status(int status)
@@ -117,6 +123,8 @@ void ph_cmd_fatal(const char *fmt, ...)
     say(severity, fmt, ap);
     va_end(ap);
     fflush(NULL);
+    if (before_fatal)
+        before_fatal();
     if (fatal_status == 1)
         sleep(PAUSE_S);
     _exit(fatal_status);           /* from anywhere, a task too: nothing is taken down */

@@ -27,6 +27,8 @@ void ph_cmd_subject(const char *text);
 /* "NAME: fatal: text" on stderr, then exit: after a second when the status is 1;
  * the other statuses are answers that somebody waits for. */
 void ph_cmd_fatal(const char *fmt, ...) PH_PRINTF(1, 2) PH_NORETURN;
+/* fn() runs once before ph_cmd_fatal ends the process (NULL: nothing): what must not be left behind. */
+void ph_cmd_before_fatal(void (*fn)(void));
 /* "NAME: text" on stderr; "NAME: warning: text". */
 void ph_cmd_info(const char *fmt, ...) PH_PRINTF(1, 2);
 void ph_cmd_warn(const char *fmt, ...) PH_PRINTF(1, 2);

@@ -75,18 +75,30 @@ static ph_str read_old(const struct edit_file *e, struct ph_scope *s, size_t max
     return (ph_str){ text, (size_t)n };
 }
 
+/* Whoever ends in the middle of an edit leaves nothing behind. */
+static const char *under_way;
+
+static void remove_fresh(void)
+{
+    if (under_way)
+        unlink(under_way);
+}
+
 void edit_file_open(struct edit_file *e, struct ph_scope *s, const char *path, size_t max)
 {
     e->shown = path;
     e->path = resolve(s, path);
     e->fresh = ph_str_printf(s, "%s.tmp", e->path).p;
     e->fd = lock_fresh(e);
+    under_way = e->fresh;
+    ph_cmd_before_fatal(remove_fresh);
     e->text = read_old(e, s, max);
 }
 
 void edit_file_abandon(struct edit_file *e)
 {
     unlink(e->fresh);
+    under_way = NULL;
     close(e->fd);
 }
 
@@ -110,6 +122,7 @@ void edit_file_commit(struct edit_file *e, ph_str text)
         fail(e, strerror(errno));
     if (fchmod(e->fd, st.st_mode & 0777) < 0 || fsync(e->fd) < 0 || rename(e->fresh, e->path) < 0)
         fail(e, strerror(errno));
+    under_way = NULL;
     if (ph_sync_parent(e->path) < 0)
         ph_cmd_fatal("%s", ph_error());
     close(e->fd);

@@ -3,8 +3,9 @@
  *
  * postconf.c what is done, and output    postconf_options.c  the command line
  * postconf_main.c    parameters              postconf_edit.c     -e -X -# on main.cf
- * postconf_master.c  -M -F -P                postconf_bounce.c   words of notices
- * postconf_lists.c   -m -l -a -A -T */
+ * postconf_master.c  -M -F -P, export        postconf_services.c the same with -e -X -#
+ * postconf_import.c  --import-master         mastercf.h          lines of master.cf
+ * postconf_bounce.c  words of notices        postconf_lists.c    -m -l -a -A -T */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,7 @@ static void open_files(const struct postconf_options *o, struct postconf *p)
         override(p, o->overrides[i]);
     if (ph_master_open(p->scope, p->conf, p->dir, &p->master) == 0)
         return;
-    if (strchr("MFP", o->mode))
+    if (strchr("MFPE", o->mode))
         ph_cmd_fatal("%s", ph_error());
     if (!p->quiet && !p->defaults)
         ph_cmd_warn("%s", ph_error());
@@ -108,12 +109,21 @@ static void run(struct postconf *p, const struct postconf_options *o, char **nam
         postconf_fixed_list(o->mode, o->tls);
         return;
     }
+    if (o->mode == 'I' || o->edit) {
+        p->conf = ph_cmd_conf(p->scope, p->dir);
+        if (o->mode == 'I')
+            postconf_import(p, o->import);
+        else
+            postconf_edit_services(p, o->mode, o->edit, names);
+        return;
+    }
     open_files(o, p);
     switch (o->mode) {
     case 'p': postconf_main(p, names); break;
     case 'm': postconf_tables(p); break;
     case 'b': case 't': postconf_bounce(p, o->mode == 'b', names[0]); break;
-    default: postconf_master(p, o->mode, o->edit, names);
+    case 'E': postconf_export(p); break;
+    default: postconf_master(p, o->mode, names);
     }
 }
 

@@ -5,6 +5,8 @@
 #include <posthorn/buf.h>
 #include "core/conf/master.h"
 
+struct ph_map;
+
 struct postconf {
     struct ph_scope *scope;
     struct ph_conf *conf;
@@ -37,9 +39,9 @@ void postconf_put_folded(const struct postconf *p, struct ph_buf *line, ph_str t
 
 /* postconf_options.c */
 struct postconf_options {
-    int mode;                              /* p M F P m l a A T b t */
+    int mode;                              /* p M F P m l a A T b t, I and E: import and export */
     int edit;                              /* e X #, or 0 */
-    const char *dir, *tls;                 /* -c, -T */
+    const char *dir, *tls, *import;        /* -c, -T, --import-master */
     const char *overrides[64];
     size_t override_count;
 };
@@ -62,7 +64,27 @@ void postconf_main(struct postconf *p, char **names);
 /* postconf_bounce.c: -b and -t: the templates of notices, those of `file`, or (NULL)
  * of bounce_template_file; "" means the built-in ones. */
 void postconf_bounce(struct postconf *p, int expanded, const char *file);
-/* postconf_master.c: -M, -F, -P with patterns service/type/part. */
-void postconf_master(struct postconf *p, int mode, int edit, char **patterns);
+/* Names that the services make (smtp_recipient_limit), as a set. */
+struct ph_map *postconf_service_names(const struct postconf *p);
+/* Warn about settings of services that nothing uses. */
+void postconf_check_settings(struct postconf *p);
+
+/* "service/type/part"; parts may be missing. */
+struct postconf_pattern {
+    ph_str service, type, part;
+};
+
+/* postconf_master.c: -M, -F, -P with patterns. */
+void postconf_master(struct postconf *p, int mode, char **patterns);
+struct postconf_pattern postconf_parse_pattern(ph_str text);
+int postconf_pattern_matches(const struct postconf_pattern *p, ph_str service, ph_str type);
+/* The number of a field (enum mastercf_field), or fatal. */
+int postconf_field_number(ph_str name);
+/* --export-master: all services as a master.cf. */
+void postconf_export(struct postconf *p);
+/* postconf_services.c: -e, -X, -# with them. */
+void postconf_edit_services(struct postconf *p, int mode, int edit, char **args);
+/* postconf_import.c: --import-master. */
+void postconf_import(struct postconf *p, const char *file);
 
 #endif

@@ -27,12 +27,14 @@ static int is_transport(const struct ph_service_def *d)
 }
 
 /* Names that the services make, as a set. */
-static struct ph_map *service_names(const struct postconf *p)
+struct ph_map *postconf_service_names(const struct postconf *p)
 {
     struct ph_map *set = ph_map_new(p->scope);
 
     for (size_t i = 0; p->master && i < p->master->services_count; i++) {
         const struct ph_service_def *d = &p->master->services[i];
+        if (!d->listed)
+            continue;
         int spawns = ph_str_eq(d->code, PH_STR("pipe")) || ph_str_eq(d->code, PH_STR("spawn"));
 
         for (size_t k = 0; is_transport(d) && k < sizeof per_transport / sizeof *per_transport; k++)
@@ -114,18 +116,44 @@ static ph_str names_in_settings(const struct postconf *p)
     return ph_buf_view(&all);
 }
 
-static void print_warnings(const struct postconf *p)
+/* -o of a name that nothing knows or refers to. */
+static void warn_settings(const struct postconf *p, const struct ph_service_def *d, const struct ph_map *services)
+{
+    for (size_t i = 0; i < d->settings_count; i++) {
+        ph_str name = d->settings[i].name;
+
+        if (!ph_conf_is_listed(name) && !ph_map_get(services, name) && !ph_conf_is_used(p->conf, name))
+            ph_cmd_warn("%s/master.yaml: unused parameter: %.*s=%.*s", p->dir, PH_FMT(name), PH_FMT(d->settings[i].value));
+    }
+}
+
+void postconf_check_settings(struct postconf *p)
+{
+    const struct ph_map *services = postconf_service_names(p);
+
+    if (p->quiet)
+        return;
+    ph_conf_check_names(p->conf, names_in_settings(p));
+    for (size_t i = 0; i < p->master->services_count; i++)
+        if (p->master->services[i].listed)
+            warn_settings(p, &p->master->services[i], services);
+}
+
+static void print_warnings(struct postconf *p, const struct ph_map *services)
 {
     size_t at = 0;
     ph_str text;
 
+    for (size_t i = 0; !p->quiet && p->master && i < p->master->services_count; i++)
+        if (p->master->services[i].listed)
+            warn_settings(p, &p->master->services[i], services);
     while (!p->quiet && ph_conf_warning(p->conf, &at, &text))
         ph_cmd_warn("%.*s", PH_FMT(text));
 }
 
 void postconf_main(struct postconf *p, char **names)
 {
-    const struct ph_map *services = service_names(p);
+    const struct ph_map *services = postconf_service_names(p);
     ph_str *chosen;
     size_t count;
 
@@ -145,5 +173,5 @@ void postconf_main(struct postconf *p, char **names)
         else if (!p->only_set || ph_conf_raw_set(p->conf, name, &value, NULL) == PH_FOUND)
             print_one(p, name);
     }
-    print_warnings(p);
+    print_warnings(p, services);
 }

@@ -1,113 +1,13 @@
-/* postconf_master: the services: -M as lines of eight columns (as master.cf had
- * them, which scripts read), -F field by field, -P their settings. */
+/* postconf_master: the services as master.cf had them, which scripts read: -M as
+ * lines of eight columns, -F field by field, -P their settings; --export-master
+ * as a whole file. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <posthorn/error.h>
 #include "core/cmd/cmd.h"
+#include "core/cmd/mastercf.h"
 #include "core/cmd/postconf.h"
-
-#define FIELDS 8
-static const char *const field_names[FIELDS] = {
-    "service", "type", "private", "unprivileged", "chroot", "wakeup", "process_limit", "command",
-};
-static const size_t columns[FIELDS] = { 0, 11, 17, 25, 33, 41, 49, 57 };
-
-static ph_str flag(int32_t value)
-{
-    return value == PH_DEF_DEFAULT ? PH_STR("-") : value ? PH_STR("y") : PH_STR("n");
-}
-
-static ph_str wakeup(const struct postconf *p, const struct ph_service_def *d)
-{
-    if (d->wakeup_s == PH_DEF_DEFAULT)
-        return PH_STR("-");
-    return ph_str_printf(p->scope, "%lld%s", (long long)d->wakeup_s, d->wakeup_on_demand ? "?" : "");
-}
-
-/* The old word for what limits the clients at once. */
-static ph_str limit(const struct postconf *p, const struct ph_service_def *d)
-{
-    int64_t n = d->sessions;
-
-    if (n == PH_DEF_DEFAULT)
-        n = d->processes;
-    else if (n > 0 && d->processes > 0)
-        n *= d->processes;
-    return n == PH_DEF_DEFAULT ? PH_STR("-") : ph_str_printf(p->scope, "%lld", (long long)n);
-}
-
-/* An argument as one word. */
-static void put_argument(struct ph_buf *out, ph_str text)
-{
-    int wraps = text.n == 0 || text.p[0] == '{';
-
-    for (size_t i = 0; i < text.n; i++)
-        wraps |= ph_is_space(text.p[i]);
-    ph_buf_puts(out, wraps ? "{" : "");
-    ph_buf_str(out, text);
-    ph_buf_puts(out, wraps ? "}" : "");
-}
-
-static ph_str setting_text(const struct postconf *p, struct ph_conf *c, const struct ph_setting *s)
-{
-    return postconf_text(p, c, s->name, s->value);
-}
-
-/* Program, -o settings, arguments; with -f each setting on its own line. */
-static ph_str command(const struct postconf *p, struct ph_conf *c, const struct ph_service_def *d)
-{
-    const char *separator = p->fold ? "\n    " : " ";
-    struct ph_buf out;
-
-    ph_buf_init(&out, p->scope, PH_CONF_FILE_MAX);
-    ph_buf_str(&out, d->code);
-    for (size_t i = 0; i < d->settings_count; i++) {
-        ph_str one = ph_str_printf(p->scope, "%.*s=%.*s", PH_FMT(d->settings[i].name),
-                                   PH_FMT(setting_text(p, c, &d->settings[i])));
-
-        ph_buf_printf(&out, "%s-o ", separator);
-        put_argument(&out, one);
-    }
-    for (size_t i = 0; i < d->args_count; i++) {
-        ph_buf_puts(&out, i == 0 ? separator : " ");
-        put_argument(&out, d->args[i]);
-    }
-    return ph_buf_view(&out);
-}
-
-static void service_fields(const struct postconf *p, struct ph_conf *c, const struct ph_service_def *d,
-                           ph_str field[FIELDS])
-{
-    field[0] = d->name;
-    field[1] = ph_cstr(ph_service_def_type(d));
-    field[2] = flag(d->private_);
-    field[3] = flag(d->unprivileged);
-    field[4] = flag(d->chroot);
-    field[5] = wakeup(p, d);
-    field[6] = limit(p, d);
-    field[7] = command(p, c, d);
-}
-
-static void print_line(const struct postconf *p, const ph_str field[FIELDS])
-{
-    struct ph_buf line;
-
-    ph_buf_init(&line, p->scope, PH_CONF_FILE_MAX);
-    for (int i = 0; i < FIELDS; i++) {
-        if (i && line.n >= columns[i])
-            ph_buf_putc(&line, ' ');
-        while (i && !p->json && line.n < columns[i])
-            ph_buf_putc(&line, ' ');
-        if (i && p->json)
-            ph_buf_puts(&line, line.n && line.p[line.n - 1] == ' ' ? "" : " ");
-        ph_buf_str(&line, field[i]);
-    }
-    if (p->json)
-        ph_cmd_put_json(ph_str_printf(p->scope, "%.*s/%.*s", PH_FMT(field[0]), PH_FMT(field[1])), ph_buf_view(&line));
-    else
-        printf("%s\n", line.p);
-}
 
 /* One part of a pattern: "*" and a missing part match all. */
 static int part_matches(ph_str pattern, ph_str text)
@@ -115,19 +15,52 @@ static int part_matches(ph_str pattern, ph_str text)
     return pattern.n == 0 || ph_str_eq(pattern, PH_STR("*")) || ph_str_eq(pattern, text);
 }
 
-struct pattern {
-    ph_str service, type, part;
+struct postconf_pattern postconf_parse_pattern(ph_str text)
+{
+    struct postconf_pattern p;
+
+    p.service = ph_str_cut(&text, '/');
+    p.type = ph_str_cut(&text, '/');
+    p.part = text;
+    return p;
+}
+
+int postconf_pattern_matches(const struct postconf_pattern *p, ph_str service, ph_str type)
+{
+    return part_matches(p->service, service) && part_matches(p->type, type);
+}
+
+int postconf_field_number(ph_str name)
+{
+    for (int i = 0; i < MASTERCF_FIELDS; i++)
+        if (ph_str_eq(name, ph_cstr(mastercf_field_names[i])))
+            return i;
+    ph_cmd_fatal("invalid service attribute name: \"%.*s\"", PH_FMT(name));
+}
+
+/* What -x makes of a setting. */
+struct view {
+    const struct postconf *p;
+    struct ph_conf *conf;          /* main.cf with the settings of the service */
 };
 
-static struct pattern parse_pattern(const char *text)
+static ph_str setting_text(void *arg, const struct ph_setting *s)
 {
-    ph_str rest = ph_cstr(text);
-    struct pattern p;
+    const struct view *v = arg;
 
-    p.service = ph_str_cut(&rest, '/');
-    p.type = ph_str_cut(&rest, '/');
-    p.part = rest;
-    return p;
+    return postconf_text(v->p, v->conf, s->name, s->value);
+}
+
+static void print_line(const struct postconf *p, const struct mastercf *m)
+{
+    struct ph_buf line;
+
+    ph_buf_init(&line, p->scope, PH_CONF_FILE_MAX);
+    mastercf_put(&line, m, !p->json, p->fold && !p->json);
+    if (p->json)
+        ph_cmd_put_json(ph_str_printf(p->scope, "%.*s/%.*s", PH_FMT(m->field[MCF_SERVICE]), PH_FMT(m->field[MCF_TYPE])), ph_buf_view(&line));
+    else
+        printf("%s\n", line.p);
 }
 
 /* One row of -F or -P; the name is service/type/part. */
@@ -136,35 +69,71 @@ static void print_part(const struct postconf *p, const struct ph_service_def *d,
     postconf_print(p, ph_str_printf(p->scope, "%.*s/%s/%.*s", PH_FMT(d->name), ph_service_def_type(d), PH_FMT(part)), value);
 }
 
+/* Blanks inside an argument stay as they are. */
+static void print_command(const struct postconf *p, const struct ph_service_def *d, const struct mastercf *m)
+{
+    struct ph_buf line;
+
+    if (p->json || p->name_only) {
+        print_part(p, d, PH_STR("command"), mastercf_command(p->scope, m));
+        return;
+    }
+    ph_buf_init(&line, p->scope, PH_CONF_FILE_MAX);
+    if (!p->value_only)
+        ph_buf_printf(&line, "%.*s/%s/command = ", PH_FMT(d->name), ph_service_def_type(d));
+    if (p->fold)
+        mastercf_put_folded(&line, p->scope, m);
+    else
+        ph_buf_str(&line, mastercf_command(p->scope, m));
+    printf("%s\n", line.p);
+}
+
+static size_t show_fields(const struct postconf *p, const struct ph_service_def *d, const struct mastercf *m, ph_str part)
+{
+    size_t shown = 0;
+
+    for (int i = 0; i < MASTERCF_FIELDS; i++)
+        if (part_matches(part, ph_cstr(mastercf_field_names[i]))) {
+            if (i == MCF_COMMAND)
+                print_command(p, d, m);
+            else
+                print_part(p, d, ph_cstr(mastercf_field_names[i]), m->field[i]);
+            shown++;
+        }
+    return shown;
+}
+
+/* -P twice: all parameters as the service sees them. */
+static size_t show_all_settings(const struct postconf *p, struct ph_conf *c, const struct ph_service_def *d, ph_str part)
+{
+    ph_str *names, value;
+    size_t count = ph_conf_names(c, p->scope, 0, &names), shown = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (part_matches(part, names[i]) && (ph_conf_raw_set(c, names[i], &value, NULL) == PH_FOUND ||
+                                             ph_conf_raw_default(c, p->scope, names[i], &value) == PH_FOUND)) {
+            print_part(p, d, names[i], postconf_text(p, c, names[i], value));
+            shown++;
+        }
+    return shown;
+}
+
 static int compare_settings(const void *a, const void *b)
 {
     return ph_str_cmp(((const struct ph_setting *)a)->name, ((const struct ph_setting *)b)->name);
 }
 
-/* -P: the settings by name.  Twice: all parameters as the service sees them. */
 static size_t show_settings(const struct postconf *p, struct ph_conf *c, const struct ph_service_def *d, ph_str part)
 {
     struct ph_setting *sorted = ph_alloc_array(p->scope, d->settings_count + 1, sizeof *sorted);
-    size_t shown = 0, count;
-    ph_str *names, value;
+    size_t shown = 0;
 
-    if (p->all_of_service) {
-        count = ph_conf_names(c, p->scope, 0, &names);
-        for (size_t i = 0; i < count; i++)
-            if (part_matches(part, names[i]) &&
-                (ph_conf_raw_set(c, names[i], &value, NULL) == PH_FOUND ||
-                 ph_conf_raw_default(c, p->scope, names[i], &value) == PH_FOUND)) {
-                print_part(p, d, names[i], postconf_text(p, c, names[i], value));
-                shown++;
-            }
-        return shown;
-    }
     if (d->settings_count)
         memcpy(sorted, d->settings, d->settings_count * sizeof *sorted);
     qsort(sorted, d->settings_count, sizeof *sorted, compare_settings);
     for (size_t i = 0; i < d->settings_count; i++)
         if (part_matches(part, sorted[i].name)) {
-            print_part(p, d, sorted[i].name, setting_text(p, c, &sorted[i]));
+            print_part(p, d, sorted[i].name, postconf_text(p, c, sorted[i].name, sorted[i].value));
             shown++;
         }
     return shown;
@@ -172,49 +141,86 @@ static size_t show_settings(const struct postconf *p, struct ph_conf *c, const s
 
 static size_t show_service(const struct postconf *p, int mode, const struct ph_service_def *d, ph_str part)
 {
-    struct ph_conf *c;
-    ph_str field[FIELDS], program = ph_str_dup(p->scope, d->code), name = ph_str_dup(p->scope, d->name);
-    size_t shown = 0;
+    struct view v = { .p = p };
+    struct mastercf m;
 
-    if (ph_conf_service(p->scope, p->conf, d->settings, d->settings_count, &c) < 0)
+    if (ph_conf_service(p->scope, p->conf, d->settings, d->settings_count, &v.conf) < 0)
         ph_cmd_fatal("%s", ph_error());
-    ph_conf_identity(c, program.p, name.p);
+    ph_conf_identity(v.conf, ph_cstr_dup(p->scope, d->code), ph_cstr_dup(p->scope, d->name));
     if (mode == 'P')
-        return show_settings(p, c, d, part);
-    service_fields(p, c, d, field);
-    if (mode == 'M') {
-        print_line(p, field);
-        return 1;
-    }
-    for (int i = 0; i < FIELDS; i++)
-        if (part_matches(part, ph_cstr(field_names[i]))) {
-            print_part(p, d, ph_cstr(field_names[i]), field[i]);
-            shown++;
-        }
-    return shown;
+        return p->all_of_service ? show_all_settings(p, v.conf, d, part) : show_settings(p, v.conf, d, part);
+    mastercf_of(p->scope, d, setting_text, &v, &m);
+    if (mode == 'F')
+        return show_fields(p, d, &m, part);
+    print_line(p, &m);
+    return 1;
 }
 
-static size_t show_matching(const struct postconf *p, int mode, struct pattern want)
+static size_t show_matching(const struct postconf *p, int mode, const struct postconf_pattern *want)
 {
     size_t shown = 0;
 
     for (size_t i = 0; i < p->master->services_count; i++) {
         const struct ph_service_def *d = &p->master->services[i];
 
-        if (d->enabled && part_matches(want.service, d->name) &&
-            part_matches(want.type, ph_cstr(ph_service_def_type(d))))
-            shown += show_service(p, mode, d, want.part);
+        if (d->listed && postconf_pattern_matches(want, d->name, ph_cstr(ph_service_def_type(d))))
+            shown += show_service(p, mode, d, want->part);
     }
     return shown;
 }
 
-void postconf_master(struct postconf *p, int mode, int edit, char **patterns)
+static void check_pattern(int mode, const struct postconf_pattern *want)
 {
-    if (edit)
-        ph_cmd_fatal("services cannot be edited in this release yet: edit %s/master.yaml", p->dir);
+    if (mode == 'M' && want->part.n)
+        ph_cmd_fatal("-M option requires service_name[/type]");
+    if (mode == 'F' && want->part.n && !ph_str_eq(want->part, PH_STR("*")))
+        postconf_field_number(want->part);
+}
+
+void postconf_master(struct postconf *p, int mode, char **patterns)
+{
+    struct postconf_pattern want = { { "", 0 }, { "", 0 }, { "", 0 } };
+
     if (!*patterns)
-        show_matching(p, mode, (struct pattern){ { "", 0 }, { "", 0 }, { "", 0 } });
-    for (; *patterns; patterns++)
-        if (show_matching(p, mode, parse_pattern(*patterns)) == 0)
+        show_matching(p, mode, &want);
+    for (; *patterns; patterns++) {
+        want = postconf_parse_pattern(ph_cstr(*patterns));
+        check_pattern(mode, &want);
+        if (show_matching(p, mode, &want) == 0)
             ph_cmd_warn("unmatched request: \"%s\"", *patterns);
+    }
+    postconf_check_settings(p);
+}
+
+static void put_comment(struct ph_str text)
+{
+    while (text.n) {
+        ph_str line = ph_str_cut(&text, '\n');
+
+        printf("# %.*s\n", PH_FMT(line));
+    }
+}
+
+/* One that is disabled is a comment, line by line. */
+static void export_one(struct postconf *p, const struct ph_service_def *d)
+{
+    struct mastercf m;
+    struct ph_buf b;
+
+    ph_buf_init(&b, p->scope, PH_CONF_FILE_MAX);
+    mastercf_of(p->scope, d, NULL, NULL, &m);
+    mastercf_put(&b, &m, 1, 1);
+    put_comment(d->comment);
+    for (ph_str rest = ph_buf_view(&b); rest.n; ) {
+        ph_str line = ph_str_cut(&rest, '\n');
+
+        printf("%s%.*s\n", d->listed ? "" : "#", PH_FMT(line));
+    }
+}
+
+void postconf_export(struct postconf *p)
+{
+    printf("# service type  private unpriv  chroot  wakeup  maxproc command + args\n");
+    for (size_t i = 0; i < p->master->services_count; i++)
+        export_one(p, &p->master->services[i]);
 }

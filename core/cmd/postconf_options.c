@@ -1,7 +1,7 @@
 /* postconf_options: the command line, and which options go together. */
+#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "core/cmd/cmd.h"
 #include "core/cmd/postconf.h"
 
@@ -39,7 +39,7 @@ static PH_NORETURN void usage(void)
                  "[-n (non-default parameters)] [-o name=value (override parameter value)] [-p (main.cf, default)] "
                  "[-P (service parameters)] [-q (no warnings)] [-t (bounce templates)] "
                  "[-T compile-version|run-version|public-key-algorithms] [-v (verbose)] [-x (expand parameter values)] "
-                 "[-X (exclude)] [-# (comment-out)] [name...]");
+                 "[-X (exclude)] [-# (comment-out)] [name...] | postconf [-c config_dir] --import-master file | --export-master");
 }
 
 static void take_value(struct postconf_options *o, struct postconf *p, int option, const char *value)
@@ -48,6 +48,7 @@ static void take_value(struct postconf_options *o, struct postconf *p, int optio
     case 'c': o->dir = value; break;
     case 'C': p->classes = parse_classes(value); break;
     case 'T': o->tls = value; break;
+    case 'I': o->import = value; break;
     case 'o':
         if (o->override_count == sizeof o->overrides / sizeof *o->overrides)
             ph_cmd_fatal("too many -o options");
@@ -79,6 +80,14 @@ static void excludes(const int *seen, int mode, const char *others)
     for (const char *c = order; seen[mode] && *c; c++)
         if (seen[(unsigned char)*c] && strchr(others, *c))
             ph_cmd_fatal("with option -%c, do not specify -%c", mode, *c);
+}
+
+static int has_any(const int *seen)
+{
+    for (const char *c = order; *c; c++)
+        if (seen[(unsigned char)*c])
+            return 1;
+    return 0;
 }
 
 static void check_combination(const int *seen)
@@ -116,7 +125,7 @@ static void imply_edit(int *seen, char *const *names)
 
 static void fill(struct postconf_options *o, struct postconf *p, const int *seen)
 {
-    for (const char *c = "aAbFlmMPtT"; *c; c++)
+    for (const char *c = "aAbFlmMPtTIE"; *c; c++)
         if (seen[(unsigned char)*c])
             o->mode = *c;
     for (const char *c = "eX#"; *c; c++)
@@ -137,10 +146,13 @@ static void fill(struct postconf_options *o, struct postconf *p, const int *seen
 char **postconf_read_options(struct postconf_options *o, struct postconf *p, int argc, char **argv)
 {
     static const char letters[] = "+aAbc:C:deEfFhHjlmMno:pPqtT:vxX#";
+    static const struct option words[] = {
+        { "import-master", required_argument, NULL, 'I' }, { "export-master", no_argument, NULL, 'E' }, { NULL, 0, NULL, 0 },
+    };
     int seen[256] = { 0 }, option;
 
     argv[0] = (char *)(uintptr_t)ph_cmd_name();
-    while ((option = getopt(argc, argv, letters)) > 0) {
+    while ((option = getopt_long(argc, argv, letters, words, NULL)) > 0) {
         if (option == '?')
             usage();
         seen[option & 0xff]++;
@@ -152,6 +164,8 @@ char **postconf_read_options(struct postconf_options *o, struct postconf *p, int
     if (!seen['b'] && !seen['t'] && !seen['m'] && !seen['l'] && !seen['a'] && !seen['A'] && !seen['T'])
         imply_edit(seen, names);
     check_combination(seen);
+    if ((seen['I'] || seen['E']) && (seen['I'] + seen['E'] > 1 || *names || has_any(seen)))
+        ph_cmd_fatal("with --import-master and --export-master, specify -c only");
     if ((seen['X'] || seen['#']) && !*names)
         ph_cmd_fatal("missing service argument");
     if (seen['e'] && !*names)

@@ -25,12 +25,17 @@
 #define PH_DEF_PLUGIN     1      /* plugin: service_X, or transport_X when there is no such service */
 #define PH_DEF_BUILTIN    2      /* builtin: part of the worker ("qmgr") */
 #define PH_DEF_TRANSPORT  3      /* transport: transport_X */
+#define PH_DEF_PROGRAM    4      /* program: what an imported master.cf names and we do not have: never run */
 
 #define PH_PLACE_PROCESS  1
 #define PH_PLACE_INLINE   2
 
 #define PH_LISTEN_UNIX    1
 #define PH_LISTEN_INET    2
+/* With program: only, so that a master.cf keeps them. */
+#define PH_LISTEN_DGRAM   3
+#define PH_LISTEN_FIFO    4
+#define PH_LISTEN_PASS    5
 
 struct ph_listen_def {
     uint32_t kind;               /* PH_LISTEN_* */
@@ -47,13 +52,15 @@ struct ph_service_def {
     uint32_t kind;               /* PH_DEF_* */
     uint32_t listen_count;
     const struct ph_listen_def *listen;
-    int32_t enabled;             /* 1 unless false */
+    int32_t enabled;             /* 1 unless false, or a program: */
+    int32_t listed;              /* 1 unless false: postconf shows it */
     /* 1, 0 or PH_DEF_DEFAULT */
     int32_t private_;            /* unix sockets: private/ (1) or public/ (0); default 1 */
     int32_t unprivileged;        /* runs as the mail owner; default 1 */
     int32_t chroot;              /* default 0 */
     int32_t sandbox;             /* Landlock and seccomp; default 1 */
     int32_t wakeup_on_demand;    /* "300s?": only when it was used since start; 0 or 1 */
+    int32_t pad2;
     /* PH_PLACE_* or PH_DEF_DEFAULT */
     int32_t place;
     /* >= 0, PH_DEF_UNLIMITED, PH_DEF_DEFAULT */
@@ -67,6 +74,8 @@ struct ph_service_def {
     size_t settings_count;
     const ph_str *args;          /* passed on byte-exact; each NUL-terminated */
     size_t args_count;
+    const ph_str *raw;           /* raw_arguments: as in master.cf; settings and args came from it */
+    size_t raw_count;
     const ph_str *filters;
     size_t filters_count;
     ph_str comment;
@@ -96,7 +105,7 @@ int ph_master_parse(struct ph_scope *s, struct ph_conf *conf, const char *file, 
  * that has none), resp. any; NULL when there is none. */
 const struct ph_service_def *ph_master_find_unix(const struct ph_master_def *m, ph_str name);
 const struct ph_service_def *ph_master_find(const struct ph_master_def *m, ph_str name);
-/* "inet" or "unix": what tells two services of one name apart. */
+/* "inet" or "unix" (of a program: also "unix-dgram", "fifo", "pass"): what tells two services of one name apart. */
 const char *ph_service_def_type(const struct ph_service_def *d);
 
 #endif

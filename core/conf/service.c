@@ -35,9 +35,26 @@ static int read_name(const struct ph_master_reading *r PH_UNUSED, const struct p
     int rc = ph_yaml_text(n, member);
 
     d->place_in_file = n->place;
-    if (rc == 0 && !valid_name(n->text, "_-."))
+    /* That of an inet service may be "host:port", as in master.cf: check_service looks at it again. */
+    if (rc == 0 && !valid_name(n->text, "_-.:[]"))
         return ph_yaml_fail(n->place, "bad service name \"%.*s\": letters, digits, _ - and . make a name", PH_FMT(n->text));
     return rc;
+}
+
+/* A file below daemon_directory of old; we never run it. */
+static int read_program(const struct ph_master_reading *r PH_UNUSED, const struct ph_yaml *n, struct ph_service_def *d, void *member)
+{
+    int rc = ph_yaml_text(n, member);
+
+    if (rc < 0)
+        return rc;
+    if (d->kind)
+        return ph_yaml_fail(n->key_place, "only one of plugin, builtin, transport and program can be given");
+    for (size_t i = 0; i < n->text.n; i++)
+        if (ph_is_space(n->text.p[i]) || !n->text.p[i])
+            return ph_yaml_fail(n->place, "a program's name has no blanks");
+    d->kind = PH_DEF_PROGRAM;
+    return n->text.n ? 0 : ph_yaml_fail(n->place, "the program has no name");
 }
 
 /* plugin:, builtin: and transport: exclude each other. */
@@ -48,7 +65,7 @@ static int read_code(const struct ph_master_reading *r PH_UNUSED, const struct p
     if (rc < 0)
         return rc;
     if (d->kind)
-        return ph_yaml_fail(n->key_place, "only one of plugin, builtin and transport can be given");
+        return ph_yaml_fail(n->key_place, "only one of plugin, builtin, transport and program can be given");
     if (!valid_name(n->text, "_"))
         return ph_yaml_fail(n->place, "bad %.*s name \"%.*s\"", PH_FMT(n->key), PH_FMT(n->text));
     d->kind = ph_str_eq(n->key, PH_STR("plugin")) ? PH_DEF_PLUGIN
@@ -151,7 +168,7 @@ static int wakeup_members(const struct ph_yaml *n, struct ph_service_def *d, int
     return rc;
 }
 
-/* none, default, 300s, 300s? (only when it was used), {every: 300s, on_demand: true} */
+/* none, default, 300s, 300s?, none?, default? (with ?: only when it was used), {every: 300s, on_demand: true} */
 static int read_wakeup(const struct ph_master_reading *r PH_UNUSED, const struct ph_yaml *n, struct ph_service_def *d, void *member)
 {
     int64_t *seconds = member;
@@ -169,6 +186,12 @@ static int read_wakeup(const struct ph_master_reading *r PH_UNUSED, const struct
     if (ph_str_ends(text, PH_STR("?"))) {
         d->wakeup_on_demand = 1;
         text.n--;
+    }
+    if (ph_str_eq(text, PH_STR("default")))
+        return 0;
+    if (ph_str_eq(text, PH_STR("none"))) {
+        *seconds = PH_DEF_UNLIMITED;
+        return 0;
     }
     return read_seconds(n, text, 1, seconds);
 }
@@ -210,6 +233,10 @@ static int inet_endpoint(const struct ph_yaml *n, ph_str text, struct ph_listen_
     return 0;
 }
 
+static const struct { const char *name; uint32_t kind; } old_types[] = {
+    { "unix-dgram", PH_LISTEN_DGRAM }, { "fifo", PH_LISTEN_FIFO }, { "pass", PH_LISTEN_PASS },
+};
+
 /* "unix", "unix:NAME", "inet:HOST:PORT", "inet::PORT"; $name is main.cf's. */
 static int read_endpoint(const struct ph_master_reading *r, const struct ph_yaml *n, struct ph_listen_def *l)
 {
@@ -225,6 +252,11 @@ static int read_endpoint(const struct ph_master_reading *r, const struct ph_yaml
     }
     if (ph_str_starts(text, PH_STR("inet:")))
         return inet_endpoint(n, ph_str_from(text, 5), l);
+    for (size_t i = 0; i < sizeof old_types / sizeof *old_types; i++)
+        if (ph_str_eq(text, ph_cstr(old_types[i].name))) {
+            l->kind = old_types[i].kind;
+            return 0;
+        }
     l->kind = PH_LISTEN_UNIX;
     if (ph_str_eq(text, PH_STR("unix")))
         return 0;
@@ -308,6 +340,54 @@ static int read_args(const struct ph_master_reading *r, const struct ph_yaml *n,
     return ph_yaml_texts(r->scope, n, member, &d->args_count);
 }
 
+/* "name=value" or "{ name = value }", as behind -o in master.cf. */
+static int raw_setting(const struct ph_yaml *n, ph_str text, struct ph_service_def *d, struct ph_setting *list)
+{
+    ph_str value = text;
+    ph_str name = ph_str_trim(ph_str_cut(&value, '='));
+
+    if (name.n == 0 || ph_str_find(text, '=') < 0)
+        return ph_yaml_fail(n->place, "-o %.*s: it must be name=value", PH_FMT(text));
+    for (size_t i = 0; i < name.n; i++)
+        if (!ph_is_alnum(name.p[i]) && name.p[i] != '_')
+            return ph_yaml_fail(n->place, "bad parameter name \"%.*s\"", PH_FMT(name));
+    size_t at = 0;
+
+    while (at < d->settings_count && !ph_str_eq(list[at].name, name))
+        at++;
+    list[at] = (struct ph_setting){ .name = name, .value = ph_str_trim(value), .place = n->place };
+    d->settings_count += at == d->settings_count;
+    return 0;
+}
+
+/* The words behind a program in master.cf: options, of which -o holds a setting
+ * (the last one of a name counts), then arguments. */
+static int read_raw(const struct ph_master_reading *r, const struct ph_yaml *n, struct ph_service_def *d, void *member)
+{
+    int rc = ph_yaml_texts(r->scope, n, member, &d->raw_count);
+    size_t i = 0;
+
+    if (rc < 0)
+        return rc;
+    if (d->settings || d->args)
+        return ph_yaml_fail(n->key_place, "raw_arguments excludes settings and args");
+    struct ph_setting *list = ph_alloc_array(r->scope, d->raw_count + 1, sizeof *list);
+
+    for (int ended = 0; !ended && i < d->raw_count && d->raw[i].n > 1 && d->raw[i].p[0] == '-'; i++) {
+        ended = ph_str_eq(d->raw[i], PH_STR("--"));
+        if (ph_str_eq(d->raw[i], PH_STR("-o"))) {
+            if (++i == d->raw_count)
+                return ph_yaml_fail(n->place, "-o lacks its name=value");
+            if ((rc = raw_setting(n, d->raw[i], d, list)) < 0)
+                return rc;
+        }
+    }
+    d->settings = list;
+    d->args = d->raw + i;
+    d->args_count = d->raw_count - i;
+    return 0;
+}
+
 static int read_filters(const struct ph_master_reading *r, const struct ph_yaml *n, struct ph_service_def *d, void *member)
 {
     return ph_yaml_texts(r->scope, n, member, &d->filters_count);
@@ -324,6 +404,7 @@ static const struct field fields[] = {
     FIELD("plugin", read_code, code),
     FIELD("builtin", read_code, code),
     FIELD("transport", read_code, code),
+    FIELD("program", read_program, code),
     FIELD("listen", read_listen, listen),
     FIELD("private", read_bool, private_),
     FIELD("processes", read_count, processes),
@@ -332,6 +413,7 @@ static const struct field fields[] = {
     FIELD("wakeup", read_wakeup, wakeup_s),
     FIELD("settings", read_settings, settings),
     FIELD("args", read_args, args),
+    FIELD("raw_arguments", read_raw, raw),
     FIELD("enabled", read_bool, enabled),
     FIELD("unprivileged", read_bool, unprivileged),
     FIELD("chroot", read_bool, chroot),
@@ -371,7 +453,25 @@ int ph_service_has_listener(const struct ph_service_def *d, uint32_t kind)
 
 const char *ph_service_def_type(const struct ph_service_def *d)
 {
+    for (size_t i = 0; i < sizeof old_types / sizeof *old_types; i++)
+        if (ph_service_has_listener(d, old_types[i].kind))
+            return old_types[i].name;
     return ph_service_has_listener(d, PH_LISTEN_INET) ? "inet" : "unix";
+}
+
+/* Names of other services become files. */
+static int check_endpoint(const struct ph_yaml *n, const struct ph_service_def *d)
+{
+    const struct ph_yaml *name = ph_yaml_member(n, "name");
+    int inet = ph_service_has_listener(d, PH_LISTEN_INET) && !ph_service_has_listener(d, PH_LISTEN_UNIX);
+
+    if (!inet && !valid_name(d->name, "_-."))
+        return ph_yaml_fail(name->place, "bad service name \"%.*s\": only that of an inet service can be host:port", PH_FMT(d->name));
+    for (uint32_t i = 0; i < d->listen_count; i++)
+        if (d->listen[i].kind >= PH_LISTEN_DGRAM && d->kind != PH_DEF_PROGRAM)
+            return ph_yaml_fail(d->listen[i].place, "service %.*s: listeners of type %s are not in this release yet", PH_FMT(d->name),
+                                ph_service_def_type(d));
+    return 0;
 }
 
 /* What must hold between the keys of one service. */
@@ -383,10 +483,12 @@ static int check_service(const struct ph_yaml *n, const struct ph_service_def *d
         return ph_yaml_fail(n->place, "the service lacks a name");
     if (!d->kind)
         return ph_yaml_fail(n->place, "service %.*s lacks plugin, builtin or transport", PH_FMT(d->name));
+    if (check_endpoint(n, d) < 0)
+        return PH_CONF;
     if (d->private_ == 1 && ph_service_has_listener(d, PH_LISTEN_INET))
         return ph_yaml_fail(private_->place, "service %.*s: an inet listener cannot be private", PH_FMT(d->name));
-    if (d->place == PH_PLACE_INLINE && (ph_service_has_listener(d, PH_LISTEN_INET) || d->private_ == 0))
-        return ph_yaml_fail(place->place, "service %.*s: only a private service can be placed inline", PH_FMT(d->name));
+    if (d->place == PH_PLACE_INLINE && ph_service_has_listener(d, PH_LISTEN_INET))
+        return ph_yaml_fail(place->place, "service %.*s: an inet service cannot be placed inline", PH_FMT(d->name));
     if (d->place == PH_PLACE_INLINE && d->kind == PH_DEF_BUILTIN)
         return ph_yaml_fail(place->place, "service %.*s: a builtin cannot be placed inline", PH_FMT(d->name));
     return 0;
@@ -408,6 +510,9 @@ int ph_service_read(const struct ph_master_reading *r, const struct ph_yaml *n, 
         rc = read_field(r, i, d);
     if (rc < 0)
         return rc;
+    d->listed = d->enabled;
+    if (d->kind == PH_DEF_PROGRAM)
+        d->enabled = 0;
     /* "unix" alone is the socket of the service's own name. */
     for (uint32_t i = 0; i < d->listen_count; i++)
         if (d->listen[i].kind == PH_LISTEN_UNIX && d->listen[i].name.n == 0)

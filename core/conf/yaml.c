@@ -8,12 +8,15 @@
 struct builder {
     struct ph_scope *scope;
     const char *file;
+    ph_str text;
     yaml_parser_t parser;
     struct ph_yaml *stack[PH_YAML_DEPTH];
     struct ph_yaml **tail[PH_YAML_DEPTH];  /* where the next child goes */
     ph_str key[PH_YAML_DEPTH];             /* of a mapping: the key that waits for its value */
     struct ph_place key_place[PH_YAML_DEPTH];
+    size_t key_from[PH_YAML_DEPTH];
     int depth;
+    size_t chars, bytes;                   /* a position that was looked up, in both measures */
     size_t nodes, documents;
     struct ph_yaml *root;
 };
@@ -32,6 +35,32 @@ int ph_yaml_fail(struct ph_place at, const char *fmt, ...)
 static struct ph_place place(const struct builder *b, yaml_mark_t mark)
 {
     return (struct ph_place){ b->file, (uint32_t)mark.line + 1, (uint32_t)mark.column + 1 };
+}
+
+/* The parser counts characters. */
+static size_t byte_at(struct builder *b, yaml_mark_t mark)
+{
+    if (mark.index < b->chars)
+        b->chars = b->bytes = 0;
+    if (b->bytes == 0 && ph_str_starts(b->text, PH_STR("\xef\xbb\xbf")))
+        b->bytes = 3;
+    while (b->chars < mark.index && b->bytes < b->text.n) {
+        b->bytes++;
+        while (b->bytes < b->text.n && ((unsigned char)b->text.p[b->bytes] & 0xc0) == 0x80)
+            b->bytes++;
+        b->chars++;
+    }
+    return b->bytes;
+}
+
+/* Where the text of a scalar ends: a block's mark stands behind the empty lines that follow. */
+static size_t end_of(struct builder *b, const yaml_event_t *e)
+{
+    size_t from = byte_at(b, e->start_mark), to = byte_at(b, e->end_mark);
+
+    while (to > from && ph_is_space(b->text.p[to - 1]))
+        to--;
+    return to;
 }
 
 static int fail_syntax(const struct builder *b)
@@ -61,6 +90,7 @@ static int add_node(struct builder *b, struct ph_yaml *n)
     if (parent->kind == PH_YAML_MAPPING) {
         n->key = b->key[b->depth - 1];
         n->key_place = b->key_place[b->depth - 1];
+        n->key_from = b->key_from[b->depth - 1];
         b->key[b->depth - 1] = (ph_str){ NULL, 0 };
     }
     *b->tail[b->depth - 1] = n;
@@ -92,14 +122,18 @@ static int take_scalar(struct builder *b, const yaml_event_t *e)
     if (ph_str_find(text, '\0') >= 0)
         return ph_yaml_fail(at, "the text holds a NUL byte");
     text = ph_str_dup(b->scope, text);
-    if (waits_for_key(b))
+    if (waits_for_key(b)) {
+        b->key_from[b->depth - 1] = byte_at(b, e->start_mark);
         return take_key(b, text, at);
+    }
     struct ph_yaml *n = ph_new(b->scope, struct ph_yaml);
 
     n->kind = PH_YAML_SCALAR;
     n->quoted = e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
     n->text = text;
     n->place = at;
+    n->from = byte_at(b, e->start_mark);
+    n->to = end_of(b, e);
     return add_node(b, n);
 }
 
@@ -110,6 +144,9 @@ static int open_node(struct builder *b, const yaml_event_t *e, uint32_t kind)
 
     n->kind = kind;
     n->place = place(b, e->start_mark);
+    n->from = n->to = byte_at(b, e->start_mark);
+    n->flow = kind == PH_YAML_SEQUENCE ? e->data.sequence_start.style == YAML_FLOW_SEQUENCE_STYLE
+                                       : e->data.mapping_start.style == YAML_FLOW_MAPPING_STYLE;
     if (waits_for_key(b))
         return ph_yaml_fail(n->place, "a key must be text");
     if (b->depth == PH_YAML_DEPTH)
@@ -120,6 +157,17 @@ static int open_node(struct builder *b, const yaml_event_t *e, uint32_t kind)
     b->tail[b->depth] = &n->first;
     b->stack[b->depth++] = n;
     return 0;
+}
+
+/* A block ends with its last child. */
+static void close_node(struct builder *b, const yaml_event_t *e)
+{
+    struct ph_yaml *n = b->stack[--b->depth];
+
+    if (n->flow)
+        n->to = byte_at(b, e->end_mark);
+    for (const struct ph_yaml *i = n->first; i && !n->flow; i = i->next)
+        n->to = i->to > n->to ? i->to : n->to;
 }
 
 static int refuse_extras(const struct builder *b, const yaml_event_t *e)
@@ -162,7 +210,7 @@ static int take_event(struct builder *b, const yaml_event_t *e)
         return open_node(b, e, PH_YAML_MAPPING);
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT:
-        b->depth--;
+        close_node(b, e);
         return 0;
     default:
         return 0;
@@ -188,7 +236,7 @@ static int build(struct builder *b)
 
 int ph_yaml_parse(struct ph_scope *s, const char *file, ph_str text, struct ph_yaml **root)
 {
-    struct builder b = { .scope = s, .file = ph_cstr_dup(s, ph_cstr(file)) };
+    struct builder b = { .scope = s, .file = ph_cstr_dup(s, ph_cstr(file)), .text = text };
     int rc;
 
     if (!yaml_parser_initialize(&b.parser))

@@ -19,6 +19,9 @@ struct ph_yaml {
     ph_str key;                    /* member of a mapping: its key */
     struct ph_place place;         /* of the node */
     struct ph_place key_place;
+    size_t from, to;               /* the node's bytes in the text; `to` stands behind the last */
+    size_t key_from;               /* where its key begins */
+    uint32_t flow;                 /* mapping, sequence: in brackets, not one line each */
     size_t count;                  /* of children */
     struct ph_yaml *first, *next;  /* children; next sibling */
 };

@@ -39,6 +39,8 @@ static int check_services(struct config *c)
         const struct ph_service_def *d = &c->def->services[i];
         struct ph_conf *conf;
 
+        if (d->listed && d->kind == PH_DEF_PROGRAM)
+            ph_log_warn("service %.*s is not run: this release has no program %.*s", PH_FMT(d->name), PH_FMT(d->code));
         if (!d->enabled)
             continue;
         int rc = ph_conf_service(c->scope, c->conf, d->settings, d->settings_count, &conf);

@@ -75,7 +75,7 @@ is(postconf('-C', 'user', '-q'), "empty =\nfoo = bar\nhome = \$foo\n", '-C user'
 is(postconf('-j', 'foo'), qq({"foo": "bar"}\n), '-j');
 
 is(postconf('-M'), <<'OUT', '-M');
-smtp       inet  -       -       -       -       -       smtpd
+smtp       inet  n       -       -       -       -       smtpd
 qmgr       unix  n       -       -       300     1       qmgr
 foo        unix  -       n       n       -       0       other -o always_bcc=bar -o a=$process_name -o b=$service_name
 OUT
@@ -88,7 +88,7 @@ OUT
 is(postconf('-P', 'foo/unix/always_bcc'), "foo/unix/always_bcc = bar\n", '-P');
 is(postconf('-x', '-P', 'foo'), "foo/unix/a = other\nfoo/unix/always_bcc = bar\nfoo/unix/b = foo\n", '-xP');
 is(postconf('-F', 'qmgr/unix/wakeup'), "qmgr/unix/wakeup = 300\n", '-F');
-is(postconf('-Mj', 'smtp'), qq({"smtp/inet": "smtp inet - - - - - smtpd"}\n), '-Mj');
+is(postconf('-Mj', 'smtp'), qq({"smtp/inet": "smtp inet n - - - - smtpd"}\n), '-Mj');
 postconf('-M', 'nosuch');
 like($said, qr/unmatched request: "nosuch"/, 'an unmatched service');
 
