@@ -53,6 +53,17 @@ void ph_qmsg_path(char out[PH_PATH], const struct ph_qmsg *m)
     ph_queue_path(out, m->place, m->place == PH_PLACE_SLOT ? m->slot->name : m->id);
 }
 
+/* Only the owner of a file may read it so; one that root copied here may be another's. */
+int ph_queue_open_file(int dir_fd, const char *path, int flags)
+{
+    int fd;
+
+    flags |= O_CLOEXEC | O_NOFOLLOW;
+    if ((fd = openat(dir_fd, path, flags | O_NOATIME)) < 0 && errno == EPERM)
+        fd = openat(dir_fd, path, flags);
+    return fd;
+}
+
 static int make_dir(struct ph_queue *q, const char *path)
 {
     struct stat st;

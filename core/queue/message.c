@@ -104,6 +104,7 @@ int ph_record_load_upto(struct ph_scope *s, struct ph_scope *brief, int fd, uint
         return (int)got;
     l->head = head;
     l->head_bytes = (size_t)got;
+    l->file_bytes = (uint64_t)st.st_size;
     l->skipped = 0;
     if ((rc = ph_record_decode(head, l->head_bytes, (uint64_t)st.st_size, &l->record)) != 0)
         return rc;

@@ -15,6 +15,7 @@
  *   store.c   marks and moves                 recover.c  the scan at start
  *   portion.c recipients, some at a time    remove.c  the end of many at once
  *   walk.c    listing directories lazily       glance.c   what a listing shows of their files
+ *   note.c    why a message is still there, in its file
  *
  * Calls marked PH_YIELDS go to the disk pool.  No statics: one struct ph_queue
  * per queue directory. */
@@ -26,6 +27,7 @@
 #include <posthorn/param.h>
 #include "core/base/list.h"
 #include "core/queue/id.h"
+#include "core/queue/note.h"
 
 struct ph_queue;
 struct ph_slot;
@@ -72,6 +74,7 @@ struct ph_qmsg {
     int moving;                      /* the store itself is moving it: nobody finds it meanwhile */
     int sync_failed;                 /* never to be believed, or its slot used, again */
     uint64_t inode, rcpt_offset, rcpt_bytes, marks_offset, file_bytes;
+    uint32_t record_crc;             /* of its record */
 };
 
 /* Some recipients of a message, in memory while anybody uses them. */
@@ -170,6 +173,10 @@ int ph_queue_mark(struct ph_queue *q, struct ph_qmsg *m, uint32_t i, char state)
 int ph_queue_mark_warned(struct ph_queue *q, struct ph_qmsg *m);
 /* Forced to expire (postsuper -e). */
 int ph_queue_mark_expired(struct ph_queue *q, struct ph_qmsg *m);
+/* Why these recipients are deferred, for listings (note.h): m is loaded.  Does not sync
+ * and does not yield; the log has the words too.  0 (also when there is no room for
+ * it); PH_TEMP: the old note may stand there still. */
+int ph_queue_note(struct ph_queue *q, struct ph_qmsg *m, const uint32_t *rcpt, const ph_str *text, uint32_t n);
 /* The marks are on disk: before a notice is committed, and before a bounce log
  * is removed.  0; PH_TEMP (never retried by us; the slot will not be used again). */
 int ph_queue_sync(struct ph_queue *q, struct ph_qmsg *m) PH_YIELDS;
@@ -231,6 +238,7 @@ struct ph_glance {
                                       the file could not be read, or is damaged */
     uint32_t expired;
     struct ph_message message;     /* with rcpt and their states, as the file has them; fd: none */
+    const struct ph_note *note;    /* or NULL */
 };
 /* As ph_walk_name; *g until the next call.  Not checked against the checksum. */
 int ph_walk_glance(struct ph_walk *w, uint32_t rcpts, const struct ph_glance **g) PH_YIELDS;

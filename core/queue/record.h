@@ -8,7 +8,7 @@
  *     rcpt_offset      recipients: items u8 type, u16 length, value; the item
  *                      'R' (address) ends one, 'O' 'C' 'N' before it describe it
  *     marks_offset     8 bytes for the message, one state byte per recipient
- *     total            end; what follows is left from an older message
+ *     total            end; what follows is a note (note.h), or left from an older message
  *
  * Numbers are little-endian.  The checksum is CRC32C over bytes
  * PH_RECORD_BYTES..total, the marks taken as new, and then the record with its
@@ -89,6 +89,7 @@ struct ph_loaded {
     uint32_t skipped;
     const char *head;              /* the first head_bytes of the file */
     size_t head_bytes;
+    uint64_t file_bytes;           /* of the file */
     ph_str marks;                  /* of the message, then of each recipient; on s */
 };
 int ph_record_load(struct ph_scope *s, struct ph_scope *brief, int fd, struct ph_message *m,

@@ -96,11 +96,9 @@ int ph_qmsg_fd(struct ph_qmsg *m)
         if (q->open_count >= q->open_max && !ph_list_is_empty(&q->open))
             ph_qmsg_fd_close(ph_list_of(q->open.next, struct ph_qmsg, open_node));
         ph_qmsg_path(path, m);
-        fd = openat(q->dir_fd, path, (q->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0 && errno == ENOENT)
-            return PH_NONE;
+        fd = ph_queue_open_file(q->dir_fd, path, q->read_only ? O_RDONLY : O_RDWR);
         if (fd < 0)
-            return ph_fail_errno(PH_TEMP, errno, "open %s", path);
+            return errno == ENOENT ? PH_NONE : ph_fail_errno(PH_TEMP, errno, "open %s", path);
         m->fd = fd;
         q->open_count++;
     }
@@ -132,6 +130,7 @@ void ph_qmsg_loaded(struct ph_qmsg *m, struct ph_scope *s, const struct ph_messa
     m->marks_offset = l->record.marks_offset;
     m->inode = l->record.inode;
     m->file_bytes = l->record.total;
+    m->record_crc = l->record.crc;
     m->scope = s;
     m->loaded = 1;
     if (l->skipped > 0)
@@ -223,7 +222,7 @@ int ph_queue_open_reader(struct ph_queue *q, struct ph_qmsg *m)
     int fd, rc;
 
     ph_qmsg_path(path, m);
-    if ((fd = openat(q->dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) < 0)
+    if ((fd = ph_queue_open_file(q->dir_fd, path, O_RDONLY)) < 0)
         return ph_fail_errno(errno == ENOENT ? PH_PERM : PH_TEMP, errno, "open %s", path);
     /* Its receiver gave its lock up before it told us of the message. */
     if ((rc = ph_lock_take(fd, F_RDLCK)) < 0) {

@@ -86,6 +86,9 @@ struct ph_queue {
 /* Path below queue_directory of a message, or of a place ("deferred/A/ID"). */
 void ph_queue_path(char out[PH_PATH], unsigned place, const char *name);
 void ph_qmsg_path(char out[PH_PATH], const struct ph_qmsg *m);
+/* Open the file of a message, never a link: a descriptor, or -1 with errno.  Reading leaves no
+ * trace in the inode: a deferred file's mtime lies ahead, so each read would else set atime. */
+int ph_queue_open_file(int dir_fd, const char *path, int flags);
 /* Make missing directories: 0, PH_TEMP. */
 int ph_dirs_make(struct ph_queue *q);
 /* The owner is new: any directory may hold renames that the one before did not live
@@ -127,6 +130,10 @@ int ph_slot_can_serve(const struct ph_slot *slot, uint64_t bytes);
 /* A message of so many bytes left its slot: to its worker's free list (reusable: it can
  * serve again), or unlinked.  Yields when it is unlinked. */
 int ph_slot_release(struct ph_queue *q, struct ph_slot *slot, int reusable, uint64_t bytes) PH_YIELDS;
+
+/* note.c */
+/* The note of the file that was loaded: PH_FOUND and *note on s; PH_NONE.  Blocks. */
+int ph_note_load(struct ph_scope *s, int fd, const struct ph_loaded *l, const struct ph_note **note);
 
 /* store.c */
 struct ph_qmsg *ph_qmsg_new(struct ph_queue *q, ph_str id, unsigned place);

@@ -165,7 +165,12 @@ static int read_times(void *arg)
     return 0;
 }
 
-static int read_nothing(void *arg)
+static int look_at_times(void *walk)
+{
+    return ph_disk(read_times, walk);
+}
+
+static int look_at_nothing(void *arg)
 {
     struct ph_walk *w = arg;
 
@@ -182,7 +187,7 @@ int ph_walk_found(struct ph_walk *w, int (*look)(void *walk), const struct found
             if (!(*f = &w->found[w->at++])->is_gone)
                 return PH_FOUND;
         if (w->at < w->count) {
-            rc = look == read_nothing ? look(w) : ph_disk(look, w);
+            rc = look(w);
         } else if (w->is_over) {
             return PH_NONE;
         } else if ((rc = ph_disk(read_names, w)) >= 0) {
@@ -200,7 +205,7 @@ int ph_walk_next(struct ph_walk *w, struct ph_qmsg **out)
     const struct found *f;
     int rc;
 
-    while ((rc = ph_walk_found(w, read_nothing, &f)) == PH_FOUND) {
+    while ((rc = ph_walk_found(w, look_at_nothing, &f)) == PH_FOUND) {
         /* In somebody's hands, or about to be: not ours to give. */
         if (ph_queue_in_memory(w->queue, ph_cstr(f->name)))
             continue;
@@ -216,7 +221,7 @@ int ph_walk_next(struct ph_walk *w, struct ph_qmsg **out)
 int ph_walk_name(struct ph_walk *w, ph_str *id)
 {
     const struct found *f;
-    int rc = ph_walk_found(w, read_nothing, &f);
+    int rc = ph_walk_found(w, look_at_nothing, &f);
 
     if (rc == PH_FOUND)
         *id = ph_cstr(f->name);
@@ -226,7 +231,7 @@ int ph_walk_name(struct ph_walk *w, ph_str *id)
 int ph_walk_time(struct ph_walk *w, ph_str *id, int64_t *next_us)
 {
     const struct found *f;
-    int rc = ph_walk_found(w, read_times, &f);
+    int rc = ph_walk_found(w, look_at_times, &f);
 
     if (rc == PH_FOUND) {
         *id = ph_cstr(f->name);

@@ -28,8 +28,8 @@ struct ph_walk {
     struct glances *glances;           /* glance.c's */
 };
 
-/* The next name, once `look` (which runs in the disk pool, and moves w->looked by at
- * least one) has looked at it.  Valid until the next call. */
+/* The next name, once `look` (which may yield, and moves w->looked by at least one) has
+ * looked at it.  Valid until the next call. */
 int ph_walk_found(struct ph_walk *w, int (*look)(void *walk), const struct found **f) PH_YIELDS;
 
 #endif

@@ -179,17 +179,21 @@ static int list_one(struct control *c, ph_str id)
     return rc;
 }
 
-/* Of a file that nobody holds: it was read whole. */
+/* Of a file that nobody holds: it was read whole, with its note.  The
+ * frame is sent before the next one is read, so nothing is copied. */
 static int list_glance(struct choice *h, struct ph_scope *s)
 {
     const struct ph_message *m = &h->glance->message;
     struct ph_frame *f = ph_frame_new(s);
+    const ph_str *why;
     uint32_t open = 0;
 
     put_message(f, s, m, h->glance->expired, ph_place_name(h->place));
     for (uint32_t i = 0; i < m->rcpt_count; i++)
         if (m->rcpt[i].state == PH_STATE_PENDING || m->rcpt[i].state == PH_STATE_FAILED) {
             put_recipient(f, s, &m->rcpt[i], i, m->rcpt[i].state);
+            if (m->rcpt[i].state == PH_STATE_PENDING && h->glance->note && (why = ph_note_find(h->glance->note, i)))
+                ph_frame_str(f, "why", *why);
             open++;
         }
     if (!open)

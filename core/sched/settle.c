@@ -4,7 +4,7 @@
  * sent, and is never sent again for want of words.
  *
  * failure  -> bounce log, byte F      report of success (NOTIFY=SUCCESS, RFC 3461;
- * deferral -> defer log               confirm_delay_cleared; sendmail -v) -> trace log
+ * deferral -> defer log, note              confirm_delay_cleared; sendmail -v) -> trace log
  * success  -> byte D                  what is not delivered (sendmail -bv): trace log, byte D */
 #include <posthorn/dsn.h>
 #include "core/ipc/delivery_line.h"
@@ -171,6 +171,17 @@ static void choose_status(struct settling *t, uint32_t status)
                     choose(t, i, each);
 }
 
+/* The first `n` that were chosen were deferred: why, where a listing finds it. */
+static void write_note(struct settling *t, uint32_t n)
+{
+    ph_str *why = ph_alloc_array(t->s, n, sizeof *why);
+
+    for (uint32_t i = 0; i < n; i++)
+        why[i] = t->said[i]->text;
+    if (n && ph_queue_note(t->mail->q->queue, t->mail->m, t->which, why, n) < 0)
+        ph_log_warn("%s: %s", t->mail->m->id, ph_error());
+}
+
 static void settle_delivery(struct settling *t)
 {
     log_trace(t);
@@ -181,7 +192,7 @@ static void settle_delivery(struct settling *t)
     for (uint32_t i = 0, bounced = write_log(t, "bounce"); i < bounced; i++)
         mark(t->mail, t->which[i], PH_STATE_FAILED);
     choose_status(t, PH_RCPT_DEFERRED);
-    write_log(t, "defer");
+    write_note(t, write_log(t, "defer"));
 }
 
 void ph_settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n)

@@ -1,5 +1,6 @@
 /* backlog_fill: a deferred queue of any size, made at once: message files in the
- * queue's own format, each with its time of the next attempt and a defer log.
+ * queue's own format, each with its time of the next attempt, a note why it is
+ * there, and a defer log.
  *
  *     backlog_fill QUEUE_DIRECTORY COUNT [bytes [seconds [domains [rcpts]]]]
  *
@@ -18,6 +19,7 @@
 #include <unistd.h>
 #include <posthorn/clock.h>
 #include "core/base/crc32c.h"
+#include "core/queue/note.h"
 #include "core/queue/record.h"
 
 struct fill {
@@ -85,7 +87,26 @@ static void write_message(const struct fill *f, struct ph_scope *s, int fd, stru
         fail("write message");
 }
 
-/* As bounce writes it after a try. */
+static ph_str make_reason(const struct fill *f, struct ph_scope *s, uint64_t i)
+{
+    return ph_str_printf(s, "connect to d%" PRIu64 ".backlog.test[192.0.2.1]:25: Connection timed out", i % f->domains);
+}
+
+/* As qmgr writes it after a try. */
+static void write_note(const struct fill *f, struct ph_scope *s, int fd, const struct ph_record *r, uint64_t i)
+{
+    struct ph_note note = { 0 };
+    struct ph_buf b;
+
+    ph_buf_init(&b, s, PH_NOTE_BYTES);
+    for (uint32_t k = 0; k < f->rcpts; k++)
+        if (ph_note_set(&note, k, make_reason(f, s, i)) != 0)
+            return;
+    if (ph_note_format(&b, r->crc, &note) == 0 && write(fd, b.p, b.n) != (ssize_t)b.n)
+        fail("write note");
+}
+
+/* As bounce writes it then. */
 static void write_log(const struct fill *f, struct ph_scope *s, const char *path, uint64_t i)
 {
     struct ph_buf b;
@@ -96,8 +117,8 @@ static void write_log(const struct fill *f, struct ph_scope *s, const char *path
         size_t start = b.n;
 
         ph_buf_printf(&b, "index=%" PRIu64 "\nrecipient=user%" PRIu64 "-%" PRIu64 "@d%" PRIu64 ".backlog.test\ndsn=4.4.1\n"
-                          "text=connect to d%" PRIu64 ".backlog.test[192.0.2.1]:25: Connection timed out\nstamp=1\n",
-                      k, i, k, i % f->domains, i % f->domains);
+                          "text=%s\nstamp=1\n",
+                      k, i, k, i % f->domains, make_reason(f, s, i).p);
         ph_buf_printf(&b, "sum=%016" PRIx64 "\n\n", ph_str_hash(ph_str_from(ph_buf_view(&b), start)));
     }
     if (fd < 0 || write(fd, b.p, b.n) != (ssize_t)b.n)
@@ -125,6 +146,7 @@ static void make_one(const struct fill *f, uint64_t i)
     r.inode = st.st_ino;
     ph_id_format(r.id, r.arrival_us, r.inode, 1);
     write_message(f, s, fd, &r, make_rcpts(f, s, i));
+    write_note(f, s, fd, &r, i);
     snprintf(path, sizeof path, "deferred/%c/%s", hash[0], r.id);
     snprintf(log, sizeof log, "defer/%c/%s", hash[0], r.id);
     if (futimens(fd, ts) < 0 || close(fd) < 0 || renameat(f->dir_fd, tmp, f->dir_fd, path) < 0)

@@ -148,4 +148,27 @@ is($missed, 0, "no listing missed a message that moved between active and deferr
 is($twice, 0, 'or had it twice');
 cmp_ok($moved->(), '>', 0, 'they did move') or diag $states;
 
+# ---- why: from the note in the message's file, else from the log ----
+$ph->set(transport_retry_time => '1000s')->restart;
+$ph->cmd('postsuper', '-d', 'ALL');
+Posthorn::wait_for(sub { files() == 0 });
+$ph->sendmail("Subject: x\n\nx\n", '-f', 'a@client.test', 'x@far.test', 'y@far.test');
+ok(Posthorn::wait_for(sub { my @m = grep { $_->{queue_name} eq 'deferred' } $ph->queued; @m == 1 }), 'mail for two is deferred');
+my ($file) = glob $ph->queue . '/deferred/?/*';
+my ($log) = glob $ph->queue . '/defer/?/*';
+my $why = sub { my ($m) = $ph->queued; join '; ', map { "$_->{address} " . ($_->{delay_reason} // 'unknown') } sort { $a->{address} cmp $b->{address} } @{ $m->{recipients} } };
+my $known = 'x@far.test nobody is there; y@far.test nobody is there';
+is($why->(), $known, 'why, of both');
+rename $log, "$ph->{tmp}/log" or die "$log: $!";
+is($why->(), $known, 'also without the log');
+my $at = index Posthorn::slurp($file), 'PHN1';
+cmp_ok($at, '>', 0, 'the note stands in the file');
+open my $io, '+<:raw', $file or die "$file: $!";
+seek $io, $at + 30, 0;
+print $io '*';
+close $io;
+is($why->(), 'x@far.test unknown; y@far.test unknown', 'a damaged note says nothing');
+rename "$ph->{tmp}/log", $log or die "$log: $!";
+is($why->(), $known, 'then the log does');
+
 done_testing();

@@ -6,8 +6,8 @@
  * empty) reason; a message with very many recipients goes on in frames with
  * part=1.  Last: {end=1, status, reason}.
  *
- * qmgr says what is in the queue, bounce why it is still there (asked for some
- * messages at a time); maildrop is read here.  Nothing is kept: memory does not grow
+ * qmgr says what is in the queue, and why where the message's file tells; else bounce
+ * is asked why it is still there (for some messages at a time); maildrop is read here.  Nothing is kept: memory does not grow
  * with the queue, and the first messages are sent before the last are read. */
 #include <unistd.h>
 #include <posthorn/message.h>
@@ -63,14 +63,14 @@ static const ph_str *find_reason(const struct reasons *r, uint64_t index)
 /* One recipient of qmgr's frame. */
 struct rcpt {
     uint64_t index;
-    ph_str address, original, state;
+    ph_str address, original, state, why;
 };
 
 /* One frame of qmgr's. */
 struct shown {
     struct entry e;
     struct rcpt *rcpt;
-    size_t n, failed;
+    size_t n, failed, unsaid;      /* unsaid: deferred, and qmgr does not say why */
     int part;
     struct reasons defer, bounce;
 };
@@ -105,6 +105,8 @@ static size_t read_rcpts(struct ph_scope *s, const struct ph_frame *f, struct rc
             r->original = value;
         } else if (r && ph_str_eq(name, PH_STR("state"))) {
             r->state = value;
+        } else if (r && ph_str_eq(name, PH_STR("why"))) {
+            r->why = value;
         }
     }
     return n;
@@ -121,7 +123,7 @@ static void put_rcpts(const struct showq *v, struct ph_scope *s, struct ph_frame
     for (int pass = 0; pass < 3; pass++)
         for (size_t i = 0; i < n; i++) {
             int failed = ph_str_eq(r[i].state, PH_STR("F"));
-            const ph_str *why = find_reason(failed ? bounce : defer, r[i].index);
+            const ph_str *why = r[i].why.n ? &r[i].why : find_reason(failed ? bounce : defer, r[i].index);
 
             if (pass != (failed ? 1 : why ? 0 : 2) || (shown && ph_map_get(shown, r[i].address)))
                 continue;
@@ -136,7 +138,7 @@ static void put_rcpts(const struct showq *v, struct ph_scope *s, struct ph_frame
 
 static int is_asked(const struct shown *m, int bounce)
 {
-    return bounce ? m->failed > 0 : m->n > m->failed && !ph_str_eq(m->e.queue, PH_STR("incoming"));
+    return bounce ? m->failed > 0 : m->unsaid > 0 && !ph_str_eq(m->e.queue, PH_STR("incoming"));
 }
 
 /* Words of bounce's answer to the messages they are about, from number `first` on: both are
@@ -213,8 +215,12 @@ static int take_message(struct batch *b, const struct ph_frame *f)
     m->e.expired = ph_frame_get_u64(f, "expired", &expired) == PH_FOUND && expired;
     m->part = ph_frame_value(f, "part").n > 0;
     m->n = read_rcpts(b->s, f, &m->rcpt);
-    for (size_t i = 0; i < m->n; i++)
-        m->failed += ph_str_eq(m->rcpt[i].state, PH_STR("F"));
+    for (size_t i = 0; i < m->n; i++) {
+        int failed = ph_str_eq(m->rcpt[i].state, PH_STR("F"));
+
+        m->failed += failed ? 1u : 0u;
+        m->unsaid += !failed && !m->rcpt[i].why.n ? 1u : 0u;
+    }
     b->rcpts += m->n;
     b->n++;
     return 0;
