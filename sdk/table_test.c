@@ -7,13 +7,15 @@
  * "--" is the answer expected; # begins a comment line):
  *
  *     file NAME              the lines up to a single "." become $dir/NAME
- *     open TYPE:NAME [-- fold secure write create nofold]
+ *     open TYPE:NAME [-- fold secure write create nofold no_nul with_nul keep]
  *     refused TYPE:NAME -- words of the error   (flags of the last open count)
  *     warned words           a warning said so since the last open
  *     quiet                  no warning did
  *     found KEY -- VALUE     none KEY     fails KEY -- words
  *     comes KEY -- VALUE     like found, but waits for it: a table read again
  *     within MS              the look-ups below have so much time each
+ *     kept KEY -- VALUE      (a put under keep: there is one already)
+ *     unwritten KEY -- words (a put that fails)
  *     put KEY -- VALUE       remove KEY   missing KEY (remove says: not there)
  *     next KEY -- VALUE      end          walking, in the table's order
  *     has N                  the walk gives N entries
@@ -104,6 +106,7 @@ static void do_open(ph_str name, ph_str words, int refused)
 {
     static const struct { const char *word; uint32_t flag; } known[] = {
         { "fold", PH_TABLE_FOLD }, { "secure", PH_TABLE_SECURE }, { "write", PH_TABLE_WRITE }, { "create", PH_TABLE_CREATE }, { "no_nul", PH_TABLE_NO_NUL },
+        { "with_nul", PH_TABLE_WITH_NUL }, { "keep", PH_TABLE_KEEP },
     };
     ph_str word, all = words;
 
@@ -153,9 +156,12 @@ static void do_lookup(ph_str verb, ph_str key, ph_str want)
 static void do_write(ph_str verb, ph_str key, ph_str val)
 {
     ph_str what = ph_str_printf(scope, "%.*s %.*s", PH_FMT(verb), PH_FMT(key));
-    int put = ph_str_eq(verb, PH_STR("put")), rc = put ? ph_table_update(table, key, val) : ph_table_remove(table, key);
+    int put = !ph_str_eq(verb, PH_STR("remove")) && !ph_str_eq(verb, PH_STR("missing")), rc = put ? ph_table_update(table, key, val) : ph_table_remove(table, key);
 
-    say(rc == (ph_str_eq(verb, PH_STR("missing")) ? PH_NONE : PH_FOUND), what, answer(rc, PH_STR("")));
+    if (ph_str_eq(verb, PH_STR("unwritten")))
+        say(rc < 0 && ph_str_search(ph_cstr(ph_error()), val) >= 0, what, answer(rc, PH_STR("")));
+    else
+        say(rc == (ph_str_eq(verb, PH_STR("missing")) || ph_str_eq(verb, PH_STR("kept")) ? PH_NONE : PH_FOUND), what, answer(rc, PH_STR("")));
 }
 
 static void do_walk(ph_str verb, ph_str key, ph_str want)
@@ -224,7 +230,7 @@ static void do_line(ph_str line, ph_str *rest)
         kept = was;
     } else if (ph_str_eq(verb, PH_STR("found")) || ph_str_eq(verb, PH_STR("none")) || ph_str_eq(verb, PH_STR("fails")) || ph_str_eq(verb, PH_STR("comes")))
         do_lookup(verb, arg, want);
-    else if (ph_str_eq(verb, PH_STR("put")) || ph_str_eq(verb, PH_STR("remove")) || ph_str_eq(verb, PH_STR("missing")))
+    else if (ph_str_eq(verb, PH_STR("put")) || ph_str_eq(verb, PH_STR("kept")) || ph_str_eq(verb, PH_STR("unwritten")) || ph_str_eq(verb, PH_STR("remove")) || ph_str_eq(verb, PH_STR("missing")))
         do_write(verb, arg, want);
     else if (ph_str_eq(verb, PH_STR("next")) || ph_str_eq(verb, PH_STR("end")) || ph_str_eq(verb, PH_STR("has")))
         do_walk(verb, arg, want);

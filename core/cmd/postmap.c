@@ -15,6 +15,8 @@
 #include "core/cmd/postmap.h"
 #include "core/plugin/registry.h"
 
+#define STDIO_BYTES 65536
+
 static void usage(const struct postmap *p) PH_NORETURN;
 static void usage(const struct postmap *p)
 {
@@ -33,18 +35,22 @@ static struct ph_table *open_table(struct postmap *p, struct ph_scope *s, const 
 {
     struct ph_table *t;
 
-    flags |= (p->no_fold ? 0 : PH_TABLE_FOLD) | (p->no_nul ? PH_TABLE_NO_NUL : 0);
+    flags |= (p->no_fold ? 0 : PH_TABLE_FOLD) | p->nul;
     if (ph_table_open(p->conf, s, ph_cstr(name), flags, &t) < 0)
         ph_cmd_fatal("%s", ph_error());
     return t;
 }
 
-/* A value may hold any byte (-F). */
+static void put(ph_str text)
+{
+    if (text.n)
+        fwrite_unlocked(text.p, 1, text.n, stdout);
+}
+
 static void put_value(ph_str val)
 {
-    if (val.n)
-        fwrite(val.p, 1, val.n, stdout);
-    putchar('\n');
+    put(val);
+    putc_unlocked('\n', stdout);
 }
 
 static void put_entry(const struct postmap *p, ph_str key, ph_str val)
@@ -53,7 +59,8 @@ static void put_entry(const struct postmap *p, ph_str key, ph_str val)
         ph_cmd_put_json(key, val);
         return;
     }
-    printf("%.*s%s\t", PH_FMT(key), p->is_alias ? ":" : "");
+    put(key);
+    put(p->is_alias ? PH_STR(":\t") : PH_STR("\t"));
     put_value(val);
 }
 
@@ -104,9 +111,10 @@ static ph_str shown(const struct postmap *p, struct ph_scope *s, ph_str key, ph_
 
 static int query_one(struct postmap *p, struct ph_table **tables, int count, ph_str key, int from_stdin)
 {
-    PH_SCOPED(s, p->scope);
+    struct ph_scope *s = p->step;
     ph_str val;
 
+    ph_scope_reset(s);
     if (!p->any_bytes && !ph_str_is_utf8(key)) {
         ph_cmd_warn("key is not valid UTF-8: not found");
         return 0;
@@ -123,9 +131,10 @@ static int query_one(struct postmap *p, struct ph_table **tables, int count, ph_
 
 static int remove_one(struct postmap *p, struct ph_table **tables, int count, ph_str key, int from_stdin PH_UNUSED)
 {
-    PH_SCOPED(s, p->scope);
+    struct ph_scope *s = p->step;
     int any = 0;
 
+    ph_scope_reset(s);
     if (!p->no_fold)
         key = ph_str_lower(s, key);
     for (int i = 0; i < count; i++) {
@@ -195,8 +204,8 @@ static void take_mode(struct postmap *p, int mode, const char *key)
 static void take_option(struct postmap *p, int c)
 {
     switch (c) {
-    case 'N': p->no_nul = 0; break;
-    case 'n': p->no_nul = 1; break;
+    case 'N': p->nul = PH_TABLE_WITH_NUL; break;
+    case 'n': p->nul = PH_TABLE_NO_NUL; break;
     case 'c': p->dir = optarg; break;
     case 'd': case 'q': take_mode(p, c, optarg); break;
     case 'i': case 's': take_mode(p, c, NULL); break;
@@ -260,7 +269,10 @@ int main(int argc, char **argv)
     check_parts(&p);
     if (p.json && p.mode != 'q' && p.mode != 's')
         ph_cmd_fatal("option -j goes with -q or -s");
+    setvbuf(stdin, NULL, _IOFBF, STDIO_BYTES);
+    setvbuf(stdout, NULL, _IOFBF, STDIO_BYTES);
     p.scope = ph_scope_new(NULL);
+    p.step = ph_scope_new(p.scope);
     p.conf = ph_cmd_conf(p.scope, p.dir);
     if (ph_registry_open(p.conf) < 0)
         ph_cmd_fatal("%s", ph_error());

@@ -7,13 +7,14 @@
 #include "core/plugin/tables.h"
 
 struct postmap {
-    struct ph_scope *scope;
+    struct ph_scope *scope, *step;  /* step: of one key */
     struct ph_conf *conf;
     const char *dir;
     int is_alias;                  /* postalias: `name: value, value` */
     int mode;                      /* q d s i, or 0: build */
     const char *key;               /* of -q and -d */
-    int no_fold, no_nul, keep_root, open_mode, quiet, replace, any_bytes, json;
+    int no_fold, keep_root, open_mode, quiet, replace, any_bytes, json;
+    uint32_t nul;                  /* PH_TABLE_NO_NUL (-n), PH_TABLE_WITH_NUL (-N), or as the type has it */
     int headers, body, mime, check_bytes;   /* -h -b -m -U */
     int files;                     /* -F */
     struct ph_table **tables;      /* of -q */

@@ -21,15 +21,12 @@ struct build {
 static void add_entry(struct build *b, struct ph_scope *s, ph_str key, ph_str value)
 {
     struct postmap *p = b->p;
-    ph_str old;
 
     if (!p->no_fold)
         key = ph_str_lower(s, key);
-    int rc = p->replace ? PH_NONE : ph_table_lookup(b->table, key, s, &old);
-    if (rc == PH_FOUND && !p->quiet)
+    int rc = ph_table_update(b->table, key, value);
+    if (rc == PH_NONE && !p->quiet)
         ph_cmd_warn("%.*s: duplicate entry: \"%.*s\"", PH_FMT(b->seen), PH_FMT(key));
-    if (rc == PH_NONE)
-        rc = ph_table_update(b->table, key, value);
     if (rc < 0)
         ph_cmd_fatal("%s", ph_error());
 }
@@ -171,7 +168,7 @@ void postmap_build(struct postmap *p, const char *table)
     PH_SCOPED(s, p->scope);
     struct build b = { .p = p, .seen = ph_cstr(table) };
     const char *path = postmap_path(table);
-    uint32_t flags = PH_TABLE_CREATE | (p->mode == 'i' ? PH_TABLE_WRITE : 0) | (p->no_nul ? PH_TABLE_NO_NUL : 0);
+    uint32_t flags = PH_TABLE_CREATE | (p->mode == 'i' ? PH_TABLE_WRITE : 0) | (p->replace ? 0 : PH_TABLE_KEEP) | p->nul;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     sigset_t old;

@@ -22,6 +22,8 @@ PH_BEGIN
                                    with PH_TABLE_WRITE it starts with what the old one has */
 #define PH_TABLE_SECURE    8u   /* used where an answer gives rights (aliases, uid maps) */
 #define PH_TABLE_NO_NUL    16u  /* stored without the NUL that usually ends keys and values */
+#define PH_TABLE_WITH_NUL  32u  /* with it, where the type's usual form has none */
+#define PH_TABLE_KEEP      64u  /* an update of a key that is there changes nothing and says PH_NONE */
 
 /* What a table is, stated in the descriptor. */
 #define PH_TABLE_PATTERN   1u   /* key is matched whole, no partial keys (regexp, pcre, cidr) */
@@ -39,7 +41,7 @@ struct ph_table_plugin {
     int32_t (*open)(struct ph_table *t, ph_str spec);
     /* PH_FOUND and *val (on `out`), PH_NONE, negative: could not look. */
     int32_t (*lookup)(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val);
-    /* PH_FOUND: replaced or new; negative.  With duplicates handled by caller. */
+    /* PH_FOUND: replaced or new; PH_NONE: kept (PH_TABLE_KEEP); negative. */
     int32_t (*update)(struct ph_table *t, ph_str key, ph_str val);
     /* PH_FOUND removed, PH_NONE was not there. */
     int32_t (*remove)(struct ph_table *t, ph_str key);

@@ -13,6 +13,10 @@ my @objects = glob "$build/plugins/table/*/.libs/table_*.so";
 for my $script (sort glob "$top/plugins/table/*/*.test") {
     my ($folder, $name) = $script =~ m{table/(\w+)/(\w+)\.test$};
     my $so = "$build/plugins/table/$folder/.libs/table_$name.so";
+    if ($folder =~ /^(?:cdb|lmdb|sqlite)$/ && !-e $so) {
+        SKIP: { skip "$name: its library is not here", 1 }
+        next;
+    }
     my $others = join ' ', map { "-p '$_'" } grep { $_ ne $so } @objects;
     my $out = `'$harness' $others '$so' '$script' 2>&1`;
     my $failed = $?;

@@ -3,11 +3,14 @@
  * A line with an error is left out with a warning; the block of such an `if`
  * never applies. */
 #include <posthorn/source.h>
+#include "need.h"
 #include "pattern.h"
 
 #define DEPTH_MAX 100
+#define NEEDS_MIN 8                /* fewer rules are asked sooner than the key is looked at */
 
 struct rule {
+    struct need need;              /* what a key must hold for the engine to be asked */
     void *prog;                    /* NULL: an `if` that could not be read: never */
     unsigned groups;
     int negative, skip_to;         /* skip_to: of an `if`, the rule behind its endif; 0: ordinary */
@@ -20,6 +23,7 @@ struct rules {
     const struct pattern_engine *engine;
     struct rule *rule;
     int n, cap;
+    int needs;                     /* rules that need something */
     const char *path;
 };
 
@@ -106,12 +110,17 @@ static int check_value(struct rule *r, int negative, uint32_t is_secure)
 struct nest { int rule[DEPTH_MAX], depth; };
 
 /* Pattern and flags of *line into *r. */
-static int read_pattern(struct ph_table *t, const struct rules *rs, ph_str *line, struct rule *r)
+static int read_pattern(struct ph_table *t, struct rules *rs, ph_str *line, struct rule *r)
 {
     ph_str pattern, flags;
     int rc = take_pattern(line, &r->negative, &pattern, &flags);
 
-    return rc < 0 ? rc : rs->engine->compile(t->scope, pattern, flags, &r->prog, &r->groups);
+    if (rc < 0 || (rc = rs->engine->compile(t->scope, pattern, flags, &r->prog, &r->groups)) < 0)
+        return rc;
+    if (ph_str_find(flags, 'x') < 0)           /* another syntax */
+        need_find(pattern, rs->engine->is_perl, &r->need);
+    rs->needs += r->need.count > 0;
+    return 0;
 }
 
 static int read_if(struct ph_table *t, struct rules *rs, ph_str line, uint32_t number, struct nest *nest)
@@ -205,10 +214,15 @@ int pattern_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str 
 {
     struct rules *rs = t->self;
     struct pattern_span span[PATTERN_GROUPS];
+    struct have have;
+    int look = rs->needs >= NEEDS_MIN;
 
+    if (look)
+        have_fill(&have, key);
     for (int i = 0; i < rs->n; ) {
         const struct rule *r = &rs->rule[i];
-        int rc = r->prog ? rs->engine->match(r->prog, key, span, PATTERN_GROUPS) : PH_NONE;
+        int ask = r->prog && (!look || have_all(&have, &r->need));
+        int rc = ask ? rs->engine->match(r->prog, key, span, PATTERN_GROUPS) : PH_NONE;
 
         if (rc < 0)
             return ph_wrap(rc, "%s, line %u", rs->path, r->line);

@@ -9,6 +9,7 @@
 struct pattern_span { ptrdiff_t start, end; };     /* -1: not set */
 
 struct pattern_engine {
+    int is_perl;                   /* whose syntax it is */
     /* Compile: 0 and *prog (freed with s) and the number of groups; PH_CONF. */
     int (*compile)(struct ph_scope *s, ph_str pattern, ph_str flags, void **prog, unsigned *groups);
     /* PH_FOUND and the spans, PH_NONE, negative: could not match (limit). */

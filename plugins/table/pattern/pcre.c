@@ -87,7 +87,7 @@ static int match(void *arg, ph_str subject, struct pattern_span *span, unsigned 
     return PH_FOUND;
 }
 
-static const struct pattern_engine engine = { compile, match };
+static const struct pattern_engine engine = { .is_perl = 1, .compile = compile, .match = match };
 
 static int32_t pcre_open(struct ph_table *t, ph_str spec)
 {

@@ -54,7 +54,7 @@ static int match(void *prog, ph_str subject, struct pattern_span *span, unsigned
     return PH_FOUND;
 }
 
-static const struct pattern_engine engine = { compile, match };
+static const struct pattern_engine engine = { .is_perl = 0, .compile = compile, .match = match };
 
 static int32_t regexp_open(struct ph_table *t, ph_str spec)
 {
