@@ -1,11 +1,13 @@
-/* Listing a directory lazily: some hundred names are read at a time, in the disk
- * pool, so a million deferred messages neither stop the loop nor take memory.
+/* Listing a directory lazily: some hundred names are taken at a time, in the disk
+ * pool, so a million deferred messages neither stop the loop nor take memory; of one
+ * directory some thousand, so that they can be given in the order of their inodes.
  * Names that nobody wants cost nothing more; of the others as much is read as
  * was asked for: nothing, the time (walk_time), or the envelope (glance.c). */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -93,6 +95,7 @@ static void take_slot(struct ph_walk *w, const char *name)
 
 static void take_name(struct ph_walk *w, const struct dirent *e)
 {
+    struct name *name = &w->name[w->name_count];
     struct stat st;
 
     if (!ph_id_is_name(ph_cstr(e->d_name)))
@@ -100,35 +103,69 @@ static void take_name(struct ph_walk *w, const struct dirent *e)
     if (e->d_type == DT_UNKNOWN ? fstatat(dirfd(w->dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode)
                                 : e->d_type != DT_REG)
         return;
-    memcpy(w->found[w->count++].name, e->d_name, strlen(e->d_name) + 1);       /* is_name: it fits */
+    name->inode = e->d_ino;
+    memcpy(name->name, e->d_name, strlen(e->d_name) + 1);      /* is_name: it fits */
+    w->name_count++;
 }
 
-/* Read on until there is a chunk, or the directory ends (it stays open: the names
- * are looked up in it), or many names were seen (the caller may want to be
- * cancelled).  1: there may be more. */
-static int read_names(void *arg)
+/* Read on until there are `max` of w->*count, or the directory ends (it stays open:
+ * the names are looked up in it), or many names were seen (the caller may want to be
+ * cancelled).  1: there may be more; 0: there are no more; PH_TEMP. */
+static int read_on(struct ph_walk *w, const unsigned *count, unsigned max)
 {
-    struct ph_walk *w = arg;
     const struct dirent *e;
     int rc;
 
-    w->count = w->at = w->looked = 0;
     if (w->dir_over)
         walk_close(w);
-    for (int seen = 0; seen < WALK_CHUNK * 4 && w->count < WALK_CHUNK; seen++) {
+    for (unsigned seen = 0; seen < max * 4 && *count < max && !w->dir_over; seen++) {
         if (!w->dir && (rc = open_next(w)) <= 0)
             return rc;
         errno = 0;
         if ((e = readdir(w->dir)) == NULL) {
             w->dir_over = 1;
-            return errno ? ph_fail_errno(PH_TEMP, errno, "read directory %s", ph_place_name(w->place)) : 1;
-        }
-        if (w->place != PH_PLACE_SLOT)
+            if (errno)
+                return ph_fail_errno(PH_TEMP, errno, "read directory %s", ph_place_name(w->place));
+        } else if (w->place != PH_PLACE_SLOT) {
             take_name(w, e);
-        else if (e->d_name[0] != '.')
+        } else if (e->d_name[0] != '.') {
             take_slot(w, e->d_name);
+        }
     }
     return 1;
+}
+
+static int by_inode(const void *a, const void *b)
+{
+    const struct name *x = a, *y = b;
+
+    return (x->inode > y->inode) - (x->inode < y->inode);
+}
+
+/* Names come in the order of their hashes.  In that of their inodes, neighbours share
+ * blocks, which are then read, or changed, once. */
+static int read_sorted(struct ph_walk *w)
+{
+    int rc;
+
+    if (w->name_at == w->name_count) {
+        w->name_at = w->name_count = 0;
+        if ((rc = read_on(w, &w->name_count, WALK_NAMES)) <= 0)
+            return rc;
+        qsort(w->name, w->name_count, sizeof *w->name, by_inode);
+    }
+    while (w->count < WALK_CHUNK && w->name_at < w->name_count)
+        memcpy(w->found[w->count++].name, w->name[w->name_at++].name, sizeof w->name->name);
+    return 1;
+}
+
+/* The next chunk: 1: there may be more. */
+static int read_names(void *arg)
+{
+    struct ph_walk *w = arg;
+
+    w->count = w->at = w->looked = 0;
+    return w->place == PH_PLACE_SLOT ? read_on(w, &w->count, WALK_CHUNK) : read_sorted(w);
 }
 
 /* ---- what is asked about them ---- */

@@ -6,12 +6,18 @@
 #include "core/queue/store.h"
 
 #define WALK_CHUNK 256
+#define WALK_NAMES 4096                /* read of a directory at a time */
 
 struct found {
     char name[PH_ID_MAX + 1], slot[PH_SLOT_NAME];
     uint64_t inode;                    /* of a slot */
     int64_t next_us;
     int is_gone;
+};
+
+struct name {
+    uint64_t inode;
+    char name[PH_ID_MAX + 1];
 };
 
 struct ph_walk {
@@ -23,7 +29,9 @@ struct ph_walk {
     DIR *dir;
     int dir_over;                      /* 1: it was read to its end */
     int is_over;                       /* 1: all of them were */
-    unsigned count, looked, at;        /* names read, looked at, and given */
+    unsigned name_count, name_at;      /* read of this directory, and taken into a chunk */
+    unsigned count, looked, at;        /* of the chunk: there, looked at, and given */
+    struct name name[WALK_NAMES];      /* not of slots */
     struct found found[WALK_CHUNK];
     struct glances *glances;           /* glance.c's */
 };

@@ -50,16 +50,25 @@ my $q = pid_of('qmgr');
 settle($q);
 
 # ---- a listing: all of them, as they are read ----
-my @ids = map { m{([^/]+)$} } glob $ph->queue . '/deferred/?/*';
+my %inode = map { m{(./([^/]+))$} ? ($2 => [$1, (stat)[1]]) : () } glob $ph->queue . '/deferred/?/*';
+my @ids = keys %inode;
 is(scalar @ids, $N, 'the files are there');
 for my $how (['-p', qr/^(\w{12,})[*!# ]/], ['-j', qr/"queue_id": "(\w+)"/]) {
     my ($option, $re) = @$how;
-    my %seen;
+    my (%seen, %last);
+    my $back = 0;
     Soak::peak_begin($q, pid_of('showq') // ());
     my $before = Soak::kib('status', 'VmRSS', $q);
     open my $out, '-|', $ph->sbin('postqueue'), '-c', $ph->dir, $option or die $!;
-    while (defined(my $l = <$out>)) { $seen{$1}++ if $l =~ $re }
+    while (defined(my $l = <$out>)) {
+        next unless $l =~ $re;
+        $seen{$1}++;
+        my ($dir, $inode) = (substr($inode{$1}[0], 0, 1), $inode{$1}[1]);
+        $back++ if $inode < ($last{$dir} // 0);
+        $last{$dir} = $inode;
+    }
     close $out;
+    is($back, 0, "postqueue $option: files of a directory are read in the order of their inodes");
     is_deeply([sort keys %seen], [sort @ids], "postqueue $option: every message");
     is((grep { $_ != 1 } values %seen), 0, 'each once');
     SKIP: {
@@ -119,10 +128,14 @@ settle($q = pid_of('qmgr'));
 $ph->cmd('postqueue', '-f');
 Posthorn::wait_for(sub { my ($m) = grep { $_->{queue_name} eq 'active' } $ph->queued; $m });
 my $left = files();
+# A log of failures too, among many messages that have none.
+my ($rare) = map { s{/defer/./}{/bounce/}r } glob $ph->queue . '/defer/?/*';
+Posthorn::spew($rare, "index=0\n\n");
 is($ph->cmd('postsuper', '-d', 'ALL'), "postsuper: Deleted: $left messages\n", 'postsuper -d ALL: each counted once, those that are active too');
 close $stuck;                                # what is being delivered is deleted when that has ended
 ok(Posthorn::wait_for(sub { files() == 0 }), 'no message is left');
 ok(Posthorn::wait_for(sub { my $n = () = glob $ph->queue . '/defer/?/*'; $n == 0 }), 'and no log');
+ok(!-e $rare, 'of any kind');
 is($ph->cmd('postqueue', '-p'), "Mail queue is empty\n", 'the queue is empty');
 
 # ---- a listing while everything moves: what is there all the time is in it ----

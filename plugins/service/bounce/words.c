@@ -1,6 +1,9 @@
 /* words: the logs of many messages at once, for listings and deletions: one job of
  * the disk pool for all of them. */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 #include <posthorn/disk.h>
 #include "bounce.h"
@@ -62,21 +65,67 @@ size_t log_read_many(struct bounce *b, struct ph_scope *s, ph_str kind, const ph
     return w->done;
 }
 
+#define WORTH_A_LOOK 8u            /* looking into a directory costs as much as some removals */
+
 struct removal {
     int dir_fd;
     const char **path;
     size_t n;
 };
 
-/* In the disk pool.  All of them are tried; the trouble is that of the last. */
+/* 1: nothing is in the directory `path` begins with, so far as can be seen. */
+static int is_empty_dir(int dir_fd, const char *path, size_t n)
+{
+    char name[256];
+    const struct dirent *e = NULL;
+
+    if (n >= sizeof name)
+        return 0;
+    memcpy(name, path, n);
+    name[n] = 0;
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+    if (!d) {
+        int empty = fd < 0 && errno == ENOENT;
+
+        if (fd >= 0)
+            close(fd);
+        return empty;
+    }
+    do {
+        errno = 0;
+        e = readdir(d);
+    } while (e && (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0));
+    int empty = !e && errno == 0;
+
+    closedir(d);
+    return empty;
+}
+
+/* In the disk pool.  All of them are tried; the trouble is that of the last.  Those of a
+ * batch mostly share their directory, and there are few logs but those of deferrals:
+ * into a directory with nothing in it nobody reaches (nobody writes a log of a message that is
+ * being deleted). */
 static int run_removal(void *arg)
 {
     const struct removal *r = arg;
-    int rc = 0;
+    const char *looked = "";
+    size_t bytes = 0;
+    int empty = 0, rc = 0;
 
-    for (size_t i = 0; i < r->n; i++)
-        if (unlinkat(r->dir_fd, r->path[i], 0) < 0 && errno != ENOENT)
-            rc = ph_fail_errno(PH_TEMP, errno, "remove %s", r->path[i]);
+    for (size_t i = 0; i < r->n; i++) {
+        const char *path = r->path[i];
+        size_t n = (size_t)(strrchr(path, '/') - path);
+
+        if (r->n >= WORTH_A_LOOK && (n != bytes || memcmp(path, looked, n) != 0)) {
+            empty = is_empty_dir(r->dir_fd, path, n);
+            looked = path;
+            bytes = n;
+        }
+        if (!empty && unlinkat(r->dir_fd, path, 0) < 0 && errno != ENOENT)
+            rc = ph_fail_errno(PH_TEMP, errno, "remove %s", path);
+    }
     return rc;
 }
 
@@ -84,8 +133,8 @@ int log_remove_many(struct bounce *b, struct ph_scope *s, const ph_str *kind, si
 {
     struct removal r = { b->service->queue_dir_fd, ph_alloc_array(s, kinds * n, sizeof *r.path), 0 };
 
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < kinds; k++)
+    for (size_t k = 0; k < kinds; k++)
+        for (size_t i = 0; i < n; i++)
             r.path[r.n++] = log_path(b, s, kind[k], id[i]).p;
     return ph_disk(run_removal, &r);
 }
