@@ -1,4 +1,4 @@
-/* cond: waiters wake in the order they came.  See posthorn/task.h. */
+/* cond: waiters wake in the order they came (posthorn/task.h); latch: one waits to the end (loop.h). */
 #include "core/run/inside.h"
 
 struct ph_cond {
@@ -50,4 +50,19 @@ void ph_cond_broadcast(struct ph_cond *c)
 
     while ((n = ph_list_shift(&c->waiters)))
         ph_task_wake(ph_list_of(n, struct waiter, node)->task, 0);
+}
+
+void ph_latch_wait(struct ph_latch *l, const char *what)
+{
+    l->task = task_here();
+    ph_assert(l->task);
+    while (!l->is_set)
+        ph_task_block_fully(l->task, what);
+}
+
+void ph_latch_set(struct ph_latch *l)
+{
+    l->is_set = 1;
+    if (l->task)
+        ph_task_wake(l->task, 0);
 }

@@ -95,6 +95,16 @@ void ph_fd_leave(int fd);
  * can keep busy without a wait.  0, or PH_CANCEL. */
 int ph_yield_fair(void) PH_YIELDS;
 
+/* One task waits until a callback or another task says that what it asked for has
+ * happened; neither cancel nor a deadline cuts that short, so the latch may stand on
+ * its stack.  Zeroed before use; set once. */
+struct ph_latch {
+    struct ph_task *task;
+    int is_set;
+};
+void ph_latch_wait(struct ph_latch *l, const char *what) PH_YIELDS;
+void ph_latch_set(struct ph_latch *l);
+
 /* Start the disk pool of this loop; after the seal, since threads are born
  * with their creator's.  0 threads: work stays in place.  0, or PH_TEMP. */
 int ph_disk_start(unsigned threads);

@@ -1,40 +1,16 @@
-/* spawn_files: files with somebody's rights, as the worker sees them (spawn.h).
- *
- * One child for each (uid, gid), kept and shared.  The conversation with a child
- * is blocking and belongs to the thread that holds its lock: it happens in the
- * disk pool, like any other work on files. */
+/* spawn_files: files with somebody's rights, as the worker sees them (spawn.h): one
+ * child for each (uid, gid), kept and shared. */
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
-#include <posthorn/disk.h>
 #include <posthorn/error.h>
-#include "core/run/loop.h"
-#include "core/worker/spawner.h"
+#include "core/worker/spawn_files.h"
 
 #define KEPT_MAX  32u
 #define IDLE_MS   60000
 #define START_MS  30000
 #define ROOM_MS   60000            /* waiting for one of 32 to become idle */
-#define ANSWER_S  120              /* a file system that hangs for so long costs the child */
-
-struct ph_files {
-    struct ph_list node;           /* in kept, or in none once it is broken */
-    uint32_t uid, gid;
-    uint32_t users;
-    int starting;
-    int64_t idle_since;
-    int fd;
-    int broken;                    /* under lock */
-    pthread_mutex_t lock;
-};
-
-/* Ours: has no child, and is never in a list. */
-static struct ph_files here = { .fd = -1 };
 
 /* One per process. */
 static struct {
@@ -49,9 +25,9 @@ static void discard(struct ph_files *f)
 {
     ph_list_remove(&f->node);
     kept.count--;
+    ph_files_detach(f);
     if (f->fd >= 0)
         close(f->fd);              /* its child ends */
-    pthread_mutex_destroy(&f->lock);
     free(f);
 }
 
@@ -76,14 +52,6 @@ static void arm(void)
         ph_timer_set(&kept.sweep, ph_in_ms(IDLE_MS / 2));
 }
 
-static int is_broken(struct ph_files *f)
-{
-    pthread_mutex_lock(&f->lock);
-    int broken = f->broken;
-    pthread_mutex_unlock(&f->lock);
-    return broken;
-}
-
 /* The one kept for this identity, or NULL.  A broken one is nobody's any more. */
 static struct ph_files *find(uint32_t uid, uint32_t gid)
 {
@@ -93,7 +61,7 @@ static struct ph_files *find(uint32_t uid, uint32_t gid)
         next = n->next;
         if (f->uid != uid || f->gid != gid)
             continue;
-        if (!is_broken(f))
+        if (!f->broken)
             return f;
         if (f->users == 0)
             discard(f);
@@ -116,7 +84,7 @@ static void release(void *arg)
     struct ph_files *f = arg;
 
     f->idle_since = ph_now_ms();
-    if (--f->users == 0 && is_broken(f))
+    if (--f->users == 0 && f->broken)
         discard(f);
     ph_cond_broadcast(kept.changed);
 }
@@ -127,13 +95,11 @@ static int start(struct ph_files *f)
 {
     struct spawner_request r = { .op = SPAWNER_OP_FILES, .uid = f->uid, .gid = f->gid };
     struct spawner_reply reply;
-    struct timeval wait = { .tv_sec = ANSWER_S };
     int pair[2];
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return ph_fail_errno(PH_TEMP, errno, "socketpair");
     f->fd = pair[0];
-    setsockopt(f->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
     int rc = ph_spawner_send(&r, NULL, 0, &pair[1], 1);
     close(pair[1]);
     if (rc < 0)
@@ -142,7 +108,9 @@ static int start(struct ph_files *f)
     ph_fd_forget(f->fd);
     if (rc < 0)
         return rc == PH_TIMEOUT ? ph_fail(PH_TEMP, "the spawner does not answer") : rc;
-    return reply.what == SPAWNER_STARTED ? 0 : ph_spawner_refused(&reply, "files of another user");
+    if (reply.what != SPAWNER_STARTED)
+        return ph_spawner_refused(&reply, "files of another user");
+    return ph_files_attach(f);
 }
 
 static int add(const struct ph_identity *id, struct ph_files **out)
@@ -152,7 +120,6 @@ static int add(const struct ph_identity *id, struct ph_files **out)
     if (!f)
         ph_die("out of memory");
     *f = (struct ph_files){ .uid = id->uid, .gid = id->gid, .users = 1, .starting = 1, .fd = -1 };
-    pthread_mutex_init(&f->lock, NULL);
     ph_list_push(&kept.list, &f->node);
     kept.count++;
     int rc = start(f);
@@ -191,200 +158,4 @@ int ph_files_open(struct ph_scope *s, const struct ph_identity *id, struct ph_fi
     ph_defer(s, release, f);
     *out = f;
     return 0;
-}
-
-struct ph_files *ph_files_here(void)
-{
-    return &here;
-}
-
-/* ---- calls ---- */
-
-struct call {
-    struct ph_files *files;
-    struct files_request r;
-    const char *a, *b;
-    struct files_reply reply;
-    int fd;
-};
-
-/* An errno for names that are not sent to anybody. */
-static int check_names(const struct call *c)
-{
-    if (strlen(c->a) >= SPAWNER_PATH_MAX || strlen(c->b) >= SPAWNER_PATH_MAX)
-        return ENAMETOOLONG;
-    return c->a[0] != '/' || (c->b[0] && c->b[0] != '/') ? EINVAL : 0;
-}
-
-static void put_request(const struct call *c, char *mem, size_t *n)
-{
-    size_t la = strlen(c->a) + 1, lb = strlen(c->b) + 1;
-
-    memcpy(mem, &c->r, sizeof c->r);
-    memcpy(mem + sizeof c->r, c->a, la);
-    memcpy(mem + sizeof c->r + la, c->b, lb);
-    *n = sizeof c->r + la + lb;
-}
-
-/* Question and answer, under the lock: 0, or -1 when the child is lost. */
-static int exchange(struct call *c, const char *mem, size_t n)
-{
-    struct ph_files *f = c->files;
-    ssize_t got;
-
-    if (f->broken || send(f->fd, mem, n, MSG_NOSIGNAL) != (ssize_t)n)
-        return -1;
-    while ((got = ph_spawner_recv(f->fd, &c->reply, sizeof c->reply, &c->fd, 0)) < 0 && errno == EINTR)
-        ;
-    return got == (ssize_t)sizeof c->reply ? 0 : -1;
-}
-
-/* The child does it: 0, or PH_TEMP when it is lost. */
-static int run_there(struct call *c)
-{
-    char *mem = malloc(sizeof c->r + 2 * SPAWNER_PATH_MAX + 2);
-    size_t n;
-
-    if (!mem)
-        return ph_fail(PH_TEMP, "out of memory");
-    put_request(c, mem, &n);
-    pthread_mutex_lock(&c->files->lock);
-    int rc = exchange(c, mem, n);
-    if (rc < 0)
-        c->files->broken = 1;      /* a late answer must not be taken for another's */
-    pthread_mutex_unlock(&c->files->lock);
-    free(mem);
-    return rc < 0 ? ph_fail(PH_TEMP, "the helper that works with the rights of user %u ended", c->files->uid) : 0;
-}
-
-/* The sync is ours: the child is free for others meanwhile. */
-static void sync_parent(struct call *c)
-{
-    if (c->fd < 0 || fsync(c->fd) < 0)
-        c->reply.err = EIO;        /* whatever it was: the name is there, and no other cause is to be read here */
-    if (c->fd >= 0)
-        close(c->fd);
-    c->fd = -1;
-}
-
-/* In the disk pool. */
-static int run_call(void *arg)
-{
-    struct call *c = arg;
-    int rc = 0;
-
-    if ((c->reply.err = check_names(c)))
-        return 0;
-    if (c->files != &here)
-        rc = run_there(c);
-    else
-        c->reply.err = ph_files_perform(&c->r, c->a, c->b, &c->reply.st, &c->fd) < 0 ? errno : 0;
-    if (rc == 0 && c->reply.err == 0 && c->r.op == FILES_OP_RENAME && (uint32_t)c->r.flags & PH_FILES_SYNC)
-        sync_parent(c);
-    return rc;
-}
-
-/* 0, or PH_TEMP with text and *err. */
-static int call(struct call *c, const char *what, int32_t *err)
-{
-    c->fd = -1;
-    if (!c->b)
-        c->b = "";
-    int rc = ph_disk(run_call, c);
-
-    if (err)
-        *err = rc < 0 ? 0 : c->reply.err;
-    if (rc < 0)
-        return rc;
-    if (c->reply.err)
-        return ph_fail_errno(PH_TEMP, c->reply.err, "%s %s", what, c->a);
-    return 0;
-}
-
-int ph_files_fd(struct ph_files *f, const char *path, int32_t flags, uint32_t mode, int32_t *fd, int32_t *err)
-{
-    struct call c = { .files = f, .r = { .op = FILES_OP_OPEN, .flags = flags, .mode = mode }, .a = path };
-    int rc = call(&c, "open", err);
-
-    if (rc < 0)
-        return rc;
-    if (c.fd < 0)
-        return ph_fail(PH_TEMP, "open %s: no descriptor came", path);
-    *fd = c.fd;
-    return 0;
-}
-
-int ph_files_stat(struct ph_files *f, const char *path, uint32_t flags, struct ph_file_stat *st, int32_t *err)
-{
-    struct call c = { .files = f, .r = { .op = FILES_OP_STAT, .flags = (int32_t)flags }, .a = path };
-    uint32_t size = st->size < sizeof *st ? st->size : (uint32_t)sizeof *st;
-    int rc = call(&c, "stat", err);
-
-    if (rc < 0)
-        return rc;
-    memcpy(st, &c.reply.st, size);
-    st->size = size;
-    return 0;
-}
-
-int ph_files_access(struct ph_files *f, const char *path, uint32_t mode, int32_t *err)
-{
-    struct call c = { .files = f, .r = { .op = FILES_OP_ACCESS, .mode = mode }, .a = path };
-
-    return call(&c, "access", err);
-}
-
-int ph_files_mkdir(struct ph_files *f, const char *path, uint32_t mode, int32_t *err)
-{
-    struct call c = { .files = f, .r = { .op = FILES_OP_MKDIR, .mode = mode }, .a = path };
-
-    return call(&c, "create directory", err);
-}
-
-int ph_files_rename(struct ph_files *f, const char *from, const char *to, uint32_t flags, int32_t *err)
-{
-    struct call c = { .files = f, .r = { .op = FILES_OP_RENAME, .flags = (int32_t)flags }, .a = from, .b = to };
-
-    return call(&c, "rename", err);
-}
-
-int ph_files_link(struct ph_files *f, const char *from, const char *to, int32_t *err)
-{
-    struct call c = { .files = f, .r = { .op = FILES_OP_LINK }, .a = from, .b = to };
-
-    return call(&c, "link", err);
-}
-
-int ph_files_unlink(struct ph_files *f, const char *path, int32_t *err)
-{
-    struct call c = { .files = f, .r = { .op = FILES_OP_UNLINK }, .a = path };
-
-    return call(&c, "remove", err);
-}
-
-struct sync_call {
-    int fd, err;
-};
-
-static int run_sync(void *arg)
-{
-    struct sync_call *c = arg;
-
-    c->err = fsync(c->fd) < 0 ? errno : 0;
-    return 0;
-}
-
-/* The sync itself is ours: the child stays free for others. */
-int ph_files_sync_dir(struct ph_files *f, const char *path, int32_t *err)
-{
-    struct sync_call c = { .fd = -1 };
-    int rc = ph_files_fd(f, path, O_RDONLY | O_DIRECTORY, 0, &c.fd, err);
-
-    if (rc < 0)
-        return rc;
-    ph_disk(run_sync, &c);
-    close(c.fd);
-    if (err)
-        *err = c.err;
-    return c.err ? ph_fail_errno(PH_TEMP, c.err, "sync %s", path) : 0;
 }

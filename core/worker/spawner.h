@@ -117,8 +117,11 @@ struct files_request {
 struct files_reply {
     int32_t err, reserved;         /* errno, 0: done.  A descriptor comes with FILES_OP_OPEN, and that of
                                       the new name's directory with FILES_OP_RENAME and PH_FILES_SYNC */
-    struct ph_file_stat st;
+    struct ph_file_stat st;        /* after such a rename: of that directory */
 };
+/* A flag of FILES_OP_RENAME beside PH_FILES_SYNC: the descriptor is known already, only the
+ * directory's state comes. */
+#define FILES_DIR_KNOWN 0x100u
 
 /* ---- between the files of the spawner ---- */
 
@@ -158,7 +161,21 @@ void ph_spawner_close_all(int keep);
 /* 0; -1 with errno: the child must end. */
 int ph_spawner_become(const struct spawner_policy *p, uint32_t uid, uint32_t gid);
 
-/* ---- the worker's side, spawn.c ---- */
+/* ---- the worker's side ---- */
+
+/* spawn_dirs.c: directories in which names are made again and again: their descriptors
+ * are kept for some seconds, and one sync serves all who wait for one.  Tasks only. */
+struct shared_dir;
+/* The one that had this path a moment ago, for its user until left; or NULL. */
+struct shared_dir *ph_shared_dir_find(const char *path);
+/* Take fd, of the directory with these numbers, as the one with this path. */
+struct shared_dir *ph_shared_dir_add(const char *path, uint64_t device, uint64_t inode, int fd);
+int ph_shared_dir_is(const struct shared_dir *d, uint64_t device, uint64_t inode);
+void ph_shared_dir_leave(struct shared_dir *d);
+/* What was done in it before the call is on stable storage: 0, or the errno.  Yields. */
+int ph_shared_dir_sync(struct shared_dir *d) PH_YIELDS;
+
+/* ---- spawn.c ---- */
 
 /* Send a request with its descriptors: 0; PH_TEMP (no spawner; lost), PH_CANCEL. */
 int ph_spawner_send(const struct spawner_request *r, const char *strings, size_t n, const int *fd, uint32_t fds) PH_YIELDS;

@@ -12,35 +12,48 @@
 #include "core/run/loop.h"
 #include "core/worker/spawner.h"
 
+static void put_stat(const struct stat *st, struct ph_file_stat *out)
+{
+    *out = (struct ph_file_stat){
+        .size = sizeof *out, .mode = st->st_mode, .uid = st->st_uid, .gid = st->st_gid, .device = st->st_dev,
+        .inode = st->st_ino, .nlink = st->st_nlink, .bytes = st->st_size, .mtime_s = st->st_mtime,
+    };
+}
+
 static int do_stat(const char *path, int32_t flags, struct ph_file_stat *out)
 {
     struct stat st;
 
     if (fstatat(AT_FDCWD, path, &st, (uint32_t)flags & PH_FILES_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0) < 0)
         return -1;
-    *out = (struct ph_file_stat){
-        .size = sizeof *out, .mode = st.st_mode, .uid = st.st_uid, .gid = st.st_gid, .device = st.st_dev,
-        .inode = st.st_ino, .nlink = st.st_nlink, .bytes = st.st_size, .mtime_s = st.st_mtime,
-    };
+    put_stat(&st, out);
     return 0;
 }
 
-/* The directory of a name: its descriptor, or -1 with errno. */
-static int open_parent(const char *path)
+/* The directory of a name: its state and descriptor, or -1 with errno. */
+static int open_parent(const char *path, uint32_t flags, struct ph_file_stat *out, int *fd)
 {
     char dir[SPAWNER_PATH_MAX];
     const char *slash = strrchr(path, '/');
     size_t n = slash > path ? (size_t)(slash - path) : 1;
+    struct stat st;
 
     memcpy(dir, path, n);
     dir[n] = 0;
-    return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (flags & FILES_DIR_KNOWN)
+        return do_stat(dir, 0, out);
+    if ((*fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        return -1;
+    if (fstat(*fd, &st) < 0)
+        memset(&st, 0, sizeof st);     /* no directory has number 0: it is known by nothing then */
+    put_stat(&st, out);
+    return 0;
 }
 
 /* The directory is opened first: a name that could not be made stable is not made. */
-static int do_rename(const char *a, const char *b, uint32_t flags, int *fd)
+static int do_rename(const char *a, const char *b, uint32_t flags, struct ph_file_stat *st, int *fd)
 {
-    if (flags & PH_FILES_SYNC && (*fd = open_parent(b)) < 0)
+    if (flags & PH_FILES_SYNC && open_parent(b, flags, st, fd) < 0)
         return -1;
     if (renameat2(AT_FDCWD, a, AT_FDCWD, b, flags & PH_FILES_NOREPLACE ? RENAME_NOREPLACE : 0) == 0)
         return 0;
@@ -66,7 +79,7 @@ int ph_files_perform(const struct files_request *r, const char *a, const char *b
     case FILES_OP_MKDIR:
         return mkdir(a, (mode_t)r->mode & 0777);
     case FILES_OP_RENAME:
-        return do_rename(a, b, (uint32_t)r->flags, fd);
+        return do_rename(a, b, (uint32_t)r->flags, st, fd);
     case FILES_OP_LINK:
         return link(a, b);
     case FILES_OP_UNLINK:

@@ -91,8 +91,10 @@ struct ph_file_stat {
 };
 #define PH_FILES_NOFOLLOW  1u      /* stat: of the symbolic link itself */
 #define PH_FILES_NOREPLACE 2u      /* rename: never over another file (EEXIST) */
-#define PH_FILES_SYNC      4u      /* rename: and the new name is on stable storage; when only
-                                      that failed (EIO), the name is there all the same */
+#define PH_FILES_SYNC      4u      /* rename: and the new name is on stable storage (one sync
+                                      serves all who made names in that directory meanwhile);
+                                      when only that failed (EIO), the name is there all the
+                                      same.  Tasks only */
 /* *st is filled up to its size member, which the caller sets. */
 int ph_files_stat(struct ph_files *f, const char *path, uint32_t flags, struct ph_file_stat *st, int32_t *err) PH_YIELDS;
 /* access(2) with the child's rights; mode is R_OK, W_OK, X_OK or F_OK. */

@@ -57,10 +57,14 @@ int mailbox_deliver(struct mailbox_job *job, int maildir) PH_YIELDS;
 int mailbox_copy_to(const struct ph_message *m, ph_str prefix, int quote_from,
                     int (*put)(void *arg, const char *p, size_t n), void *arg) PH_YIELDS;
 
-/* ---- between the files of this folder; these run in the disk pool ---- */
+/* ---- between the files of this folder ---- */
+
+/* 0 and it is on stable storage, or negative with job->dsn. */
+int maildir_deliver(struct mailbox_job *job) PH_YIELDS;
+
+/* ... and these run in the disk pool, too. */
 
 /* 0, or negative, perhaps with job->busy. */
-int maildir_deliver(void *job);
 int mbox_deliver(void *job);
 /* Remove a file of ours; the error told before stays the one that is told. */
 void mailbox_unlink(struct mailbox_job *job, const char *path);

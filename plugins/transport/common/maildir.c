@@ -8,6 +8,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 #include <posthorn/buf.h>
+#include <posthorn/disk.h>
 #include <posthorn/error.h>
 #include "plugins/transport/common/mailbox.h"
 
@@ -76,84 +77,94 @@ static int make_maildir(struct mailbox_job *job)
     return 0;
 }
 
-/* 0 and *fd, the name in tmp. */
-static int tmp_open(struct mailbox_job *job, const char *host, char *tmp, size_t size, int32_t *fd)
+/* A delivery under way. */
+struct maildir {
+    struct mailbox_job *job;
+    const char *host, *tmp;        /* our name; the file's name while it is written */
+    int32_t fd;
+    struct stat st;
+};
+
+/* A new file in tmp: 0. */
+static int tmp_open(struct maildir *m, struct ph_scope *s)
 {
+    struct mailbox_job *job = m->job;
     struct timeval now;
     int32_t err = 0;
     int rc;
 
     gettimeofday(&now, NULL);
     /* The address of the job keeps parallel deliveries of one process apart. */
-    snprintf(tmp, size, "%stmp/%lld.P%dJ%lxM%ld.%s", job->path, (long long)now.tv_sec, (int)getpid(),
-             (unsigned long)(uintptr_t)job, (long)now.tv_usec, host);
+    m->tmp = ph_str_printf(s, "%stmp/%lld.P%dJ%lxM%ld.%s", job->path, (long long)now.tv_sec, (int)getpid(),
+                           (unsigned long)(uintptr_t)job, (long)now.tv_usec, m->host).p;
     for (int made = 0; ; made = 1) {
-        rc = ph_files_fd(job->files, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, fd, &err);
+        rc = ph_files_fd(job->files, m->tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, &m->fd, &err);
         if (rc == 0 || err != ENOENT || made)
             break;
         if ((rc = make_maildir(job)) < 0)
             return rc;
     }
-    return rc < 0 ? mailbox_files_failed(job, rc, err, "create maildir file %s", tmp) : 0;
+    return rc < 0 ? mailbox_files_failed(job, rc, err, "create maildir file %s", m->tmp) : 0;
 }
 
-/* The written file is on disk: 0.  It is closed in any case, and here: what a
- * close has to say counts before the file has its name, not after. */
-static int finish_file(struct mailbox_job *job, int fd, int rc, struct stat *st)
+/* The whole file, on disk: 0.  It is closed in any case, and here: what a close has
+ * to say counts before the file has its name, not after.  In the disk pool. */
+static int write_file(void *arg)
 {
-    if (rc == 0 && (fsync(fd) < 0 || fstat(fd, st) < 0))
-        rc = mailbox_write_failed(job, errno);
-    if (close(fd) < 0 && errno != EINTR && rc == 0)    /* EINTR: closed, and synced before */
-        rc = mailbox_write_failed(job, errno);
+    struct maildir *m = arg;
+    int rc = mailbox_copy(m->job, m->fd, 0);
+
+    if (rc == 0 && (fsync(m->fd) < 0 || fstat(m->fd, &m->st) < 0))
+        rc = mailbox_write_failed(m->job, errno);
+    if (close(m->fd) < 0 && errno != EINTR && rc == 0) /* EINTR: closed, and synced before */
+        rc = mailbox_write_failed(m->job, errno);
     return rc;
 }
 
 /* Give it its final name and make that name stable. */
-static int publish(struct mailbox_job *job, const struct stat *st, const char *host, const char *tmp)
+static int publish(struct maildir *m, struct ph_scope *s)
 {
+    struct mailbox_job *job = m->job;
     struct timeval now;
-    char final[4096];
 
     gettimeofday(&now, NULL);
-    if ((size_t)snprintf(final, sizeof final, "%snew/%lld.V%llxI%llxM%ld.%s", job->path, (long long)now.tv_sec,
-                         (unsigned long long)st->st_dev, (unsigned long long)st->st_ino, (long)now.tv_usec, host) >= sizeof final) {
-        job->dsn = "4.2.0";
-        return ph_fail(PH_TEMP, "maildir name is too long");
-    }
+    const char *final = ph_str_printf(s, "%snew/%lld.V%llxI%llxM%ld.%s", job->path, (long long)now.tv_sec, (unsigned long long)m->st.st_dev,
+                                      (unsigned long long)m->st.st_ino, (long)now.tv_usec, m->host).p;
     int32_t err = 0;
-    int rc = ph_files_rename(job->files, tmp, final, PH_FILES_NOREPLACE | PH_FILES_SYNC, &err);
+    int rc = ph_files_rename(job->files, m->tmp, final, PH_FILES_NOREPLACE | PH_FILES_SYNC, &err);
     /* A maildir of somebody else's making may have tmp alone, for a moment or for good. */
     if (rc < 0 && err == ENOENT) {
         if ((rc = make_maildir(job)) < 0)
             return rc;
-        rc = ph_files_rename(job->files, tmp, final, PH_FILES_NOREPLACE | PH_FILES_SYNC, &err);
+        rc = ph_files_rename(job->files, m->tmp, final, PH_FILES_NOREPLACE | PH_FILES_SYNC, &err);
     }
     /* The name is part of the promise.  After a failed sync the message may
      * still be there: a later try can duplicate it, which is allowed. */
-    return rc < 0 ? mailbox_files_failed(job, rc, err, "rename %s to %s", tmp, final) : 0;
+    return rc < 0 ? mailbox_files_failed(job, rc, err, "rename %s to %s", m->tmp, final) : 0;
 }
 
-int maildir_deliver(void *arg)
+/* The steps are the task's, not one function in the disk pool: a thread is held for
+ * the sync of the file only, and deliveries that make their names at the same time
+ * share the sync of the directory. */
+int maildir_deliver(struct mailbox_job *job)
 {
-    struct mailbox_job *job = arg;
-    char tmp[4096], host_mem[1100];
+    PH_SCOPED(s, NULL);
+    struct maildir m = { .job = job };
     struct ph_buf host;
-    struct stat st;
-    int32_t fd;
     int rc;
 
     if (job->limit && ph_message_bytes(job->message) > job->limit) {
         job->dsn = "5.2.2";
         return ph_fail(PH_PERM, "error writing message: File too large");
     }
-    ph_buf_fixed(&host, host_mem, sizeof host_mem);
+    ph_buf_init(&host, s, 1100);
     host_name(&host);
-    if ((rc = tmp_open(job, host.p, tmp, sizeof tmp, &fd)) < 0)
+    m.host = host.p;
+    if ((rc = tmp_open(&m, s)) < 0)
         return rc;
-    rc = mailbox_copy(job, fd, 0);
-    if ((rc = finish_file(job, fd, rc, &st)) == 0)
-        rc = publish(job, &st, host.p, tmp);
+    if ((rc = ph_disk(write_file, &m)) == 0)
+        rc = publish(&m, s);
     if (rc != 0)
-        mailbox_unlink(job, tmp);
+        mailbox_unlink(job, m.tmp);
     return rc;
 }

@@ -135,10 +135,10 @@ static void turn_end(struct mailbox_turns *t, ph_str path, struct turn *turn)
     turn_leave(t, path, turn);
 }
 
-static int try(struct mailbox_job *job, int maildir)
+static int try_mbox(struct mailbox_job *job)
 {
     for (int64_t i = 0; ; i++) {
-        int rc = ph_disk(maildir ? maildir_deliver : mbox_deliver, job);
+        int rc = ph_disk(mbox_deliver, job);
 
         if (job->no_lock_file)
             ph_log_warn("unable to create lock file %s.lock", job->path);
@@ -155,10 +155,10 @@ int mailbox_deliver(struct mailbox_job *job, int maildir)
     int rc;
 
     if (maildir)
-        return try(job, 1);
+        return maildir_deliver(job);
     if ((rc = turn_begin(job->turns, ph_cstr(job->path), &turn)) < 0)
         return rc;
-    rc = try(job, 0);
+    rc = try_mbox(job);
     turn_end(job->turns, ph_cstr(job->path), turn);
     return rc;
 }
