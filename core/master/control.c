@@ -277,6 +277,7 @@ int master_run(struct master *m)
     ph_signal_watch(SIGINT, on_term, m);
     ph_signal_watch(SIGQUIT, on_term, m);
     ph_signal_watch(SIGCHLD, on_child, m);
+    on_child(SIGCHLD, m);          /* as init: orphans that ended before anybody listened */
     for_each(m, start_service, NULL);
     m->watchdog.fn = on_watchdog;
     on_watchdog(&m->watchdog);

@@ -13,14 +13,18 @@ PosthornRoot::accounts(postfix => 731, postnet => 732, 'group postdrop' => 733);
 my $ph = Posthorn->new(maillog_file => '/dev/stdout', virtual_uid_maps => 'static:731', virtual_gid_maps => 'static:731');
 my $out = "$ph->{tmp}/stdout";
 
+my $end = "$ph->{tmp}/end";
+POSIX::mkfifo($end, 0600) or die "mkfifo: $!";
+
 # unshare waits for PID 1 and ends as it ends; what it leaves behind is killed.
 my $unshare = Posthorn::child(sub {
     open STDOUT, '>', $out or die "$out: $!";
     open STDERR, '>&', \*STDOUT;
     open STDIN, '<', '/dev/null';
-    # An orphan for PID 1, that ends soon.
-    exec 'unshare', '-pf', '--mount-proc', '--kill-child', 'sh', '-c',
-        '(sleep 0.2 & echo orphan $!) & exec "$0" -c "$1" start-fg', $ph->sbin('postfix'), $ph->dir or die "unshare: $!";
+    # Orphans for PID 1: one that ended before the master is there, one that ends when we say so.
+    exec 'unshare', '-pf', '--mount-proc', '--kill-child', $^X, '-e',
+        '$k = fork // die; exit unless $k; do { open S, "/proc/$k/stat"; $s = <S> } until $s =~ /\) Z/; exec @ARGV', 'sh', '-c',
+        '(cat "$2" & echo orphan $!) & exec "$0" -c "$1" start-fg', $ph->sbin('postfix'), $ph->dir, $end or die "unshare: $!";
 });
 my $log = sub { Posthorn::slurp($out) };
 ok(Posthorn::wait_for(sub { $log->() =~ /daemon started/ }), 'start-fg starts, and logs to stdout') or diag $log->();
@@ -37,7 +41,11 @@ my ($pid1) = Posthorn::slurp("/proc/$unshare/task/$unshare/children") =~ /(\d+)/
 my $ns = readlink "/proc/$pid1/ns/pid";
 my $inside = sub { grep { (readlink "/proc/$_/ns/pid" // '') eq $ns } map { /(\d+)/ } glob '/proc/[0-9]*' };
 isnt($ns, readlink '/proc/self/ns/pid', 'in a namespace of its own');
-ok(Posthorn::wait_for(sub { !grep { PosthornRoot::status($_)->{State} =~ /^Z/ || PosthornRoot::status($_)->{Name} eq 'sleep' } $inside->() }), 'PID 1 reaps orphans');
+my $orphans = sub { return grep { my $s = PosthornRoot::status($_); ($s->{State} // '') =~ /^Z/ || ($s->{Name} // '') eq 'cat' } $inside->() };
+ok(Posthorn::wait_for(sub { $orphans->() == 1 }), 'PID 1 reaps orphans that were there before it');
+open my $tell, '+<', $end or die "$end: $!";      # both ways: it waits for nobody
+close $tell;
+ok(Posthorn::wait_for(sub { !$orphans->() }), 'and those that end later');
 my %who = map { PosthornRoot::status($_)->{Uid} =~ /^(\d+)/ ? ($1 => 1) : () } grep { PosthornRoot::status($_)->{Name} eq 'worker' && PosthornRoot::status($_)->{NoNewPrivs} } $inside->();
 is(join(' ', sort keys %who), '731 732', 'sealed workers run as the two accounts');
 
