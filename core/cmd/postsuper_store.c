@@ -90,6 +90,14 @@ static const char *queue_of(const struct ph_qmsg *m)
     return m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place);
 }
 
+/* 0 or more, or negative: before it is said, it is on disk. */
+static int64_t settled(struct postsuper *p, int64_t n)
+{
+    if (n > 0)
+        ph_queue_settle(p->store);
+    return n;
+}
+
 int64_t postsuper_store_one(struct postsuper *p, enum verb v, ph_str id)
 {
     struct ph_qmsg *m;
@@ -98,7 +106,7 @@ int64_t postsuper_store_one(struct postsuper *p, enum verb v, ph_str id)
     if (rc != PH_FOUND)
         return rc < 0 ? rc : 0;
     rc = postsuper_selects(p, v, queue_of(m)) && !(v == VERB_HOLD && m->place == PH_PLACE_HOLD) ? change(p, v, m) : PH_NONE;
-    return rc < 0 ? rc : rc == 0;
+    return settled(p, rc < 0 ? rc : rc == 0);
 }
 
 static int64_t change_in_memory(struct postsuper *p, enum verb v)
@@ -143,5 +151,5 @@ int64_t postsuper_store_all(struct postsuper *p, enum verb v)
 
             n = more < 0 ? more : n + more;
         }
-    return n;
+    return settled(p, n);
 }

@@ -194,11 +194,14 @@ unsigned ph_queue_remove_many(struct ph_queue *q, struct ph_qmsg **m, unsigned n
  * there.  m lives.  0, PH_TEMP (it stays where it was: still in memory). */
 int ph_queue_defer(struct ph_queue *q, struct ph_qmsg *m, int64_t next_us) PH_YIELDS;
 /* To hold; from hold to deferred, due now; to maildrop (m is freed); to corrupt
- * (m is freed).  PH_TEMP: nothing happened and m lives. */
+ * (m is freed).  PH_TEMP: nothing happened and m lives.  Whoever then tells an
+ * administrator settles before. */
 int ph_queue_hold(struct ph_queue *q, struct ph_qmsg *m) PH_YIELDS;
 int ph_queue_release(struct ph_queue *q, struct ph_qmsg *m) PH_YIELDS;
 int ph_queue_requeue(struct ph_queue *q, struct ph_qmsg *m) PH_YIELDS;
 int ph_queue_corrupt(struct ph_queue *q, struct ph_qmsg *m, const char *why) PH_YIELDS;
+/* What was moved is on disk where it is now (else a warning: it will be later). */
+void ph_queue_settle(struct ph_queue *q) PH_YIELDS;
 /* Free m, keep the file (deferred or held mail that nobody works on). */
 void ph_queue_forget(struct ph_queue *q, struct ph_qmsg *m);
 

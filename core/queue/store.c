@@ -451,23 +451,20 @@ int ph_queue_defer(struct ph_queue *q, struct ph_qmsg *m, int64_t next_us)
     return 0;
 }
 
-/* The administrator was told, so the move goes to disk now.  It is done in any
- * case: a directory that could not be synced stays dirty and is synced later. */
-static void settle_move(struct ph_queue *q, const char *id)
+/* They moved in any case: a directory that could not be synced stays dirty and is synced later. */
+void ph_queue_settle(struct ph_queue *q)
 {
     if (ph_dirs_settle(q) < 0)
-        ph_log_warn("%s: %s", id, ph_error());
+        ph_log_warn("%s", ph_error());
 }
 
 int ph_queue_hold(struct ph_queue *q, struct ph_qmsg *m)
 {
-    int rc = 0;
+    int rc;
 
     if (m->loaded && (rc = write_missing(m)) < 0)
         return rc;
-    if (m->place != PH_PLACE_HOLD && (rc = move_to(q, m, PH_PLACE_HOLD, -1)) == 0)
-        settle_move(q, m->id);
-    return rc;
+    return m->place == PH_PLACE_HOLD ? 0 : move_to(q, m, PH_PLACE_HOLD, -1);
 }
 
 int ph_queue_release(struct ph_queue *q, struct ph_qmsg *m)
@@ -478,7 +475,6 @@ int ph_queue_release(struct ph_queue *q, struct ph_qmsg *m)
     if (rc < 0)
         return rc;
     m->next_us = now;
-    settle_move(q, m->id);
     return 0;
 }
 
@@ -507,12 +503,11 @@ static int make_ready(struct ph_qmsg *m)
  * name there is the id, and its mode is that of a file that is whole. */
 int ph_queue_requeue(struct ph_queue *q, struct ph_qmsg *m)
 {
-    char from[PH_PATH], to[PH_PATH], id[PH_ID_MAX + 1];
+    char from[PH_PATH], to[PH_PATH];
     int rc;
 
     if (m->loaded && (rc = write_missing(m)) < 0)
         return rc;
-    memcpy(id, m->id, sizeof id);
     ph_qmsg_path(from, m);
     snprintf(to, sizeof to, "maildrop/%s", m->id);
     if ((rc = make_ready(m)) < 0)
@@ -522,7 +517,6 @@ int ph_queue_requeue(struct ph_queue *q, struct ph_qmsg *m)
     if (m->slot)
         ph_slot_free(q, m->slot);
     qmsg_free(m);
-    settle_move(q, id);
     return 0;
 }
 

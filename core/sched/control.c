@@ -164,11 +164,20 @@ static int change_each(struct control *c, enum wish wish, uint64_t *count)
     return rc == PH_NONE ? 0 : rc;
 }
 
+/* Who asked is told now: moves go to the disk, once for all of them. */
+static void settle(struct control *c, enum wish wish)
+{
+    if (wish != WISH_DELETE && wish != WISH_EXPIRE)
+        ph_queue_settle(c->q->queue);
+}
+
 static int change_all(struct control *c, enum wish wish)
 {
     uint64_t count = 0;
     int rc = wish == WISH_DELETE ? ph_control_remove_all(c, &count) : change_each(c, wish, &count);
 
+    if (count > 0)
+        settle(c, wish);
     ph_frame_u64(c->reply, "count", count);
     ph_feed_wake(c->q);
     return rc;
@@ -181,7 +190,9 @@ static int change(struct control *c, enum wish wish)
 
     if (!id.n && ph_str_eq(ph_frame_value(c->f, "all"), PH_STR("1")))
         return change_all(c, wish);
-    if ((rc = ph_control_change(c, id, wish)) >= 0)
+    if ((rc = ph_control_change(c, id, wish)) == 0)
+        settle(c, wish);
+    if (rc >= 0)
         ph_frame_u64(c->reply, "count", rc == 0);
     ph_feed_wake(c->q);
     return rc;

@@ -204,6 +204,7 @@ static void go_on_hold(struct mail *mail)
         stuck(mail, "cannot be held");
         return;
     }
+    ph_queue_settle(mail->q->queue);
     ph_queue_forget(mail->q->queue, mail->m);
     ph_mail_free(mail);
 }
@@ -217,6 +218,7 @@ static void go_to_maildrop(struct mail *mail)
         stuck(mail, "cannot be requeued");
         return;
     }
+    ph_queue_settle(mail->q->queue);
     if (ph_bouncer_remove(mail->q, ph_cstr(id), NULL) < 0)
         ph_log_warn("%s: %s", id, ph_error());
     ph_mail_free(mail);
