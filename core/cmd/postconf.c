@@ -84,9 +84,10 @@ static void open_files(const struct postconf_options *o, struct postconf *p)
         /* Defaults are asked for before there is a main.cf. */
         if (ph_conf_parse(p->scope, p->dir, "main.cf", (ph_str){ "", 0 }, &p->conf) < 0)
             ph_cmd_fatal("%s", ph_error());
-        ph_conf_identity(p->conf, ph_cmd_name(), ph_cmd_name());
+        ph_conf_identity(p->conf, ph_cmd_name(), "");
     } else
         p->conf = ph_cmd_conf(p->scope, p->dir);
+    ph_conf_identity(p->conf, ph_cmd_name(), "");
     for (size_t i = 0; i < o->override_count; i++)
         override(p, o->overrides[i]);
     if (ph_master_open(p->scope, p->conf, p->dir, &p->master) == 0)

@@ -22,6 +22,7 @@ struct postconf {
     int quiet;                             /* -q */
     int all_of_service;                    /* -P twice */
     unsigned classes;                      /* -C: CLASS_* */
+    size_t warned;                         /* warnings of main.cf that were said */
 };
 
 #define CLASS_BUILTIN 1u
@@ -66,6 +67,8 @@ void postconf_main(struct postconf *p, char **names);
 void postconf_bounce(struct postconf *p, int expanded, const char *file);
 /* Names that the services make (smtp_recipient_limit), as a set. */
 struct ph_map *postconf_service_names(const struct postconf *p);
+/* Expand all that is set: warnings about names that nothing defines, fatal when one does not expand. */
+void postconf_check_undefined(struct postconf *p);
 /* Warn about settings of services that nothing uses. */
 void postconf_check_settings(struct postconf *p);
 

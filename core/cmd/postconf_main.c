@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <posthorn/error.h>
 #include <posthorn/map.h>
 #include "core/cmd/cmd.h"
 #include "core/cmd/postconf.h"
@@ -18,12 +19,12 @@ static const char *const per_transport[] = {
 
 static int is_transport(const struct ph_service_def *d)
 {
-    static const char *const codes[] = { "local", "error", "virtual", "smtp", "lmtp", "pipe", "discard" };
+    static const char *const codes[] = { "local", "error", "virtual", "smtp", "lmtp", "pipe" };
 
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
         if (ph_str_eq(d->code, ph_cstr(codes[i])))
             return 1;
-    return d->kind == PH_DEF_TRANSPORT;
+    return d->kind == PH_DEF_TRANSPORT && !ph_str_eq(d->code, PH_STR("discard"));
 }
 
 /* Names that the services make, as a set. */
@@ -48,7 +49,7 @@ struct ph_map *postconf_service_names(const struct postconf *p)
 /* The class of a name, 0 for one that nothing knows or refers to. */
 static unsigned class_of(const struct postconf *p, const struct ph_map *services, ph_str name)
 {
-    if (ph_map_get(services, name) && !ph_conf_is_listed(name))
+    if (ph_map_get(services, name))
         return CLASS_SERVICE;
     if (ph_conf_is_listed(name))
         return CLASS_BUILTIN;
@@ -59,9 +60,17 @@ static void print_one(const struct postconf *p, ph_str name)
 {
     ph_str value;
 
-    if ((p->defaults || ph_conf_raw_set(p->conf, name, &value, NULL) != PH_FOUND) &&
-        ph_conf_raw_default(p->conf, p->scope, name, &value) != PH_FOUND)
-        return;
+    if (p->defaults || ph_conf_raw_set(p->conf, name, &value, NULL) != PH_FOUND) {
+        int rc = ph_conf_raw_default(p->conf, p->scope, name, &value);
+
+        if (rc == PH_CONF)
+            ph_cmd_fatal("%s", ph_error());
+        if (rc != PH_FOUND)
+            return;
+        /* That of the host is made of what is set; it is shown as a name. */
+        if (ph_str_eq(name, PH_STR("myhostname")) && ph_conf_expand_as(p->conf, p->scope, name, value, &value) < 0)
+            ph_cmd_fatal("%s", ph_error());
+    }
     postconf_print(p, name, postconf_text(p, p->conf, name, value));
 }
 
@@ -116,6 +125,45 @@ static ph_str names_in_settings(const struct postconf *p)
     return ph_buf_view(&all);
 }
 
+/* What was found in main.cf since the last time. */
+static void say_warnings(struct postconf *p)
+{
+    ph_str text;
+
+    while (ph_conf_warning(p->conf, &p->warned, &text))
+        if (!p->quiet)
+            ph_cmd_warn("%.*s", PH_FMT(text));
+}
+
+static void check_service(struct postconf *p, const struct ph_service_def *d)
+{
+    struct ph_conf *c;
+    size_t at = 0;
+    ph_str text;
+
+    if (ph_conf_service(p->scope, p->conf, d->settings, d->settings_count, &c) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    ph_conf_identity(c, ph_cstr_dup(p->scope, d->code), ph_cstr_dup(p->scope, d->name));
+    if (ph_conf_check_undefined(c, "master.yaml") < 0)
+        ph_cmd_fatal("%s", ph_error());
+    while (!p->quiet && ph_conf_warning(c, &at, &text))
+        ph_cmd_warn("%.*s", PH_FMT(text));
+}
+
+void postconf_check_undefined(struct postconf *p)
+{
+    if (p->defaults)
+        return;
+    int rc = ph_conf_check_undefined(p->conf, "main.cf");
+
+    say_warnings(p);
+    if (rc < 0)
+        ph_cmd_fatal("%s", ph_error());
+    for (size_t i = 0; p->master && i < p->master->services_count; i++)
+        if (p->master->services[i].listed)
+            check_service(p, &p->master->services[i]);
+}
+
 /* -o of a name that nothing knows or refers to. */
 static void warn_settings(const struct postconf *p, const struct ph_service_def *d, const struct ph_map *services)
 {
@@ -127,28 +175,17 @@ static void warn_settings(const struct postconf *p, const struct ph_service_def 
     }
 }
 
-void postconf_check_settings(struct postconf *p)
+static void warn_all_settings(const struct postconf *p, const struct ph_map *services)
 {
-    const struct ph_map *services = postconf_service_names(p);
-
-    if (p->quiet)
-        return;
-    ph_conf_check_names(p->conf, names_in_settings(p));
-    for (size_t i = 0; i < p->master->services_count; i++)
+    for (size_t i = 0; !p->quiet && p->master && i < p->master->services_count; i++)
         if (p->master->services[i].listed)
             warn_settings(p, &p->master->services[i], services);
 }
 
-static void print_warnings(struct postconf *p, const struct ph_map *services)
+void postconf_check_settings(struct postconf *p)
 {
-    size_t at = 0;
-    ph_str text;
-
-    for (size_t i = 0; !p->quiet && p->master && i < p->master->services_count; i++)
-        if (p->master->services[i].listed)
-            warn_settings(p, &p->master->services[i], services);
-    while (!p->quiet && ph_conf_warning(p->conf, &at, &text))
-        ph_cmd_warn("%.*s", PH_FMT(text));
+    ph_conf_check_names(p->conf, names_in_settings(p));
+    warn_all_settings(p, postconf_service_names(p));
 }
 
 void postconf_main(struct postconf *p, char **names)
@@ -157,9 +194,8 @@ void postconf_main(struct postconf *p, char **names)
     ph_str *chosen;
     size_t count;
 
+    postconf_check_undefined(p);
     ph_conf_check_names(p->conf, names_in_settings(p));
-    if (p->expand)
-        ph_conf_note_undefined(p->conf);
     if (!*names) {
         count = choose_names(p, services, &chosen);
         for (size_t i = 0; i < count; i++)
@@ -168,10 +204,11 @@ void postconf_main(struct postconf *p, char **names)
     for (; *names; names++) {
         ph_str name = ph_cstr(*names), value;
 
-        if (ph_conf_name_kind(p->conf, name) == PH_NAME_UNKNOWN)
+        if (!class_of(p, services, name))
             ph_cmd_warn("%s: unknown parameter", *names);
         else if (!p->only_set || ph_conf_raw_set(p->conf, name, &value, NULL) == PH_FOUND)
             print_one(p, name);
     }
-    print_warnings(p, services);
+    say_warnings(p);
+    warn_all_settings(p, services);
 }

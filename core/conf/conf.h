@@ -76,8 +76,10 @@ int ph_conf_name_kind(const struct ph_conf *c, ph_str name);
 int ph_conf_is_listed(ph_str name);
 /* 1 when something set refers to the name; after ph_conf_check_names. */
 int ph_conf_is_used(const struct ph_conf *c, ph_str name);
-/* From now on a $name that is not defined anywhere gives a warning, once. */
-void ph_conf_note_undefined(struct ph_conf *c);
+/* Expand all that c itself sets (not what it stands on), so that each $name that is not
+ * defined anywhere gives a warning, once: "DIR/FILE: undefined parameter: NAME"; later
+ * expansions warn, too.  0, or PH_CONF for a value that does not expand. */
+int ph_conf_check_undefined(struct ph_conf *c, const char *file);
 /* Expand text as the value of `name`: a parameter of the raw class is not. */
 int ph_conf_expand_as(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text, ph_str *value);
 

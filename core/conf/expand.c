@@ -12,7 +12,8 @@ struct expansion {
     struct ph_conf *conf;
     struct ph_scope *scope;
     struct ph_buf out;
-    uint32_t depth, steps, testing;
+    uint32_t depth, steps;
+    int scanning;                  /* only looked through: what is not chosen is not evaluated */
 };
 
 /* Text that is being expanded, and where it stands. */
@@ -87,7 +88,7 @@ static int put(struct expansion *x, const struct source *src, ph_str text)
 static void note_undefined(struct ph_conf *c, ph_str name)
 {
     if (c->undefined && !ph_map_set(c->undefined, name, c))
-        ph_conf_warn(c, "%s/main.cf: undefined parameter: %.*s", c->dir, PH_FMT(name));
+        ph_conf_warn(c, "%s/%s: undefined parameter: %.*s", c->dir, c->undefined_file, PH_FMT(name));
 }
 
 /* The value of a parameter, expanded; an unknown one is empty. */
@@ -102,13 +103,36 @@ static int expand_name(struct expansion *x, const struct source *src, ph_str nam
     if ((rc = ph_conf_text(x->conf, x->scope, name, &value.text, &value.entry)) < 0)
         return rc;
     if (rc != PH_FOUND) {
-        if (!x->testing)
-            note_undefined(x->conf, name);
+        note_undefined(x->conf, name);
         return 0;
     }
+    if (x->scanning)
+        return 0;
     if (x->depth >= PH_CONF_DEPTH_MAX)
         return fail_in(src, src->text.p, "more than 100 nested references", src->text);
     return expand_text(x, &value, value.text);
+}
+
+/* Text that is not chosen: with ph_conf_check_undefined its names and its mistakes are
+ * told, too, and it still adds nothing. */
+static void scan(struct expansion *x, const struct source *src, ph_str text)
+{
+    size_t mark = x->out.n;
+    int outer = x->scanning;
+
+    if (!x->conf->undefined || text.n == 0)
+        return;
+    x->scanning = 1;
+    if (expand_text(x, src, text) < 0)
+        ph_conf_warn(x->conf, "%s", ph_error());
+    x->scanning = outer;
+    ph_buf_truncate(&x->out, mark);
+}
+
+static int choose(struct expansion *x, const struct source *src, ph_str chosen, ph_str other)
+{
+    scan(x, src, other);
+    return expand_text(x, src, chosen);
 }
 
 /* "{a}:{b}", "{a}" or bare text behind the operator `op`, of which `truth`
@@ -120,7 +144,7 @@ static int expand_branches(struct expansion *x, const struct source *src, ph_str
 
     skip_space(&rest);
     if (rest.n == 0 || rest.p[0] != '{')     /* bare text: everything in it is text */
-        return truth == (op == '?') ? expand_text(x, src, text) : 0;
+        return truth == (op == '?') ? expand_text(x, src, text) : choose(x, src, PH_STR(""), text);
     if (!take_group(&rest, '{', '}', &first))
         return fail_in(src, rest.p, "missing '}'", rest);
     skip_space(&rest);
@@ -140,7 +164,7 @@ static int expand_branches(struct expansion *x, const struct source *src, ph_str
     }
     if (rest.n)
         return fail_in(src, rest.p, "unexpected text behind '}'", whole);
-    return expand_text(x, src, truth == (op == '?') ? first : second);
+    return truth == (op == '?') ? choose(x, src, first, second) : choose(x, src, second, first);
 }
 
 static int all_digits(ph_str s)
@@ -184,7 +208,7 @@ static int relation(struct expansion *x, const struct source *src, ph_str left, 
         return rc;
     ph_str a = { x->out.p + mark, middle - mark }, b = { x->out.p + middle, x->out.n - middle };
 
-    if (!level)
+    if (!level || x->scanning)
         order = compare(a, b);
     else if (!ph_value_level(a, b, &order))
         return fail_in(src, left.p, "not a compatibility level", (ph_str){ left.p, (size_t)(right.p + right.n - left.p) });
@@ -246,6 +270,8 @@ static int expand_function(struct expansion *x, const struct source *src, ph_str
         return fail_in(src, name.p, "this program cannot convert domain names", name);
     if ((rc = expand_text(x, src, ph_str_trim(argument))) < 0)
         return rc;
+    if (x->scanning)
+        return 0;
     if (ph_conf_idn(x->scope, (ph_str){ x->out.p + mark, x->out.n - mark }, to_ascii, &result) < 0)
         return fail_in(src, argument.p, "not a valid domain name", argument);
     ph_buf_truncate(&x->out, mark);
@@ -275,10 +301,7 @@ static int expand_reference(struct expansion *x, const struct source *src, ph_st
     }
     if (rest.p[0] != '?' && rest.p[0] != ':')
         return fail_in(src, rest.p, "bad parameter name", whole);
-    x->testing++;                  /* to ask whether it is defined is no mistake */
-    rc = expand_name(x, src, name);
-    x->testing--;
-    if (rc < 0)
+    if ((rc = expand_name(x, src, name)) < 0)
         return rc;
     int truth = x->out.n > mark;
 

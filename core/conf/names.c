@@ -145,20 +145,81 @@ static int has_prefix(const struct ph_map *prefixes, ph_str name)
     return 0;
 }
 
+/* Old names that go away, and what to set instead (NULL: nothing). */
+static const struct { const char *name, *instead; } deprecated[] = {
+    { "authorized_verp_clients", "smtpd_authorized_verp_clients" },
+    { "disable_dns_lookups", "smtp_dns_support_level" },
+    { "fallback_relay", "smtp_fallback_relay" },
+    { "lmtp_cname_overrides_servername", NULL },
+    { "lmtp_enforce_tls", "lmtp_tls_security_level" },
+    { "lmtp_per_record_deadline", "lmtp_per_request_deadline" },
+    { "lmtp_tls_enforce_peername", "lmtp_tls_security_level" },
+    { "lmtp_tls_per_site", "lmtp_tls_policy_maps" },
+    { "lmtp_use_tls", "lmtp_tls_security_level" },
+    { "postscreen_blacklist_action", "postscreen_denylist_action" },
+    { "postscreen_dnsbl_ttl", "postscreen_dnsbl_max_ttl" },
+    { "postscreen_dnsbl_whitelist_threshold", "postscreen_dnsbl_allowlist_threshold" },
+    { "postscreen_enforce_tls", "postscreen_tls_security_level" },
+    { "postscreen_use_tls", "postscreen_tls_security_level" },
+    { "postscreen_whitelist_interfaces", "postscreen_allowlist_interfaces" },
+    { "smtp_cname_overrides_servername", NULL },
+    { "smtp_enforce_tls", "smtp_tls_security_level" },
+    { "smtp_per_record_deadline", "smtp_per_request_deadline" },
+    { "smtp_tls_enforce_peername", "smtp_tls_security_level" },
+    { "smtp_tls_per_site", "smtp_tls_policy_maps" },
+    { "smtp_use_tls", "smtp_tls_security_level" },
+    { "smtpd_client_connection_limit_exceptions", "smtpd_client_event_limit_exceptions" },
+    { "smtpd_enforce_tls", "smtpd_tls_security_level" },
+    { "smtpd_per_record_deadline", "smtpd_per_request_deadline" },
+    { "smtpd_tls_dh1024_param_file", NULL },
+    { "smtpd_tls_eecdh_grade", NULL },
+    { "smtpd_use_tls", "smtpd_tls_security_level" },
+    { "tlsproxy_client_enforce_tls", "tlsproxy_client_security_level" },
+    { "tlsproxy_client_level", "tlsproxy_client_security_level" },
+    { "tlsproxy_client_loglevel_parameter", NULL },
+    { "tlsproxy_client_per_site", "tlsproxy_client_policy_maps" },
+    { "tlsproxy_client_policy", "tlsproxy_client_policy_maps" },
+    { "tlsproxy_client_use_tls", "tlsproxy_client_security_level" },
+    { "tlsproxy_enforce_tls", "tlsproxy_tls_security_level" },
+    { "tlsproxy_use_tls", "tlsproxy_tls_security_level" },
+    { "virtual_maps", "virtual_alias_maps" },
+};
+
+static void check_deprecated(struct ph_conf *c, const struct entry *e)
+{
+    for (size_t i = 0; i < sizeof deprecated / sizeof *deprecated; i++)
+        if (ph_str_eq(e->name, ph_cstr(deprecated[i].name)))
+            ph_conf_warn(c, "%s: support for parameter \"%s\" will be removed; instead, %s%s%s", e->file, deprecated[i].name,
+                      deprecated[i].instead ? "specify \"" : "do not specify it", deprecated[i].instead ? deprecated[i].instead : "",
+                      deprecated[i].instead ? "\"" : "");
+}
+
 static void check_name(struct ph_conf *c, const struct entry *e)
 {
     int kind = ph_conf_name_kind(c, e->name);
-    struct ph_place at = ph_entry_place(e, 0);
     const char *near;
 
+    check_deprecated(c, e);
     if (kind == PH_NAME_PLANNED)
-        ph_conf_warn(c, "%s:%u:%u: %.*s is set, but this release does not have that feature yet: it has no effect",
-                  at.file, at.line, at.column, PH_FMT(e->name));
+        ph_conf_warn(c, "%s: parameter is not implemented yet, so it has no effect: %.*s=%.*s", e->file, PH_FMT(e->name), PH_FMT(e->value));
     if (kind != PH_NAME_USER || ph_map_get(c->used, e->name))
         return;
     near = nearest_known(e->name);
-    ph_conf_warn(c, "%s:%u:%u: unused parameter: %.*s=%.*s%s%s%s", at.file, at.line, at.column, PH_FMT(e->name),
-              PH_FMT(e->value), near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+    ph_conf_warn(c, "%s: unused parameter: %.*s=%.*s%s%s%s", e->file, PH_FMT(e->name), PH_FMT(e->value), near ? " (did you mean " : "",
+              near ? near : "", near ? "?)" : "");
+}
+
+/* What a program says of itself. */
+static void check_read_only(struct ph_conf *c)
+{
+    static const char *const names[] = { "process_id", "process_name", "service_name" };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const struct entry *e = ph_map_get(c->entries, ph_cstr(names[i]));
+
+        if (e && e->file)
+            ph_conf_warn(c, "%s: read-only parameter assignment: %s=%.*s", e->file, names[i], PH_FMT(e->value));
+    }
 }
 
 void ph_conf_check_names(struct ph_conf *c, ph_str user_names)
@@ -179,6 +240,7 @@ void ph_conf_check_names(struct ph_conf *c, ph_str user_names)
         if (has_prefix(prefixes, names[i]))
             use_name(used, names[i]);
     c->used = used;
+    check_read_only(c);
     for (size_t i = 0; i < count; i++) {
         const struct entry *e = ph_conf_find(c, names[i]);
 
@@ -197,8 +259,39 @@ int ph_conf_is_used(const struct ph_conf *c, ph_str name)
     return c->used && ph_map_get(c->used, name);
 }
 
-void ph_conf_note_undefined(struct ph_conf *c)
+/* A class of restrictions that nothing defines. */
+static void check_classes(struct ph_conf *c)
 {
-    if (!c->undefined)
-        c->undefined = ph_map_new(c->scope);
+    PH_SCOPED(step, NULL);
+    ph_str classes, word;
+
+    if (!ph_map_get(c->entries, PH_STR("smtpd_restriction_classes")) || ph_conf_get(c, step, "smtpd_restriction_classes", &classes) != PH_FOUND)
+        return;
+    while ((word = ph_str_list(&classes)).n)
+        if (!ph_conf_find(c, word) && !ph_map_set(c->undefined, word, c))
+            ph_conf_warn(c, "%s/%s: undefined parameter: %.*s", c->dir, c->undefined_file, PH_FMT(word));
+}
+
+int ph_conf_check_undefined(struct ph_conf *c, const char *file)
+{
+    PH_SCOPED(step, NULL);
+    ph_str *names, key, value;
+    size_t n = 0, at = 0;
+    void *entry;
+    int rc = 0;
+
+    c->undefined = ph_map_new(c->scope);
+    c->undefined_file = ph_cstr_dup(c->scope, ph_cstr(file));
+    names = ph_alloc_array(step, ph_map_count(c->entries) + 1, sizeof *names);
+    while (ph_map_next(c->entries, &at, &key, &entry))
+        names[n++] = ((const struct entry *)entry)->name;
+    qsort(names, n, sizeof *names, compare_names);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        const struct entry *e = ph_map_get(c->entries, names[i]);
+
+        rc = ph_conf_expand_as(c, step, e->name, e->value, &value);
+    }
+    if (rc == 0)
+        check_classes(c);
+    return rc;
 }

@@ -3,7 +3,8 @@
  * A logical line is "name = value" and goes on over physical lines that begin
  * with white space.  Empty lines and lines whose first byte other than blanks
  * is '#' count nowhere, also in the middle of a logical line.  '#' behind text
- * is text.  The pieces of a value remember their line, for messages. */
+ * is text.  The pieces of a value remember their line, for messages; those about
+ * lines have the words that scripts know from Postfix. */
 #include <string.h>
 #include "core/conf/internal.h"
 
@@ -71,9 +72,9 @@ static int end_line(struct reader *r)
     while (at < all.n && ph_is_space(all.p[at]))
         at++;
     if (name_n == 0)
-        return ph_conf_fail_at(place_of(r, 0), "missing attribute name: \"%.*s\"", PH_FMT(trimmed));
+        return ph_fail(PH_CONF, "%s, line %u: missing attribute name: \"%.*s\"", r->file, r->segments[0].line, PH_FMT(trimmed));
     if (at == all.n || all.p[at] != '=')
-        return ph_conf_fail_at(place_of(r, at), "missing '=' after attribute name: \"%.*s\"", PH_FMT(trimmed));
+        return ph_fail(PH_CONF, "%s, line %u: missing '=' after attribute name: \"%.*s\"", r->file, r->segments[0].line, PH_FMT(trimmed));
     value = ph_str_trim(ph_str_from(all, at + 1));
     struct entry *e = ph_new(r->conf->scope, struct entry);
 
@@ -83,12 +84,9 @@ static int end_line(struct reader *r)
     cut_segments(r, e, value.n ? (size_t)(value.p - all.p) : at, value.n);
     const struct entry *old = ph_map_get(r->conf->entries, e->name);
 
-    if (old && !ph_str_eq(old->value, e->value)) {
-        struct ph_place p = place_of(r, 0);
-
-        ph_conf_warn(r->conf, "%s:%u:%u: overriding earlier entry: %.*s=%.*s", p.file, p.line, p.column,
+    if (old && !ph_str_eq(old->value, e->value))
+        ph_conf_warn(r->conf, "%s, line %u: overriding earlier entry: %.*s=%.*s", r->file, r->segments[0].line,
                   PH_FMT(old->name), PH_FMT(old->value));
-    }
     ph_conf_put(r->conf, e);
     return 0;
 }
@@ -115,8 +113,7 @@ static int physical_line(struct reader *r, ph_str line, uint32_t number)
             return rc;
         begin_line(r);
     } else if (r->count == 0) {
-        ph_conf_warn(r->conf, "%s:%u:1: skipped: the first line begins with white space, so it continues nothing: "
-                  "\"%.*s\"", r->file, number, PH_FMT(content));
+        ph_conf_warn(r->conf, "%s: logical line must not start with whitespace: \"%.*s\"", r->file, PH_FMT(line));
         return 0;
     }
     if (line.n && line.p[line.n - 1] == '\r')

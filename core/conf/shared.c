@@ -136,12 +136,6 @@ static int has_protocol(ph_str protocols, int family)
     return 0;
 }
 
-static int is_link_local(const struct sockaddr *a)
-{
-    return a->sa_family == AF_INET6 &&
-           IN6_IS_ADDR_LINKLOCAL(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
-}
-
 /* What mynetworks is made from.  These may be set to anything, to $mynetworks too. */
 static int networks_settings(struct ph_conf *c, struct ph_scope *s, ph_str *style, ph_str *interfaces, ph_str *protocols)
 {
@@ -178,7 +172,7 @@ static int find_mynetworks(struct ph_conf *c, struct ph_scope *s, ph_str *text)
     if (getifaddrs(&list) == 0)
         for (const struct ifaddrs *i = list; i; i = i->ifa_next)
             if (i->ifa_addr && (i->ifa_addr->sa_family == AF_INET || i->ifa_addr->sa_family == AF_INET6) &&
-                (i->ifa_flags & IFF_UP) && !is_link_local(i->ifa_addr) &&
+                (i->ifa_flags & IFF_UP) &&
                 has_protocol(protocols, i->ifa_addr->sa_family) && is_listed(interfaces, i))
                 put_network(&out, i, style);
     freeifaddrs(list);

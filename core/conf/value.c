@@ -53,6 +53,8 @@ int ph_value_time(ph_str text, char unit, int64_t *seconds)
 /* "major[.minor[.patch]]" to three numbers. */
 static int parse_level(ph_str text, uint64_t part[3])
 {
+    while (text.n && ph_is_space(text.p[0]))
+        text = ph_str_from(text, 1);
     for (int i = 0; i < 3; i++)
         part[i] = 0;
     for (int i = 0; i < 3; i++) {

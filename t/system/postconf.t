@@ -55,6 +55,23 @@ is($?, 0, 'and is no failure');
 like($said, qr/^postconf: warning: nosuch: unknown parameter$/m, 'but said');
 like($said, qr/unused parameter: mydestinatoin=x \(did you mean mydestination\?\)/, 'a misspelling is said');
 
+postconf('-o', 'own=1', 'own');
+like($said, qr/^postconf: warning: own: unknown parameter$/m, 'a name that is set and not used is unknown, too');
+postconf('-o', 'smtpd_use_tls=yes', '-n');
+unlike($said, qr/smtpd_use_tls/, 'what main.cf does not say is not warned about');
+Posthorn::spew("$dir/main.cf.keep", my $keep = Posthorn::slurp("$dir/main.cf"));
+Posthorn::spew("$dir/main.cf", "smtpd_use_tls = yes\npostscreen_greet_action = drop\nprocess_name = x\nmyhostname = \$nosuch\$nosuch\nsmtpd_banner = \${x?{\$other}}\t!\nfoo = \t!\n");
+postconf('-n');
+like($said, qr{^postconf: warning: \Q$dir\E/main.cf: support for parameter "smtpd_use_tls" will be removed; instead, specify "smtpd_tls_security_level"$}m, 'a name that goes away');
+like($said, qr{^postconf: warning: \Q$dir\E/main.cf: parameter is not implemented yet, so it has no effect: postscreen_greet_action=drop$}m, 'a parameter of what is not there yet');
+like($said, qr{^postconf: warning: \Q$dir\E/main.cf: read-only parameter assignment: process_name=x$}m, 'what cannot be set');
+is(join(' ', $said =~ /undefined parameter: (\S+)/g), 'nosuch x other', 'what nothing defines, once each, also where it is not chosen');
+like($said, qr{^postconf: warning: \Q$dir\E/main.cf: unused parameter: foo=!$}m, 'a value stands alone');
+Posthorn::spew("$dir/main.cf", "smtpd_banner = \$ 5\n");
+postconf('-h', 'myhostname');
+is($? >> 8, 1, 'a value that cannot be expanded fails, as in Postfix, whatever is asked for');
+Posthorn::spew("$dir/main.cf", $keep);
+
 is(postconf('-n', '-q'), <<"OUT", '-n: what is set, sorted');
 config_directory = $dir
 empty =
@@ -110,5 +127,5 @@ postconf('-T', 'x');
 is($? >> 8, 1, '-T with another word fails');
 Posthorn::spew("$dir/main.cf", "a = 1\nbroken\n");
 postconf('a');
-like($said, qr{^postconf: fatal: \Q$dir\E/main.cf:2:7: missing '='}m, 'a syntax error and its place');
+like($said, qr{^postconf: fatal: \Q$dir\E/main.cf, line 2: missing '='}m, 'a syntax error and its place');
 done_testing;

@@ -49,16 +49,16 @@ static void test_lines(void)
     at = 0;
     is_int(ph_conf_warning(c, &at, &w), 1, "the skipped line is told");
     is_int(ph_conf_warning(c, &at, &w), 1, "the overridden entry is told");
-    is_bytes(w, "main.cf:3:1: overriding earlier entry: p=1", "with its place");
+    is_bytes(w, "main.cf, line 3: overriding earlier entry: p=1", "with its place");
     is_int(ph_conf_warning(c, &at, &w), 0, "equal entries are not");
 }
 
 static void test_line_errors(void)
 {
     static const struct { const char *text, *want; } cases[] = {
-        { "name", "main.cf:1:5: missing '=' after attribute name: \"name\"" },
-        { "a = 1\n\nname two = x\n", "main.cf:3:6: missing '=' after attribute name: \"name two = x\"" },
-        { "= x", "main.cf:1:1: missing attribute name: \"= x\"" },
+        { "name", "main.cf, line 1: missing '=' after attribute name: \"name\"" },
+        { "a = 1\n\nname two = x\n", "main.cf, line 3: missing '=' after attribute name: \"name two = x\"" },
+        { "= x", "main.cf, line 1: missing attribute name: \"= x\"" },
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -303,8 +303,8 @@ static void test_check_names(void)
     while (n < 4 && ph_conf_warning(c, &at, &w[n]))
         n += ph_str_search(w[n], PH_STR("unused parameter")) > 0;
     is_int(n, 2, "two names are unused");
-    is_bytes(w[0], "main.cf:1:17: unused parameter: mydestinatoin=a (did you mean mydestination?)", "a misspelling");
-    is_bytes(w[1], "main.cf:4:9: unused parameter: yours=2", "a name nobody refers to");
+    is_bytes(w[0], "main.cf: unused parameter: mydestinatoin=a (did you mean mydestination?)", "a misspelling");
+    is_bytes(w[1], "main.cf: unused parameter: yours=2", "a name nobody refers to");
     is_int(ph_conf_name_kind(c, PH_STR("nosuch")), PH_NAME_UNKNOWN, "kind: unknown");
     is_int(ph_conf_name_kind(c, PH_STR("mine")), PH_NAME_USER, "kind: user");
     is_int(ph_conf_name_kind(c, PH_STR("myhostname")), PH_NAME_KNOWN, "kind: known");
