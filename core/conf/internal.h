@@ -84,6 +84,8 @@ const struct ph_known *ph_known_find(ph_str name);
 /* The template that name is an instance of ("smtp_recipient_limit"), or NULL. */
 const struct ph_known *ph_known_template(ph_str name);
 size_t ph_known_count(void);
+/* A name that goes away: what to set instead, or "" (leave it unset); NULL for all others. */
+const char *ph_known_instead(ph_str name);
 const struct ph_known *ph_known_at(size_t i);
 const struct ph_param *ph_registered_find(ph_str name);
 

@@ -66,6 +66,14 @@ const struct ph_known *ph_known_template(ph_str name)
     return best;
 }
 
+const char *ph_known_instead(ph_str name)
+{
+    for (size_t i = 0; i < sizeof deprecated_rows / sizeof *deprecated_rows; i++)
+        if (ph_str_eq(name, ph_cstr(deprecated_rows[i].name)))
+            return deprecated_rows[i].instead;
+    return NULL;
+}
+
 size_t ph_known_count(void)
 {
     return KNOWN_COUNT;

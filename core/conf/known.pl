@@ -1,11 +1,12 @@
 #!/usr/bin/perl
-# known.pl PARAMS.TSV SOURCE...: the C table of all parameters, on stdout.
+# known.pl PARAMS.TSV DEPRECATED.TSV SOURCE...: the C tables of all parameters, and of those that
+# go away, on stdout.
 # A parameter counts as built when the code of some source names it in quotes or
 # behind a '$'; so nobody keeps a second list of what exists.
 use strict;
 use warnings;
 
-my ($tsv, @sources) = @ARGV;
+my ($tsv, $deprecated, @sources) = @ARGV;
 my %seen;
 for my $file (@sources) {
     open my $in, '<', $file or die "$file: $!\n";
@@ -63,6 +64,9 @@ for (@rows) {
                   $min, $max, $class eq 'computed', $built];
 }
 print "/* Made by known.pl from params.tsv and the sources. */\n";
+open my $old, '<', $deprecated or die "$deprecated: $!\n";
+print "static const struct { const char *name, *instead; } deprecated_rows[] = {\n",
+    map({ my ($name, $instead) = split /\t/; sprintf qq(    { "%s", "%s" },\n), $name, $instead // '' } grep { !/^#/ && chomp } <$old>), "};\n";
 for (['known_rows', @plain], ['template_rows', @template]) {
     my ($name, @rows) = @$_;
     print "static const struct ph_known $name\[] = {\n", map("$_->[1]\n", sort { $a->[0] cmp $b->[0] } @rows), "};\n";

@@ -12,15 +12,25 @@ core_conf_libconf_la_LIBADD = core/conf/libmaincf.la
 # The sources say which parameters are used; so the table is made anew each time,
 # but only a different one replaces the old.
 KNOWN_SOURCES = $(wildcard $(srcdir)/core/*/*.c $(srcdir)/plugins/*/*/*.c $(srcdir)/plugins/*/*.c)
-core/conf/known.stamp: core/conf/known.pl core/conf/params.tsv $(KNOWN_SOURCES)
+core/conf/known.stamp: core/conf/known.pl core/conf/params.tsv core/conf/deprecated.tsv $(KNOWN_SOURCES)
 	$(AM_V_GEN)$(MKDIR_P) core/conf && \
-	$(PERL) $(srcdir)/core/conf/known.pl $(srcdir)/core/conf/params.tsv $(KNOWN_SOURCES) > $@.tmp && \
+	$(PERL) $(srcdir)/core/conf/known.pl $(srcdir)/core/conf/params.tsv $(srcdir)/core/conf/deprecated.tsv $(KNOWN_SOURCES) > $@.tmp && \
 	{ cmp -s $@.tmp core/conf/known_table.h || cp $@.tmp core/conf/known_table.h; } && mv $@.tmp $@
 core/conf/known_table.h: core/conf/known.stamp
 	@test -f $@ || cp core/conf/known.stamp $@
 core/conf/known.lo: core/conf/known_table.h
-EXTRA_DIST += core/conf/known.pl core/conf/params.tsv
+EXTRA_DIST += core/conf/known.pl core/conf/params.tsv core/conf/deprecated.tsv
 CLEANFILES += core/conf/known.stamp core/conf/known_table.h
+
+# postconf(5): all parameters, from the same table, the rows and the pages of the rest.
+MANUAL_PAGES = $(wildcard $(srcdir)/man/*.[1578] $(srcdir)/core/*/*.[1578] $(srcdir)/plugins/*/*/*.[1578])
+core/conf/postconf.5: core/conf/manual.pl core/conf/docs.tsv core/conf/known.stamp $(MANUAL_PAGES)
+	$(AM_V_GEN)$(PERL) $(srcdir)/core/conf/manual.pl $(PACKAGE_VERSION) $(srcdir)/core/conf/params.tsv $(srcdir)/core/conf/deprecated.tsv \
+	  $(srcdir)/core/conf/docs.tsv core/conf/known_table.h $(KNOWN_SOURCES) $(MANUAL_PAGES) > $@.tmp && mv $@.tmp $@
+nodist_man_MANS = core/conf/postconf.5
+dist_man_MANS += man/main.cf.5
+EXTRA_DIST += core/conf/manual.pl core/conf/docs.tsv
+CLEANFILES += core/conf/postconf.5
 
 check_PROGRAMS += t/unit/conf.t
 t_unit_conf_t_SOURCES = t/unit/conf.c

@@ -145,53 +145,13 @@ static int has_prefix(const struct ph_map *prefixes, ph_str name)
     return 0;
 }
 
-/* Old names that go away, and what to set instead (NULL: nothing). */
-static const struct { const char *name, *instead; } deprecated[] = {
-    { "authorized_verp_clients", "smtpd_authorized_verp_clients" },
-    { "disable_dns_lookups", "smtp_dns_support_level" },
-    { "fallback_relay", "smtp_fallback_relay" },
-    { "lmtp_cname_overrides_servername", NULL },
-    { "lmtp_enforce_tls", "lmtp_tls_security_level" },
-    { "lmtp_per_record_deadline", "lmtp_per_request_deadline" },
-    { "lmtp_tls_enforce_peername", "lmtp_tls_security_level" },
-    { "lmtp_tls_per_site", "lmtp_tls_policy_maps" },
-    { "lmtp_use_tls", "lmtp_tls_security_level" },
-    { "postscreen_blacklist_action", "postscreen_denylist_action" },
-    { "postscreen_dnsbl_ttl", "postscreen_dnsbl_max_ttl" },
-    { "postscreen_dnsbl_whitelist_threshold", "postscreen_dnsbl_allowlist_threshold" },
-    { "postscreen_enforce_tls", "postscreen_tls_security_level" },
-    { "postscreen_use_tls", "postscreen_tls_security_level" },
-    { "postscreen_whitelist_interfaces", "postscreen_allowlist_interfaces" },
-    { "smtp_cname_overrides_servername", NULL },
-    { "smtp_enforce_tls", "smtp_tls_security_level" },
-    { "smtp_per_record_deadline", "smtp_per_request_deadline" },
-    { "smtp_tls_enforce_peername", "smtp_tls_security_level" },
-    { "smtp_tls_per_site", "smtp_tls_policy_maps" },
-    { "smtp_use_tls", "smtp_tls_security_level" },
-    { "smtpd_client_connection_limit_exceptions", "smtpd_client_event_limit_exceptions" },
-    { "smtpd_enforce_tls", "smtpd_tls_security_level" },
-    { "smtpd_per_record_deadline", "smtpd_per_request_deadline" },
-    { "smtpd_tls_dh1024_param_file", NULL },
-    { "smtpd_tls_eecdh_grade", NULL },
-    { "smtpd_use_tls", "smtpd_tls_security_level" },
-    { "tlsproxy_client_enforce_tls", "tlsproxy_client_security_level" },
-    { "tlsproxy_client_level", "tlsproxy_client_security_level" },
-    { "tlsproxy_client_loglevel_parameter", NULL },
-    { "tlsproxy_client_per_site", "tlsproxy_client_policy_maps" },
-    { "tlsproxy_client_policy", "tlsproxy_client_policy_maps" },
-    { "tlsproxy_client_use_tls", "tlsproxy_client_security_level" },
-    { "tlsproxy_enforce_tls", "tlsproxy_tls_security_level" },
-    { "tlsproxy_use_tls", "tlsproxy_tls_security_level" },
-    { "virtual_maps", "virtual_alias_maps" },
-};
-
 static void check_deprecated(struct ph_conf *c, const struct entry *e)
 {
-    for (size_t i = 0; i < sizeof deprecated / sizeof *deprecated; i++)
-        if (ph_str_eq(e->name, ph_cstr(deprecated[i].name)))
-            ph_conf_warn(c, "%s: support for parameter \"%s\" will be removed; instead, %s%s%s", e->file, deprecated[i].name,
-                      deprecated[i].instead ? "specify \"" : "do not specify it", deprecated[i].instead ? deprecated[i].instead : "",
-                      deprecated[i].instead ? "\"" : "");
+    const char *instead = ph_known_instead(e->name);
+
+    if (instead)
+        ph_conf_warn(c, "%s: support for parameter \"%.*s\" will be removed; instead, %s%s%s", e->file, PH_FMT(e->name),
+                  instead[0] ? "specify \"" : "do not specify it", instead, instead[0] ? "\"" : "");
 }
 
 static void check_name(struct ph_conf *c, const struct entry *e)

@@ -17,13 +17,17 @@ static size_t count_lines(ph_str in)
     return n;
 }
 
-/* "main.cf:LINE:COLUMN: words", the line one of the file. */
+/* "main.cf:LINE:COLUMN: words" or "main.cf, line LINE: words", the line one of the file. */
 static void has_place(ph_str in, const char *text)
 {
     unsigned line = 0, column = 0;
     int end = 0;
 
-    FUZZ_CHECK(sscanf(text, "main.cf:%u:%u: %n", &line, &column, &end) == 2 && end && text[end], "no place: %s", text);
+    if (sscanf(text, "main.cf, line %u: %n", &line, &end) == 1 && end)
+        column = 1;
+    else
+        FUZZ_CHECK(sscanf(text, "main.cf:%u:%u: %n", &line, &column, &end) == 2, "no place: %s", text);
+    FUZZ_CHECK(end && text[end], "no words: %s", text);
     FUZZ_CHECK(line >= 1 && line <= count_lines(in) && column >= 1 && column <= in.n + 1, "not in the file: %s", text);
 }
 

@@ -92,7 +92,7 @@ delete $Posthorn::live{"pid $pid"};
 ok(Posthorn::wait_for(sub { my %q = $ph->processes; !%q }), 'with all its workers');
 
 # Configurations that do not start.
-for my $bad (['main.cf', "mail_owner = root\n", $> == 0 ? qr/mail_owner/ : undef], ['main.cf', "\$broken\n", qr/main\.cf:\d+/], ['master.yaml', "  - {name: x}\n", qr/master\.yaml:\d+:\d+/]) {
+for my $bad (['main.cf', "mail_owner = root\n", $> == 0 ? qr/mail_owner/ : undef], ['main.cf', "\$broken\n", qr/main\.cf, line \d+/], ['master.yaml', "  - {name: x}\n", qr/master\.yaml:\d+:\d+/]) {
     next unless $bad->[2];
     my $file = $ph->dir . "/$bad->[0]";
     my $good = Posthorn::slurp($file);

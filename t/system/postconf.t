@@ -60,9 +60,10 @@ like($said, qr/^postconf: warning: own: unknown parameter$/m, 'a name that is se
 postconf('-o', 'smtpd_use_tls=yes', '-n');
 unlike($said, qr/smtpd_use_tls/, 'what main.cf does not say is not warned about');
 Posthorn::spew("$dir/main.cf.keep", my $keep = Posthorn::slurp("$dir/main.cf"));
-Posthorn::spew("$dir/main.cf", "smtpd_use_tls = yes\npostscreen_greet_action = drop\nprocess_name = x\nmyhostname = \$nosuch\$nosuch\nsmtpd_banner = \${x?{\$other}}\t!\nfoo = \t!\n");
+Posthorn::spew("$dir/main.cf", "smtpd_use_tls = yes\npostscreen_greet_action = drop\nsmtpd_tls_security_level = may\nprocess_name = x\nmyhostname = \$nosuch\$nosuch\nsmtpd_banner = \${x?{\$other}}\t!\nfoo = \t!\n");
 postconf('-n');
 like($said, qr{^postconf: warning: \Q$dir\E/main.cf: support for parameter "smtpd_use_tls" will be removed; instead, specify "smtpd_tls_security_level"$}m, 'a name that goes away');
+like($said, qr{^postconf: warning: \Q$dir\E/main.cf: parameter is not implemented yet, so it has no effect: smtpd_tls_security_level=may$}m, 'also of one that a name that goes away points to');
 like($said, qr{^postconf: warning: \Q$dir\E/main.cf: parameter is not implemented yet, so it has no effect: postscreen_greet_action=drop$}m, 'a parameter of what is not there yet');
 like($said, qr{^postconf: warning: \Q$dir\E/main.cf: read-only parameter assignment: process_name=x$}m, 'what cannot be set');
 is(join(' ', $said =~ /undefined parameter: (\S+)/g), 'nosuch x other', 'what nothing defines, once each, also where it is not chosen');

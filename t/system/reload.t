@@ -62,7 +62,7 @@ ok(Posthorn::wait_for(sub { !$ph->queued }), 'no outcome was dropped: the queue 
 # Errors change nothing.
 my $good_cf = Posthorn::slurp($ph->dir . '/main.cf');
 my $good_yaml = Posthorn::slurp($ph->dir . '/master.yaml');
-for my $case (['main.cf', $good_cf . "this is no setting\n", qr/main\.cf:\d+/], ['main.cf', $good_cf . "queue_run_delay = soon\n", qr/main\.cf.*queue_run_delay|queue_run_delay.*main\.cf/],
+for my $case (['main.cf', $good_cf . "this is no setting\n", qr/main\.cf, line \d+/], ['main.cf', $good_cf . "queue_run_delay = soon\n", qr/main\.cf.*queue_run_delay|queue_run_delay.*main\.cf/],
     ['master.yaml', $good_yaml . "  - {name: x, plugin: nosuchplugin, listen: unix, colour: red}\n", qr/master\.yaml:\d+:\d+: .*colour/],
     ['master.yaml', $good_yaml . "  - [\n", qr/master\.yaml:\d+:\d+/]) {
     my ($file, $text, $re) = @$case;
