@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
@@ -54,14 +55,14 @@ void mailbox_unlink(struct mailbox_job *job, const char *path)
 
 struct output {
     int fd, err;                   /* err: errno of the write that failed */
+    ph_str head;                   /* not written yet: it goes with the first piece */
 };
 
-static int put_fd(void *arg, const char *p, size_t n)
+static int put_out(struct output *o, const char *p, size_t n)
 {
-    struct output *o = arg;
-
-    while (n) {
-        ssize_t done = write(o->fd, p, n);
+    while (n || o->head.n) {
+        struct iovec iov[2] = { { (void *)(uintptr_t)o->head.p, o->head.n }, { (void *)(uintptr_t)p, n } };
+        ssize_t done = writev(o->fd, iov, 2);
 
         if (done < 0 && errno == EINTR)
             continue;
@@ -69,10 +70,18 @@ static int put_fd(void *arg, const char *p, size_t n)
             o->err = done < 0 ? errno : EIO;
             return PH_TEMP;
         }
-        p += done;
-        n -= (size_t)done;
+        size_t of_head = (size_t)done < o->head.n ? (size_t)done : o->head.n;
+
+        o->head = ph_str_from(o->head, of_head);
+        p += (size_t)done - of_head;
+        n -= (size_t)done - of_head;
     }
     return 0;
+}
+
+static int put_fd(void *arg, const char *p, size_t n)
+{
+    return n ? put_out(arg, p, n) : 0;
 }
 
 /* Where the copy stands between two pieces. */
@@ -168,9 +177,11 @@ int mailbox_copy_to(const struct ph_message *m, ph_str prefix, int quote_from, i
 
 int mailbox_copy(struct mailbox_job *job, int fd, int quote_from)
 {
-    struct output o = { .fd = fd };
-    int rc = mailbox_copy_to(job->message, job->prefix, quote_from, put_fd, &o);
+    struct output o = { .fd = fd, .head = job->prefix };
+    int rc = mailbox_copy_to(job->message, PH_STR(""), quote_from, put_fd, &o);
 
+    if (rc == 0)
+        rc = put_out(&o, "", 0);   /* of a message without content */
     if (o.err)
         return mailbox_write_failed(job, o.err);
     if (rc < 0)
