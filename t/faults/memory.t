@@ -39,7 +39,8 @@ sub allocations {
     return $f->memory_met;
 }
 
-# A transaction that was begun before, in another receiver.
+# A transaction that was begun before, in another receiver.  It sends nothing more until
+# the end: what its receiver still did when memory ends would be met instead.
 sub begin_other {
     my $c = $ph->smtp(timeout => 20);
     my $t = $o->token;
@@ -47,14 +48,13 @@ sub begin_other {
         my ($code, $text) = $c->ask($line);
         BAIL_OUT("the other client: $text") unless $code =~ /^[23]/;
     }
-    $c->put("Subject: $t\r\n\r\nfirst half\r\n");
     return ($c, $t);
 }
 
 # Its end.  Without qmgr it may hear 4xx; a receiver's end is nothing to another.
 sub end_other {
     my ($name, $service, $c, $t) = @_;
-    $c->put("second half\r\n.\r\n");
+    $c->put("Subject: $t\r\n\r\nother\r\n.\r\n");
     my ($code, $text) = $c->reply;
     $o->{sent}{$t} = { code => $code, text => $text };
     trouble($name, "another client got: " . ($text || 'the end of its connection')) unless $code == 250 || ($service eq 'qmgr' && $code =~ /^4/);
