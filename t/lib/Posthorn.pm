@@ -383,7 +383,8 @@ use IO::Socket::INET;
 
 sub new {
     my ($class, %o) = @_;
-    my $listen = IO::Socket::INET->new(Listen => 128, LocalAddr => $o{host} || '127.0.0.1', LocalPort => $o{port} || 0, ReuseAddr => 1)
+    # Longer than any burst: from a full queue the kernel drops the last ACK of a handshake, and that client waits a minute for a greeting.
+    my $listen = IO::Socket::INET->new(Listen => 4096, LocalAddr => $o{host} || '127.0.0.1', LocalPort => $o{port} || 0, ReuseAddr => 1)
         or die "sink: $!";
     my $tmp = File::Temp->newdir('posthorn-sink-XXXXXX', TMPDIR => 1, CLEANUP => 1);
     my $self = bless { port => $listen->sockport, tmp => $tmp, dir => "$tmp", o => \%o }, $class;
