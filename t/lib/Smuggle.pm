@@ -120,14 +120,18 @@ sub expect {
 # or, since a system may be refused by the next, until for long nothing moves.
 sub settle {
     my ($self, @systems) = @_;
-    my ($before, $still) = (-1, 0);
-    Posthorn::wait_for(sub {
-        my $idle = !grep { $_->queued } @systems;
+    my ($before, $still, $was, $settled) = ('', 0);
+    my $step = sub {
+        my @left = map { scalar $_->queued } @systems;
         my $n = $self->{sink}->records;
-        $still = $idle && $n == $before ? $still + 1 : 0;
-        $before = $n;
+        my $idle = !grep { $_ } @left;
+        $still = $idle && "$n @left" eq $before ? $still + 1 : 0;
+        $before = "$n @left";
         return $idle && ($n >= $self->{expected} || $still == 50);
-    }, 120) or diag "still queued: @{[map { scalar $_->queued } @systems]}\n", map { substr $_->log, -2000 } @systems;
+    };
+    # As long as anything moves: how slow the other system is says nothing about us.
+    do { ($was, $settled) = ($before, Posthorn::wait_for($step, 60)) } until $settled || $before eq $was;
+    diag "still queued: $before\n", map { substr $_->log, -2000 } @systems if !$settled;
     my %by;
     for my $r ($self->{sink}->records) {
         my ($which) = $r->{from} =~ /^"?([ve]\d+)(?!\d)/ or next;
