@@ -90,9 +90,14 @@ sub try_point {
 # The next client is served, whatever happened.
 sub serves {
     my ($self, $p) = @_;
-    my ($o, $t) = ($self->{op}, $self->{op}->token);
-    $self->{tokens}{$t} = { op => 'accept', name => "$p->{name} (the next message)", clean => 1, log => '' };
-    my $ok = Posthorn::wait_for(sub { $o->say_mail($t) }, 6);
+    my $o = $self->{op};
+    my $t;
+    # A new message each time: who hears no answer does not know whether it was taken.
+    my $ok = Posthorn::wait_for(sub {
+        $t = $o->token;
+        $self->{tokens}{$t} = { op => 'accept', name => "$p->{name} (the next message)", clean => 1, log => '' };
+        return $o->say_mail($t);
+    }, 6);
     return if $ok && $o->settle($t);
     $self->trouble($p, "no service afterwards: $o->{sent}{$t}{text}");
     $o->{ph}->restart;
@@ -113,7 +118,7 @@ sub judge {
         } elsif ($said->{code} >= 500) {
             $self->trouble($p, "a refusal for good: $said->{text}");
         } elsif ($p->{met} && is_transparent($p)) {
-            $self->trouble($p, "not taken: " . ($said->{text} || 'connection closed'));
+            $self->trouble($p, "not taken: $said->{text}");
         }
     }
     $self->trouble($p, 'a false 250: what was written is not on disk, and all is well') if $p->{met} && is_false($p);
