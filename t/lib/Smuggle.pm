@@ -130,10 +130,17 @@ sub settle {
         return $idle && ($n >= $self->{expected} || $still == 50);
     };
     # As long as anything moves: how slow the other system is says nothing about us.
-    do { ($was, $settled) = ($before, Posthorn::wait_for($step, 60)) } until $settled || $before eq $was;
+    # OpenSMTPD now and then waits for ever behind a reply; started anew it sends that message, by its id, again.
+    my $again = 0;
+    while (1) {
+        do { ($was, $settled) = ($before, Posthorn::wait_for($step, $again ? 20 : 40)) } until $settled || $before eq $was;
+        last if $settled || $again++ == 5;
+        do { $_->stop; $_->start } for grep { $_->isa('Peer') && $_->queued } @systems;
+    }
     diag "still queued: $before\n", map { substr $_->log, -2000 } @systems if !$settled;
-    my %by;
+    my (%by, %once);
     for my $r ($self->{sink}->records) {
+        next if $again && $once{"@{ $r->{to} } $r->{raw}"}++;
         my ($which) = $r->{from} =~ /^"?([ve]\d+)(?!\d)/ or next;
         my %domains = map { (/\@([^\@]+)\z/ ? $1 : $_) => 1 } @{ $r->{to} };
         push @{ $by{$which}{$_} }, $r for keys %domains;
