@@ -4,23 +4,33 @@
 #include <posthorn/wire.h>
 #include "core/base/scan.h"
 
-size_t ph_find_stray(ph_str in)
+/* How many bytes before the first CR or LF that is not of a CRLF or, with dots, before
+ * the first line that begins with one; `starts`: the first byte begins a line. */
+static size_t plain_bytes(ph_str in, int dots, uint64_t starts)
 {
     struct ph_scan s;
     uint64_t carry = 0;            /* the byte before was a CR */
 
     for (size_t at = 0; at < in.n; at += PH_SCAN_BYTES) {
         ph_scan_load(&s, in.p + at, in.n - at);
-        uint64_t cr = ph_scan_find(&s, '\r'), lf = ph_scan_find(&s, '\n'), bad = lf ^ (cr << 1 | carry);
+        uint64_t cr = ph_scan_find(&s, '\r'), lf = ph_scan_find(&s, '\n'), stray = (lf ^ (cr << 1 | carry)) & s.known, bad = stray;
 
-        bad &= s.known;            /* a CR that is the last byte is looked at below */
+        if (dots)
+            bad |= ph_scan_find(&s, '.') & (lf << 1 | starts);
         if (bad) {
             unsigned i = ph_scan_first(bad);
-            return at + i - (lf >> i & 1 ? 0 : 1);
+            return at + i - ((stray & ~lf) >> i & 1);      /* the byte behind a stray CR */
         }
+        /* A CR that is the last byte is looked at below. */
         carry = in.n - at > PH_SCAN_BYTES ? cr >> 63 : in.p[in.n - 1] == '\r';
+        starts = lf >> 63;
     }
     return in.n - (size_t)carry;
+}
+
+size_t ph_find_stray(ph_str in)
+{
+    return plain_bytes(in, 0, 0);
 }
 
 /* How many of the bytes are whole lines that need no change, from the start of a line
@@ -224,6 +234,30 @@ size_t ph_dot_decode(struct ph_dot_decoder *d, ph_str in, char *out, size_t *wri
     d->held = r.held;
     *written = r.done;
     return r.at;
+}
+
+/* Bytes that need no change take the state along. */
+static size_t pass(uint32_t *state, ph_str in, int dots, size_t least)
+{
+    uint32_t s = *state & 15u;
+    size_t n = s == BOL || s == MID ? plain_bytes(in, dots, s == BOL) : 0;
+
+    if (n == 0 || (n < in.n && n < least))
+        return 0;
+    *state = in.p[n - 1] == '\n' ? BOL : MID | (*state & PREV_BARE);
+    if (*state & PREV_BARE && memchr(in.p, '\n', n))
+        *state &= ~PREV_BARE;
+    return n;
+}
+
+size_t ph_dot_pass(struct ph_dot_decoder *d, ph_str in, size_t least)
+{
+    return d->done ? 0 : pass(&d->state, in, 1, least);
+}
+
+size_t ph_eol_pass(struct ph_eol_decoder *e, ph_str in, size_t least)
+{
+    return pass(&e->state, in, 0, least);
 }
 
 /* Lines without dots: the machine of above without its states for a dot. */

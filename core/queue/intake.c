@@ -116,17 +116,44 @@ static int append(struct ph_intake *q, ph_str bytes)
     return 0;
 }
 
-int ph_intake_write(struct ph_intake *q, ph_str bytes)
+/* Whether n more bytes may come: 0, PH_TEMP, PH_PERM. */
+static int check_room(struct ph_intake *q, size_t n)
 {
     uint64_t have = ph_intake_bytes(q);
 
     if (q->failed)
         return ph_fail(PH_TEMP, "queue file %s: failed before", q->record.id);
-    if ((q->limit > 0 && (bytes.n > q->limit || have > q->limit - bytes.n)) || bytes.n > PH_CONTENT_MAX - have) {
+    if ((q->limit > 0 && (n > q->limit || have > q->limit - n)) || n > PH_CONTENT_MAX - have) {
         q->failed = 1;
         return ph_fail(PH_PERM, "message size exceeds the limit");
     }
+    return 0;
+}
+
+int ph_intake_write(struct ph_intake *q, ph_str bytes)
+{
+    int rc = check_room(q, bytes.n);
+
+    if (rc < 0)
+        return rc;
     ph_facts_scan(&q->facts, bytes);
+    return append(q, bytes);
+}
+
+int ph_intake_write_plain(struct ph_intake *q, ph_str bytes)
+{
+    const uint32_t strays = PH_FACT_BARE_CR | PH_FACT_BARE_LF;
+    struct ph_facts f = q->facts;
+    int rc = check_room(q, bytes.n);
+
+    if (rc < 0)
+        return rc;
+    f.bits &= ~strays;
+    ph_facts_scan(&f, bytes);
+    if (f.cr || f.bits & strays)
+        return PH_NONE;
+    f.bits |= q->facts.bits;
+    q->facts = f;
     return append(q, bytes);
 }
 

@@ -189,13 +189,9 @@ static void drop_idle(struct ph_stream *io)
  * much as was asked for has more to send. */
 static size_t room_in(struct ph_stream *io)
 {
-    size_t cap = io->bulk ? BULK_BYTES : io->size;
-
-    if (io->in && io->in_at == io->in_end && io->in_cap < cap)
-        drop_in(io);
     if (!io->in) {
-        io->in_cap = cap;
-        io->in = ph_stream_buffer(cap);
+        io->in_cap = io->bulk ? BULK_BYTES : io->size;
+        io->in = ph_stream_buffer(io->in_cap);
         io->in_at = io->in_end = 0;
     }
     if (io->in_at && io->in_end == io->in_cap) {
@@ -206,6 +202,24 @@ static size_t room_in(struct ph_stream *io)
     return io->in_cap - io->in_end;
 }
 
+/* One read behind what is there: bytes, 0: none now, or negative. */
+static int64_t read_in(struct ph_stream *io)
+{
+    if (io->in && io->in_at == io->in_end)
+        drop_in(io);
+    if (!io->in && io->ops->take)
+        return io->ops->take(io);
+    size_t room = room_in(io);
+    if (room == 0)
+        return ph_fail(PH_PERM, "input does not fit the buffer");
+    int64_t got = io->ops->read(io, io->in + io->in_end, room);
+    if (got > 0) {
+        io->in_end += (size_t)got;
+        io->bulk = io->fd >= 0 && io->size == ORDINARY_BYTES && ((size_t)got == room || (size_t)got > io->size);
+    }
+    return got;
+}
+
 /* Read more behind what is there: 1, or negative (PH_PERM when the buffer is full). */
 static int fill(struct ph_stream *io)
 {
@@ -214,17 +228,9 @@ static int fill(struct ph_stream *io)
     if (rc < 0 || (rc = ph_yield_fair()) < 0)
         return rc;
     for (;;) {
-        size_t room = room_in(io);
-        if (room == 0)
-            return ph_fail(PH_PERM, "input does not fit the buffer");
-        int64_t got = io->ops->read(io, io->in + io->in_end, room);
-        if (got > 0) {
-            io->in_end += (size_t)got;
-            io->bulk = io->fd >= 0 && io->size == ORDINARY_BYTES && ((size_t)got == room || (size_t)got > io->size);
-            return 1;
-        }
-        if (got < 0)
-            return (int)got;
+        int64_t got = read_in(io);
+        if (got != 0)
+            return got < 0 ? (int)got : 1;
         drop_idle(io);
         if ((rc = io->ops->wait(io, PH_READ, io->deadline)) < 0)
             return rc;

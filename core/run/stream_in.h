@@ -18,6 +18,9 @@ struct ph_stream_ops {
     /* Bytes moved (> 0), 0 when it would block, or negative with text. */
     int64_t (*read)(struct ph_stream *io, void *p, size_t n);
     int64_t (*write)(struct ph_stream *io, const struct iovec *iov, int count);
+    /* As read, but what is there becomes the stream's input buffer (it has none), without
+     * a copy.  May be NULL. */
+    int64_t (*take)(struct ph_stream *io);
     /* Until read or write may move something: 0, or negative.  Yields. */
     int (*wait)(struct ph_stream *io, int what, int64_t deadline) PH_YIELDS;
     int (*is_stale)(struct ph_stream *io);

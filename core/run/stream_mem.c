@@ -27,10 +27,9 @@ struct end {
     struct ring *in, *out;
 };
 
-static int64_t mem_read(struct ph_stream *io, void *p, size_t n)
+/* Descriptors that came; then how many bytes are there, 0: none now, or the end. */
+static int64_t take_ready(struct ph_stream *io, struct ring *r)
 {
-    struct end *e = io->layer;
-    struct ring *r = e->in;
     int fd;
 
     while ((fd = ph_stream_fds_shift(&r->fds)) >= 0) {
@@ -43,6 +42,16 @@ static int64_t mem_read(struct ph_stream *io, void *p, size_t n)
     }
     if (r->n == 0)
         return r->writer_gone ? ph_fail(PH_EOF, "connection closed by the peer") : 0;
+    return (int64_t)r->n;
+}
+
+static int64_t mem_read(struct ph_stream *io, void *p, size_t n)
+{
+    struct ring *r = ((struct end *)io->layer)->in;
+    int64_t ready = take_ready(io, r);
+
+    if (ready <= 0)
+        return ready;
     size_t take = r->n < n ? r->n : n;
     memcpy(p, r->data + r->at, take);
     r->at += take;
@@ -54,6 +63,24 @@ static int64_t mem_read(struct ph_stream *io, void *p, size_t n)
     }
     ph_cond_signal(r->writable);
     return (int64_t)take;
+}
+
+/* What the writer put becomes our buffer; he gets another. */
+static int64_t mem_take(struct ph_stream *io)
+{
+    struct ring *r = ((struct end *)io->layer)->in;
+    int64_t n = take_ready(io, r);
+
+    if (n <= 0)
+        return n;
+    io->in = r->data;
+    io->in_cap = r->size;
+    io->in_at = r->at;
+    io->in_end = r->at + r->n;
+    r->data = NULL;
+    r->at = r->n = 0;
+    ph_cond_signal(r->writable);
+    return n;
 }
 
 /* The content is kept at the front: what is read leaves a gap that the next
@@ -137,7 +164,7 @@ static void mem_close(struct ph_stream *io)
 }
 
 static const struct ph_stream_ops mem_ops = {
-    .read = mem_read, .write = mem_write, .wait = mem_wait, .is_stale = mem_is_stale, .close = mem_close,
+    .read = mem_read, .take = mem_take, .write = mem_write, .wait = mem_wait, .is_stale = mem_is_stale, .close = mem_close,
 };
 
 static struct ph_stream *make_end(struct ph_scope *s, struct pair *p, int i, size_t size)
@@ -156,10 +183,10 @@ void ph_stream_pair(struct ph_scope *sa, struct ph_scope *sb, size_t size, struc
     p->scope = scope;
     p->open = 2;
     for (int i = 0; i < 2; i++) {
-        p->ring[i].size = size ? size : 16384;
         p->ring[i].readable = ph_cond_new(scope);
         p->ring[i].writable = ph_cond_new(scope);
     }
-    *a = make_end(sa, p, 0, p->ring[0].size);
-    *b = make_end(sb, p, 1, p->ring[0].size);
+    *a = make_end(sa, p, 0, size ? size : 16384);
+    *b = make_end(sb, p, 1, size ? size : 16384);
+    p->ring[0].size = p->ring[1].size = (*a)->size;    /* a ring's buffer becomes a stream's */
 }

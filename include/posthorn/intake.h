@@ -27,6 +27,8 @@ ph_str ph_intake_id(const struct ph_intake *q);
  * Small messages stay in memory until commit.  0, PH_TEMP (disk), PH_PERM
  * (limit of message_size_limit exceeded).  After an error only scope end. */
 int ph_intake_write(struct ph_intake *q, ph_str bytes) PH_YIELDS;
+/* The same for bytes that have no CR or LF but in CRLF; else PH_NONE, and nothing is written. */
+int ph_intake_write_plain(struct ph_intake *q, ph_str bytes) PH_YIELDS;
 /* The headers are complete: what follows (after an empty line that is added
  * here) is the body. */
 int ph_intake_body(struct ph_intake *q) PH_YIELDS;

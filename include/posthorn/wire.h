@@ -28,6 +28,10 @@ void ph_dot_decode_init(struct ph_dot_decoder *d, uint32_t bare);
  * (CRLF, dots unstuffed); returns bytes of `in` consumed: all of it, or up to
  * and with the end of data (then d->done). */
 size_t ph_dot_decode(struct ph_dot_decoder *d, ph_str in, char *out, size_t *written);
+/* How many bytes of `in` from its start on are content as they stand: they count as
+ * decoded, and need not be copied.  0: fewer than `least` (and not all of them), or none;
+ * then ph_dot_decode must have the next. */
+size_t ph_dot_pass(struct ph_dot_decoder *d, ph_str in, size_t least);
 
 /* The same without dots and without an end: what BDAT brings, RFC 3030. */
 struct ph_eol_decoder {
@@ -39,6 +43,7 @@ struct ph_eol_decoder {
 /* All of `in` into out (room for 2 * in.n + 1 bytes); a CR at its end is held
  * until it is known what follows.  Returns bytes written. */
 size_t ph_eol_decode(struct ph_eol_decoder *d, ph_str in, char *out);
+size_t ph_eol_pass(struct ph_eol_decoder *d, ph_str in, size_t least);     /* as ph_dot_pass */
 /* There is no more: what was held, and the end of a last line that has none
  * (room for 3 bytes).  Returns bytes written; the decoder is as new. */
 size_t ph_eol_decode_end(struct ph_eol_decoder *d, char *out);

@@ -173,6 +173,39 @@ static void decode_in(struct decoded *r, uint32_t mode, const char *in, size_t n
     }
 }
 
+/* What need not be copied is copied here; the rest is decoded, some bytes at a time. */
+static void pass_and_decode(struct decoded *r, uint32_t mode, const char *in, size_t n, size_t step, size_t least)
+{
+    ph_dot_decode_init(&r->d, mode);
+    for (r->n = r->used = 0; r->used < n && !r->d.done;) {
+        ph_str rest = ph_str_first((ph_str){ in + r->used, n - r->used }, 5 * step);
+        size_t w = ph_dot_pass(&r->d, rest, least), used = w;
+
+        if (w)
+            memcpy(r->out + r->n, rest.p, w);
+        else
+            used = ph_dot_decode(&r->d, ph_str_first(rest, step), r->out + r->n, &w);
+        r->used += used;
+        r->n += w;
+    }
+}
+
+static size_t pass_and_decode_lines(struct ph_eol_decoder *e, const char *in, size_t n, size_t step, size_t least, char *out)
+{
+    size_t sum = 0, used;
+
+    for (ph_str rest = { in, n }; rest.n; rest = ph_str_from(rest, used)) {
+        size_t w = used = ph_eol_pass(e, rest, least);
+
+        if (w)
+            memcpy(out + sum, rest.p, w);
+        else
+            w = ph_eol_decode(e, ph_str_first(rest, used = rest.n < step ? rest.n : step), out + sum);
+        sum += w;
+    }
+    return sum;
+}
+
 static int same(const struct decoded *a, const struct decoded *b)
 {
     return a->n == b->n && memcmp(a->out, b->out, a->n) == 0 && a->used == b->used && memcmp(&a->d, &b->d, sizeof a->d) == 0;
@@ -204,7 +237,7 @@ static void test_random(void)
     static struct decoded one, some, all;
     static char in[1000], wire[2000], want[2000];
     uint32_t seed = 1;
-    int decodes = 1, chunked = 1, strays = 1, encodes = 1;
+    int decodes = 1, passes = 1, chunked = 1, strays = 1, encodes = 1;
 
     for (int i = 0; i < 20000; i++) {
         size_t n = random_text(in, sizeof in, &seed), step = 1 + (seed >> 8) % 200;
@@ -214,12 +247,20 @@ static void test_random(void)
         decode_in(&some, mode, in, n, step);
         decode_in(&all, mode, in, n, n + 1);
         decodes &= same(&one, &some) && same(&one, &all);
+        pass_and_decode(&some, mode, in, n, 1, 1);
+        pass_and_decode(&all, mode, in, n, step, 1 + (seed >> 4) % 40);
+        passes &= same(&one, &some) && same(&one, &all);
 
         struct ph_eol_decoder e1 = PH_EOL_DECODER_INIT, e2 = PH_EOL_DECODER_INIT;
         size_t w1 = 0, w2 = ph_eol_decode(&e2, (ph_str){ in, n }, some.out);
         for (size_t k = 0; k < n; k++)
             w1 += ph_eol_decode(&e1, (ph_str){ in + k, 1 }, one.out + w1);
         chunked &= w1 == w2 && memcmp(one.out, some.out, w1) == 0 && memcmp(&e1, &e2, sizeof e1) == 0;
+
+        e1 = e2 = (struct ph_eol_decoder)PH_EOL_DECODER_INIT;
+        w1 = pass_and_decode_lines(&e1, in, n, step, 1 + (seed >> 4) % 40, some.out);
+        w2 = ph_eol_decode(&e2, (ph_str){ in, n }, one.out);
+        passes &= w1 == w2 && memcmp(one.out, some.out, w1) == 0 && memcmp(&e1, &e2, sizeof e1) == 0;
 
         strays &= ph_find_stray((ph_str){ in, n }) == naive_stray(in, n);
         struct ph_dot_encoder d = PH_DOT_ENCODER_INIT;
@@ -229,6 +270,13 @@ static void test_random(void)
     }
     ok(decodes, "random text decodes the same in any pieces");
     ok(chunked, "and without dots");
+    ok(passes, "also when what needs no decoding passes by the decoder");
+    struct ph_dot_decoder d;
+    ph_dot_decode_init(&d, PH_BARE_NORMALIZE);
+    is_int(ph_dot_pass(&d, PH_STR("a\r\nbcd\r\n.\r\nQUIT\r\n"), 1), 8, "content passes up to its end");
+    is_int(ph_dot_pass(&d, PH_STR(".\r\nQUIT\r\n"), 1), 0, "which does not");
+    is_int(ph_dot_pass(&d, PH_STR("ab\r\n.x"), 5), 0, "few bytes do not pass");
+    is_int(ph_dot_pass(&d, PH_STR("abc"), 5), 3, "but when they are all");
     ok(strays, "stray CRs and LFs are found where they are");
     ok(encodes, "dots are stuffed where lines begin");
 }

@@ -197,6 +197,11 @@ int cleanup_content(struct message *m, ph_str bytes)
         m->carried_cr = 1;
         bytes.n--;
     }
+    /* A body is mostly as it should be, which is seen by who looks at each byte anyway. */
+    if (rc == 0 && bytes.n && m->part == IN_BODY && m->error == CLEAN_OK &&
+        (rc = ph_intake_write_plain(m->intake, bytes)) != PH_NONE)
+        return note(m, rc);
+    rc = rc == PH_NONE ? 0 : rc;
     while (rc == 0 && bytes.n) {
         size_t n = ph_find_stray(bytes);
 

@@ -102,7 +102,15 @@ static int transfer(struct session *s, uint64_t left)
         content_rest(s);
         if ((rc = next_bytes(s, &view)) < 0)
             return rc;
-        view = ph_str_first(view, left < CONTENT_PIECE ? (size_t)left : CONTENT_PIECE);
+        view = ph_str_first(view, left < view.n ? (size_t)left : view.n);
+        size_t plain = ph_eol_pass(&x->eol, view, CONTENT_RUN);
+        if (plain) {
+            left -= plain;
+            if ((rc = content_pass(s, ph_str_first(view, plain))) < 0)
+                return rc;
+            continue;
+        }
+        view = ph_str_first(view, CONTENT_PIECE);
         char *out = content_room(x, view.n);
         size_t used = view.n, n = ph_eol_decode(&x->eol, view, out);
         ph_stream_skip(s->io, used);

@@ -119,6 +119,15 @@ int content_add(struct session *s, ph_str bytes)
     return take(s, bytes);
 }
 
+int content_pass(struct session *s, ph_str bytes)
+{
+    int rc = content_add(s, bytes);
+
+    ph_stream_skip(s->io, bytes.n);
+    deadline_extend(s, bytes.n);
+    return rc;
+}
+
 static int refuse_bare(struct session *s)
 {
     long long code = s->c->p.bare_code;

@@ -15,6 +15,12 @@ static int transfer(struct session *s)
         content_rest(s);
         if ((rc = ph_stream_peek(s->io, &view)) < 0)
             return rc;
+        size_t plain = ph_dot_pass(&x->dot, view, CONTENT_RUN);
+        if (plain) {
+            if ((rc = content_pass(s, ph_str_first(view, plain))) < 0)
+                return rc;
+            continue;
+        }
         view = ph_str_first(view, CONTENT_PIECE);
         char *out = content_room(x, view.n);
         size_t written, used = ph_dot_decode(&x->dot, view, out, &written);

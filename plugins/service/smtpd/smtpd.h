@@ -312,7 +312,8 @@ struct content {
     uint64_t bytes;                /* with line ends of two bytes */
     int started, failed, too_big;
 };
-#define CONTENT_PIECE 65536u
+#define CONTENT_PIECE 16384u           /* decoded at once */
+#define CONTENT_RUN   1024u            /* so much that needs no decoding is not copied */
 /* The Received: header goes to cleanup. */
 int content_begin(struct session *s) PH_YIELDS;
 /* Room for what n bytes can become; and giving it back when the next bytes must be
@@ -320,6 +321,8 @@ int content_begin(struct session *s) PH_YIELDS;
 char *content_room(struct content *x, size_t n);
 void content_rest(struct session *s);
 int content_add(struct session *s, ph_str bytes) PH_YIELDS;
+/* Bytes that were peeked and are content as they stand: added, then consumed. */
+int content_pass(struct session *s, ph_str bytes) PH_YIELDS;
 /* The message is complete: the reply; the transaction ends in any case. */
 int content_conclude(struct session *s, int chunked) PH_YIELDS;
 /* The only recipient, or empty when there are several. */
