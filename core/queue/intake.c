@@ -23,7 +23,7 @@ struct ph_intake {
     struct ph_record record;
     struct ph_buf content, envelope, rcpts;
     uint64_t written;                  /* content bytes in the file already */
-    uint32_t crc;                      /* of those */
+    uint32_t crc;                      /* of the content so far */
     uint64_t limit;                    /* of content, 0: none */
     struct ph_facts facts;
     uint32_t told_facts, attrs;
@@ -93,7 +93,6 @@ static int spill(struct ph_intake *q)
 
     if (rc < 0)
         return spoil(q, rc);
-    q->crc = ph_crc32c(q->crc, q->content.p, q->content.n);
     q->written += q->content.n;
     ph_buf_reset(&q->content);
     return 0;
@@ -109,6 +108,7 @@ static int append(struct ph_intake *q, ph_str bytes)
         ph_str part = ph_str_first(bytes, PIECE - q->content.n);
 
         ph_buf_str(&q->content, part);
+        q->crc = ph_crc32c(q->crc, part.p, part.n);    /* while it is at hand */
         bytes = ph_str_from(bytes, part.n);
         if (q->content.n == PIECE && (rc = spill(q)) < 0)
             return rc;
@@ -222,7 +222,7 @@ void ph_intake_hold(struct ph_intake *q)
 static void seal(struct ph_intake *q, unsigned char out[PH_RECORD_BYTES])
 {
     struct ph_record *r = &q->record;
-    uint32_t crc = ph_crc32c(q->crc, q->content.p, q->content.n);
+    uint32_t crc;
 
     r->facts = q->facts.bits | q->told_facts;
     r->longest_line = q->facts.longest;
@@ -230,7 +230,7 @@ static void seal(struct ph_intake *q, unsigned char out[PH_RECORD_BYTES])
     r->envelope_bytes = q->envelope.n;
     r->rcpt_bytes = q->rcpts.n;
     ph_record_layout(r);
-    crc = ph_crc32c(crc, q->envelope.p, q->envelope.n);
+    crc = ph_crc32c(q->crc, q->envelope.p, q->envelope.n);
     crc = ph_crc32c(crc, q->rcpts.p, q->rcpts.n);
     r->crc = ph_record_checksum(crc, r);
     ph_record_encode(r, out);

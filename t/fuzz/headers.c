@@ -7,6 +7,7 @@
 #include <posthorn/date.h>
 #include <posthorn/error.h>
 #include <posthorn/header.h>
+#include <posthorn/wire.h>
 #include "plugins/service/cleanup/cleanup.h"
 #include "plugins/transport/smtp/smtp.h"
 #include "fuzz.h"
@@ -59,6 +60,11 @@ struct ph_intake {
 int ph_intake_write(struct ph_intake *q, ph_str bytes)
 {
     return ph_buf_str(&q->content, bytes) ? 0 : ph_fail(PH_PERM, "too large");
+}
+
+int ph_intake_write_plain(struct ph_intake *q, ph_str bytes)
+{
+    return ph_find_stray(bytes) < bytes.n ? PH_NONE : ph_intake_write(q, bytes);
 }
 
 int ph_intake_body(struct ph_intake *q)

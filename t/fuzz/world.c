@@ -7,6 +7,7 @@
 #include <posthorn/intake.h>
 #include <posthorn/policy.h>
 #include <posthorn/table.h>
+#include <posthorn/wire.h>
 #include "core/conf/conf.h"
 #include "core/run/log.h"
 #include "core/run/loop.h"
@@ -239,6 +240,11 @@ int ph_intake_write(struct ph_intake *q, ph_str bytes)
 {
     ph_buf_str(&q->content, bytes);
     return q->content.full ? ph_fail(PH_PERM, "message size exceeds the limit") : 0;
+}
+
+int ph_intake_write_plain(struct ph_intake *q, ph_str bytes)
+{
+    return ph_find_stray(bytes) < bytes.n ? PH_NONE : ph_intake_write(q, bytes);
 }
 
 int ph_intake_body(struct ph_intake *q)

@@ -9,6 +9,7 @@
 #include <posthorn/error.h>
 #include <posthorn/intake.h>
 #include <posthorn/log.h>
+#include <posthorn/wire.h>
 #include "core/conf/conf.h"
 #include "core/run/switch.h"
 #include "plugins/service/cleanup/cleanup.h"
@@ -85,6 +86,11 @@ int ph_intake_write(struct ph_intake *q, ph_str bytes)
         return ph_fail(PH_TEMP, "no space");
     q->failed = 0;
     return 0;
+}
+
+int ph_intake_write_plain(struct ph_intake *q, ph_str bytes)
+{
+    return ph_find_stray(bytes) < bytes.n ? PH_NONE : ph_intake_write(q, bytes);
 }
 
 int ph_intake_body(struct ph_intake *q)

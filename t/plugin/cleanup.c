@@ -6,6 +6,7 @@
 #include <posthorn/error.h>
 #include <posthorn/intake.h>
 #include <posthorn/service.h>
+#include <posthorn/wire.h>
 #include "core/conf/conf.h"
 #include "core/run/log.h"
 #include "core/run/loop.h"
@@ -58,6 +59,11 @@ int ph_intake_write(struct ph_intake *q PH_UNUSED, ph_str bytes)
     memcpy(queue.content + queue.n, bytes.p, bytes.n);
     queue.n += bytes.n;
     return 0;
+}
+
+int ph_intake_write_plain(struct ph_intake *q, ph_str bytes)
+{
+    return ph_find_stray(bytes) < bytes.n ? PH_NONE : ph_intake_write(q, bytes);
 }
 
 int ph_intake_body(struct ph_intake *q)

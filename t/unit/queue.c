@@ -133,6 +133,32 @@ static void test_large_pool(struct owner *o)
     ok(!o->queue->space_low, "and mail is taken again");
 }
 
+/* Two ways to the same content: the facts are the same, and what is not plain leaves no trace. */
+static void test_plain(struct owner *o)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_intake *q;
+    struct ph_qmsg *m;
+
+    is_int(ph_intake_begin(s, PH_INTAKE_NET, &q), 0, "a message is begun");
+    ph_intake_write(q, PH_STR("Stray: \r header\r\n"));
+    ph_intake_body(q);
+    is_int(ph_intake_write_plain(q, PH_STR("plain\r\n.dot\r\nand a line")), 0, "what is plain is taken");
+    uint64_t have = ph_intake_bytes(q);
+    is_int(ph_intake_write_plain(q, PH_STR(" with\nLF")), PH_NONE, "an LF is not");
+    is_int(ph_intake_write_plain(q, PH_STR(" with\rCR")), PH_NONE, "nor a CR");
+    is_int(ph_intake_write_plain(q, PH_STR(" with\r")), PH_NONE, "nor one that waits for its LF");
+    is_int(ph_intake_write_plain(q, PH_STR("\n")), PH_NONE, "nor that");
+    is_int(ph_intake_bytes(q), (long long)have, "nothing of it is there");
+    is_int(ph_intake_write_plain(q, PH_STR(" that goes on\r\n")), 0, "the line goes on");
+    ph_intake_recipient(q, PH_STR("one@example.org"), PH_STR(""), PH_STR(""), PH_STR(""));
+    is_int(ph_intake_commit(q), 0, "committed");
+    m = next_message(o);
+    is_int(m->message.facts, PH_FACT_LEADING_DOT | PH_FACT_BARE_CR, "the facts are those of the content, and what was seen before stays");
+    is_int(m->message.longest_line, 23, "the longest line is one of two pieces");
+    finish(o, m);
+}
+
 static void test_abort(struct owner *o)
 {
     int before = o->count;
@@ -424,6 +450,7 @@ static int run(void *arg PH_UNUSED)
     test_small(o);
     test_large(o);
     test_large_pool(o);
+    test_plain(o);
     test_abort(o);
     test_hold_wish(o);
     test_defer(o);
