@@ -195,11 +195,12 @@ static void prepare(struct sending *x, uint64_t bytes)
     const struct ph_message *m = x->j->d->message;
     const struct smtp_params *p = &x->s->agent->p;
     int64_t limit = p->line_length_limit;
-    size_t most = p->per_request ? TIMED : PIECE;
-    size_t piece = x->piece = bytes < most ? (size_t)bytes + 1 : most;
 
     x->must_convert = smtp_must_downgrade(x->j, x->s);
     x->must_fold = must_fold(x->j, x->s);
+    /* What grows on its way needs several buffers: then they are small. */
+    size_t most = p->per_request || x->must_convert || x->must_fold ? TIMED : PIECE;
+    size_t piece = x->piece = bytes < most ? (size_t)bytes + 1 : most;
     x->must_dot = !x->bdat && ((m->facts & PH_FACT_LEADING_DOT) || x->must_fold || x->must_convert);
     x->fold.limit = limit > 0 ? (size_t)(limit < 4 ? 4 : limit) : 0;
     x->in = ph_alloc(x->j->scope, piece);
@@ -208,7 +209,7 @@ static void prepare(struct sending *x, uint64_t bytes)
         smtp_mime_init(x->mime, x->j->scope);
         x->mime->max_depth = (size_t)p->mime_nesting < SMTP_MIME_DEPTH ? (size_t)p->mime_nesting : SMTP_MIME_DEPTH;
         x->mime->max_boundary = (size_t)p->mime_boundary < x->mime->max_boundary ? (size_t)p->mime_boundary : x->mime->max_boundary;
-        ph_buf_init(&x->converted, x->j->scope, 4 * PIECE + 262144);
+        ph_buf_init(&x->converted, x->j->scope, 4 * TIMED + 262144);
     }
     if (x->must_fold)
         x->folded = ph_alloc(x->j->scope, SMTP_FOLD_ROOM(piece));
