@@ -17,7 +17,8 @@ struct ph_stream;
 
 /* Over a connected non-blocking socket or pipe; takes fd, closes it with the
  * scope (or ph_stream_close).  size: bytes of each buffer (0: 4096; buffers
- * are allocated on first use and given back when idle and empty). */
+ * are allocated on first use and given back when idle and empty; with 16384, input
+ * that comes in large pieces is read in up to 64 KB). */
 struct ph_stream *ph_stream_fd(struct ph_scope *s, int fd, size_t size);
 /* Two ends of a memory stream, as a connected socket pair would be: what one
  * writes and flushes the other reads, `size` bytes at most under way (0: 16384);
