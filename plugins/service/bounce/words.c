@@ -104,9 +104,8 @@ static int is_empty_dir(int dir_fd, const char *path, size_t n)
 }
 
 /* In the disk pool.  All of them are tried; the trouble is that of the last.  Those of a
- * batch mostly share their directory, and there are few logs but those of deferrals:
- * into a directory with nothing in it nobody reaches (nobody writes a log of a message that is
- * being deleted). */
+ * batch mostly share their directory, and most directories but those of deferrals are
+ * empty: then none is tried (nobody writes logs of messages that are being deleted). */
 static int run_removal(void *arg)
 {
     const struct removal *r = arg;
