@@ -39,10 +39,10 @@ sub maildirs {
 # main.cf of both families for a scenario.
 sub settings {
     my ($s, $dir, $sink_port) = @_;
-    my @retry = $s->{retry} ? %soon : ();
-    return (relayhost => "[127.0.0.1]:$sink_port", @retry) unless $s->{maildirs};
+    my @relay = (relayhost => "[127.0.0.1]:$sink_port", $s->{retry} ? %soon : (), %{ $s->{settings} || {} });
+    return @relay unless $s->{maildirs};
     my ($owner, @dirs) = maildirs($s, $dir);
-    return (virtual_mailbox_domains => 'box.test', virtual_mailbox_base => "$dir/mail", virtual_uid_maps => "static:$owner", virtual_gid_maps => "static:$owner",
+    return ($s->{settings} ? @relay : (), virtual_mailbox_domains => 'box.test', virtual_mailbox_base => "$dir/mail", virtual_uid_maps => "static:$owner", virtual_gid_maps => "static:$owner",
         virtual_mailbox_maps => join(' ', 'inline:{', map({ "{u$_\@box.test=u$_/}" } 0 .. $#dirs), '}'));
 }
 
