@@ -10,7 +10,7 @@ use Test::More ();
 # Where a message may come twice: it was taken, and the word of that was lost on
 # its way (the far side's answer, the agent's report, bounce's answer), or its
 # directory was not synced after the rename.
-our $window = qr/^\S+ \S+ (?:(?:smtp|virtual|bounce|qmgr) (?:send|recv|epoll|fds)\(|virtual sync\(d\) sync_parent)/;
+our $window = qr/^\S+ \S+ (?:(?:smtp|virtual|bounce|qmgr) (?:send|recv|epoll|fds)\(|virtual sync\(d\) \S*<ph_files_rename:)/;
 
 # The submitter could not hear postdrop's answer: it is tried again, and came.
 our $unheard = qr/^\S+ \S+ sendmail read\(p\) read_answer/;
