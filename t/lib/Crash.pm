@@ -372,6 +372,15 @@ sub warm_up {
     return $self->settle($m) && Posthorn::wait_for(sub { !$self->judge($m) }, 3) && $self->pid_of($s->{victim});
 }
 
+# Another victim, with the same state as after every kill.  Nothing is under way.
+sub renew {
+    my ($self, $s) = @_;
+    Posthorn::wait_for(sub { $self->queue_is_empty }, $SETTLE_S);
+    kill 'KILL', $self->pid_of($s->{victim}) // ();
+    $self->restart_hard if ++$self->{kills}{ $s->{victim} } >= $KILLS;
+    return $self->warm_up($s);
+}
+
 # Run the scenario with its victim killed at call $n, entry or exit; without a
 # point: undisturbed.  Returns the message: {calls}, {end}, {wrong}.
 sub run {
