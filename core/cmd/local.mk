@@ -71,7 +71,7 @@ core_cmd_postsuper_SOURCES = $(COMMON) core/cmd/postsuper.c core/cmd/postsuper.h
 core_cmd_postsuper_LDADD = core/libposthorn.la
 
 sbin_PROGRAMS += core/cmd/postfix
-core_cmd_postfix_SOURCES = $(COMMON) core/cmd/edit_file.c core/cmd/edit_file.h core/cmd/postfix.c core/cmd/postfix.h core/cmd/postfix_init.c core/cmd/postfix_check.c \
+core_cmd_postfix_SOURCES = $(COMMON) core/cmd/edit_file.c core/cmd/edit_file.h core/cmd/postfix.c core/cmd/postfix.h core/cmd/postfix_init.c core/cmd/postfix_check.c core/cmd/postfix_names.c \
 	core/cmd/postfix_permissions.c core/cmd/layout.c core/cmd/layout.h \
 	core/cmd/layout_files.c core/cmd/postfix_upgrade.c \
 	core/cmd/postfix_logrotate.c core/cmd/postfix_tasks.c core/cmd/postfix_instances.c

@@ -12,6 +12,7 @@
 #include "core/cmd/edit_file.h"
 #include "core/cmd/mastercf.h"
 #include "core/cmd/postconf.h"
+#include "core/conf/yaml.h"
 #include "core/plugin/registry.h"
 
 #define LINES_MAX PH_MASTER_SERVICES_MAX
@@ -29,6 +30,7 @@ struct import {
     struct ph_buf *before;         /* comments in front of each, and at the end */
     struct ph_buf line, later;     /* under way: a logical line; comments inside it */
     uint32_t number, start;
+    int goes_on;                   /* comments from here to the next line stand inside an entry */
     int open;                      /* 1: a line; 2: one that is commented out; 0 none */
 };
 
@@ -74,28 +76,57 @@ static int is_entry(struct import *im, ph_str text)
     return text.n && !ph_is_space(text.p[0]) && text.p[0] != '#' && mastercf_parse(im->p->scope, text, &m) == 0;
 }
 
-static void take_comment(struct import *im, ph_str line, ph_str content)
+/* YAML is UTF-8 without control bytes, in its comments too. */
+static void put_comment(struct ph_buf *out, ph_str text)
+{
+    int utf8 = ph_str_is_utf8(text);
+
+    ph_buf_puts(out, "  ");
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+
+        ph_buf_putc(out, c == '\t' ? ' ' : c < ' ' || c == 0x7f || (c > 0x7f && !utf8) ? '?' : (char)c);
+    }
+    ph_buf_puts(out, "\n");
+}
+
+/* An entry goes on behind comments when the next line that is none begins with a blank. */
+static int continues(ph_str rest)
+{
+    while (rest.n) {
+        ph_str line = ph_str_cut(&rest, '\n'), content = ph_str_trim(line);
+
+        if (content.n && content.p[0] != '#')
+            return ph_is_space(line.p[0]);
+    }
+    return 0;
+}
+
+static void take_comment(struct import *im, ph_str content)
 {
     ph_str text = content.n ? ph_str_from(content, 1) : content;
     struct ph_buf *out = im->open ? &im->later : &im->before[im->count];
 
-    if (content.n && is_entry(im, text))
+    if (content.n && !im->goes_on && is_entry(im, text))
         begin_line(im, text, 2);
     else if (im->open == 2 && text.n && ph_is_space(text.p[0]) && ph_str_starts(ph_str_trim(text), PH_STR("-o")))
         ph_buf_str(&im->line, text);
     else if (!content.n)
         ph_buf_puts(out, "\n");
     else
-        ph_buf_printf(out, "  %.*s\n", PH_FMT(ph_str_trim(line)));
+        put_comment(out, content);
 }
 
-static void take_line(struct import *im, ph_str line)
+static void take_line(struct import *im, ph_str line, ph_str rest)
 {
     ph_str content = ph_str_trim(line);
+    int comment = content.n == 0 || content.p[0] == '#';
 
     im->number++;
-    if (content.n == 0 || content.p[0] == '#')
-        take_comment(im, line, content);
+    if (!comment)
+        im->goes_on = continues(rest);
+    if (comment)
+        take_comment(im, content);
     else if (!ph_is_space(line.p[0]))
         begin_line(im, content, 1);
     else if (im->open == 1) {
@@ -132,12 +163,25 @@ static void put_service(struct import *im, const struct imported *i, struct ph_b
     ph_buf_puts(out, "\n");
 }
 
+/* What the file says of plugins is not in a master.cf and stays: its text, or "". */
+static ph_str plugins_of(struct import *im, const char *path, ph_str old)
+{
+    const struct ph_yaml *n;
+    struct ph_yaml *root;
+
+    if (ph_yaml_parse(im->p->scope, path, old, &root) < 0 || root->kind != PH_YAML_MAPPING || root->flow || !(n = ph_yaml_member(root, "plugins")))
+        return PH_STR("");
+    return ph_str_printf(im->p->scope, "%.*s\n", PH_FMT(ph_str_first(ph_str_from(old, n->key_from), n->to - n->key_from)));
+}
+
+#define HEAD "format: 1\n"
+
 static ph_str make_yaml(struct import *im)
 {
     struct ph_buf out;
 
     ph_buf_init(&out, im->p->scope, PH_MASTER_FILE_MAX);
-    ph_buf_printf(&out, "format: 1\nservices:\n");
+    ph_buf_puts(&out, HEAD "services:\n");
     for (size_t i = 0; i <= im->count; i++) {
         ph_buf_str(&out, ph_buf_view(&im->before[i]));
         if (i < im->count)
@@ -195,18 +239,25 @@ void postconf_import(struct postconf *p, const char *file)
     ph_buf_init(&im.before[0], p->scope, PH_MASTER_FILE_MAX);
     ph_buf_init(&im.line, p->scope, PH_MASTER_FILE_MAX);
     ph_buf_init(&im.later, p->scope, PH_MASTER_FILE_MAX);
-    for (ph_str rest = read_file(p, file); rest.n; )
-        take_line(&im, ph_str_cut(&rest, '\n'));
+    for (ph_str rest = read_file(p, file); rest.n; ) {
+        ph_str line = ph_str_cut(&rest, '\n');
+
+        take_line(&im, line, rest);
+    }
     end_line(&im);
     drop_repeated(&im);
     if (ph_registry_open(p->conf) < 0)
         ph_cmd_fatal("%s", ph_error());
-    ph_str text = make_yaml(&im);
+    ph_str text = make_yaml(&im), plugins;
 
     if (ph_master_parse(p->scope, p->conf, path, text, &p->master) < 0)
         ph_cmd_fatal("%s", ph_error());
     keep_old(path, ph_str_printf(p->scope, "%s.old", path).p);
     edit_file_open(&target, p->scope, path, PH_MASTER_FILE_MAX);
+    plugins = plugins_of(&im, path, target.text);
+    text = ph_str_printf(p->scope, HEAD "%.*s%.*s", PH_FMT(plugins), PH_FMT(ph_str_from(text, strlen(HEAD))));
+    if (ph_master_parse(p->scope, p->conf, path, text, &p->master) < 0)
+        ph_cmd_fatal("%s", ph_error());
     edit_file_commit(&target, text);
     postconf_check_settings(p);
 }

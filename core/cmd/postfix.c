@@ -151,6 +151,7 @@ static void look_over(struct postfix *p)
     if (!starts_quickly(p) && postfix_check(p) != 0)
         ph_cmd_fatal("Postfix integrity check failed!");
     tell_damaged(p);
+    postfix_check_names(p);
     ph_cmd_info("starting the Postfix mail system");
 }
 
@@ -241,6 +242,7 @@ static int do_reload(struct postfix *p)
         ph_cmd_warn("not reloaded: the running system goes on as it was");
         return 1;
     }
+    postfix_check_names(p);
     ph_cmd_info("refreshing the Postfix mail system");
     return postfix_reload(p);
 }
@@ -286,6 +288,8 @@ static int do_check(struct postfix *p)
     int rc = run_master(p, "-k");
 
     tell_damaged(p);
+    if (rc == 0)
+        postfix_check_names(p);
     return postfix_check(p) || rc ? 1 : 0;
 }
 

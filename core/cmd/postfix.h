@@ -19,6 +19,8 @@ int postfix_init(struct ph_scope *s, int argc, char **argv);
 /* postfix_check.c: queue directories, their modes and filesystem; warnings are
  * said.  0, or 1 when something is wrong. */
 int postfix_check(struct postfix *p);
+/* postfix_names.c: warnings of postconf about names in the configuration. */
+void postfix_check_names(struct postfix *p);
 /* postfix_permissions.c: set-permissions: exit status.  And what it does first:
  * put the name=value arguments into main.cf (postconf -e), or fatal. */
 int postfix_set_permissions(struct postfix *p);

@@ -6,7 +6,7 @@ core_conf_libmaincf_la_SOURCES = core/conf/conf.c core/conf/conf.h core/conf/int
 nodist_core_conf_libmaincf_la_SOURCES = core/conf/known_table.h
 core_conf_libconf_la_SOURCES = core/conf/accounts.c core/conf/accounts.h core/conf/bounce_expand.c core/conf/bounce_template.c \
 	core/conf/idn.c core/conf/master.c core/conf/master.h \
-	core/conf/service.c core/conf/service.h core/conf/snapshot.c core/conf/snapshot.h core/conf/yaml.c core/conf/yaml.h
+	core/conf/service.c core/conf/service_args.c core/conf/service.h core/conf/snapshot.c core/conf/snapshot.h core/conf/yaml.c core/conf/yaml.h
 core_conf_libconf_la_LIBADD = core/conf/libmaincf.la
 
 # The sources say which parameters are used; so the table is made anew each time,

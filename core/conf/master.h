@@ -107,5 +107,7 @@ const struct ph_service_def *ph_master_find_unix(const struct ph_master_def *m, 
 const struct ph_service_def *ph_master_find(const struct ph_master_def *m, ph_str name);
 /* "inet" or "unix" (of a program: also "unix-dgram", "fifo", "pass"): what tells two services of one name apart. */
 const char *ph_service_def_type(const struct ph_service_def *d);
+/* Seconds between its wake-ups: what the file says, else what the service needs; 0: none. */
+int64_t ph_service_wakeup_s(const struct ph_service_def *d);
 
 #endif

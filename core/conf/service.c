@@ -287,107 +287,6 @@ static int read_listen(const struct ph_master_reading *r, const struct ph_yaml *
     return 0;
 }
 
-/* A value of main.cf; a list is joined with ", ". */
-static int setting_value(const struct ph_master_reading *r, const struct ph_yaml *n, ph_str *value)
-{
-    const ph_str *items;
-    struct ph_buf all;
-    size_t count;
-    int rc;
-
-    if (n->kind == PH_YAML_SCALAR) {
-        *value = n->text;
-        return 0;
-    }
-    if (n->kind == PH_YAML_MAPPING)
-        return ph_yaml_fail(n->place, "the value of %.*s must be text or a list", PH_FMT(n->key));
-    if ((rc = ph_yaml_texts(r->scope, n, &items, &count)) < 0)
-        return rc;
-    ph_buf_init(&all, r->scope, PH_CONF_VALUE_MAX);
-    for (size_t i = 0; i < count; i++) {
-        ph_buf_puts(&all, i ? ", " : "");
-        ph_buf_str(&all, items[i]);
-    }
-    *value = ph_buf_view(&all);
-    return all.full ? ph_yaml_fail(n->place, "the value of %.*s is too long", PH_FMT(n->key)) : 0;
-}
-
-static int read_settings(const struct ph_master_reading *r, const struct ph_yaml *n, struct ph_service_def *d, void *member)
-{
-    struct ph_setting *list = ph_alloc_array(r->scope, n->count + 1, sizeof *list);
-    size_t used = 0;
-    int rc;
-
-    if (n->kind != PH_YAML_MAPPING)
-        return ph_yaml_fail(n->place, "settings must be a mapping of name: value, not %s", ph_yaml_kind(n));
-    for (const struct ph_yaml *i = n->first; i; i = i->next, used++) {
-        list[used] = (struct ph_setting){ .name = i->key, .place = i->place };
-        for (size_t k = 0; k < i->key.n; k++)
-            if (!ph_is_alnum(i->key.p[k]) && i->key.p[k] != '_')
-                return ph_yaml_fail(i->key_place, "bad parameter name \"%.*s\"", PH_FMT(i->key));
-        if (i->key.n == 0)
-            return ph_yaml_fail(i->key_place, "empty parameter name");
-        if ((rc = setting_value(r, i, &list[used].value)) < 0)
-            return rc;
-    }
-    *(const struct ph_setting **)member = list;
-    d->settings_count = used;
-    return 0;
-}
-
-static int read_args(const struct ph_master_reading *r, const struct ph_yaml *n, struct ph_service_def *d, void *member)
-{
-    return ph_yaml_texts(r->scope, n, member, &d->args_count);
-}
-
-/* "name=value" or "{ name = value }", as behind -o in master.cf. */
-static int raw_setting(const struct ph_yaml *n, ph_str text, struct ph_service_def *d, struct ph_setting *list)
-{
-    ph_str value = text;
-    ph_str name = ph_str_trim(ph_str_cut(&value, '='));
-
-    if (name.n == 0 || ph_str_find(text, '=') < 0)
-        return ph_yaml_fail(n->place, "-o %.*s: it must be name=value", PH_FMT(text));
-    for (size_t i = 0; i < name.n; i++)
-        if (!ph_is_alnum(name.p[i]) && name.p[i] != '_')
-            return ph_yaml_fail(n->place, "bad parameter name \"%.*s\"", PH_FMT(name));
-    size_t at = 0;
-
-    while (at < d->settings_count && !ph_str_eq(list[at].name, name))
-        at++;
-    list[at] = (struct ph_setting){ .name = name, .value = ph_str_trim(value), .place = n->place };
-    d->settings_count += at == d->settings_count;
-    return 0;
-}
-
-/* The words behind a program in master.cf: options, of which -o holds a setting
- * (the last one of a name counts), then arguments. */
-static int read_raw(const struct ph_master_reading *r, const struct ph_yaml *n, struct ph_service_def *d, void *member)
-{
-    int rc = ph_yaml_texts(r->scope, n, member, &d->raw_count);
-    size_t i = 0;
-
-    if (rc < 0)
-        return rc;
-    if (d->settings || d->args)
-        return ph_yaml_fail(n->key_place, "raw_arguments excludes settings and args");
-    struct ph_setting *list = ph_alloc_array(r->scope, d->raw_count + 1, sizeof *list);
-
-    for (int ended = 0; !ended && i < d->raw_count && d->raw[i].n > 1 && d->raw[i].p[0] == '-'; i++) {
-        ended = ph_str_eq(d->raw[i], PH_STR("--"));
-        if (ph_str_eq(d->raw[i], PH_STR("-o"))) {
-            if (++i == d->raw_count)
-                return ph_yaml_fail(n->place, "-o lacks its name=value");
-            if ((rc = raw_setting(n, d->raw[i], d, list)) < 0)
-                return rc;
-        }
-    }
-    d->settings = list;
-    d->args = d->raw + i;
-    d->args_count = d->raw_count - i;
-    return 0;
-}
-
 static int read_filters(const struct ph_master_reading *r, const struct ph_yaml *n, struct ph_service_def *d, void *member)
 {
     return ph_yaml_texts(r->scope, n, member, &d->filters_count);
@@ -411,9 +310,9 @@ static const struct field fields[] = {
     FIELD("sessions", read_count, sessions),
     FIELD("place", read_place, place),
     FIELD("wakeup", read_wakeup, wakeup_s),
-    FIELD("settings", read_settings, settings),
-    FIELD("args", read_args, args),
-    FIELD("raw_arguments", read_raw, raw),
+    FIELD("settings", ph_service_read_settings, settings),
+    FIELD("args", ph_service_read_args, args),
+    FIELD("raw_arguments", ph_service_read_raw, raw),
     FIELD("enabled", read_bool, enabled),
     FIELD("unprivileged", read_bool, unprivileged),
     FIELD("chroot", read_bool, chroot),
@@ -451,6 +350,14 @@ int ph_service_has_listener(const struct ph_service_def *d, uint32_t kind)
     return 0;
 }
 
+int64_t ph_service_wakeup_s(const struct ph_service_def *d)
+{
+    if (d->wakeup_s != PH_DEF_DEFAULT)
+        return d->wakeup_s;
+    /* Logs of messages that are gone: nobody else looks for them. */
+    return d->kind == PH_DEF_PLUGIN && ph_str_eq(d->code, PH_STR("bounce")) && ph_str_eq(d->name, d->code) ? 3600 : 0;
+}
+
 const char *ph_service_def_type(const struct ph_service_def *d)
 {
     for (size_t i = 0; i < sizeof old_types / sizeof *old_types; i++)
@@ -477,7 +384,7 @@ static int check_endpoint(const struct ph_yaml *n, const struct ph_service_def *
 /* What must hold between the keys of one service. */
 static int check_service(const struct ph_yaml *n, const struct ph_service_def *d)
 {
-    const struct ph_yaml *private_ = ph_yaml_member(n, "private"), *place = ph_yaml_member(n, "place");
+    const struct ph_yaml *private_ = ph_yaml_member(n, "private"), *place = ph_yaml_member(n, "place"), *raw = ph_yaml_member(n, "raw_arguments");
 
     if (d->name.n == 0)
         return ph_yaml_fail(n->place, "the service lacks a name");
@@ -485,6 +392,8 @@ static int check_service(const struct ph_yaml *n, const struct ph_service_def *d
         return ph_yaml_fail(n->place, "service %.*s lacks plugin, builtin or transport", PH_FMT(d->name));
     if (check_endpoint(n, d) < 0)
         return PH_CONF;
+    if (raw && (ph_yaml_member(n, "settings") || ph_yaml_member(n, "args")))
+        return ph_yaml_fail(raw->key_place, "service %.*s: raw_arguments excludes settings and args", PH_FMT(d->name));
     if (d->private_ == 1 && ph_service_has_listener(d, PH_LISTEN_INET))
         return ph_yaml_fail(private_->place, "service %.*s: an inet listener cannot be private", PH_FMT(d->name));
     if (d->place == PH_PLACE_INLINE && ph_service_has_listener(d, PH_LISTEN_INET))

@@ -39,8 +39,6 @@ static int check_services(struct config *c)
         const struct ph_service_def *d = &c->def->services[i];
         struct ph_conf *conf;
 
-        if (d->listed && d->kind == PH_DEF_PROGRAM)
-            ph_log_warn("service %.*s is not run: this release has no program %.*s", PH_FMT(d->name), PH_FMT(d->code));
         if (!d->enabled)
             continue;
         int rc = ph_conf_service(c->scope, c->conf, d->settings, d->settings_count, &conf);
@@ -80,6 +78,16 @@ static int read_all(struct config *c, const char *dir)
         (rc = ph_conf_get_i64(c->conf, "default_process_limit", &c->process_limit)) < 0)
         return rc;
     return 0;
+}
+
+void config_tell_programs(const struct config *c)
+{
+    for (size_t i = 0; i < c->def->services_count; i++) {
+        const struct ph_service_def *d = &c->def->services[i];
+
+        if (d->listed && d->kind == PH_DEF_PROGRAM)
+            ph_log_warn("service %.*s is not run: this release has no program %.*s", PH_FMT(d->name), PH_FMT(d->code));
+    }
 }
 
 int master_config_read(const char *dir, struct config **out)
@@ -123,7 +131,7 @@ static struct service *find(struct master *m, const char *key)
 /* Nobody from outside can connect, and nothing but a request starts work in it. */
 static int is_asked(const struct ph_service_def *d)
 {
-    int all_private = d->kind == PH_DEF_PLUGIN && d->private_ != 0 && d->wakeup_s <= 0;
+    int all_private = d->kind == PH_DEF_PLUGIN && d->private_ != 0 && ph_service_wakeup_s(d) <= 0;
 
     for (uint32_t i = 0; i < d->listen_count; i++)
         all_private &= d->listen[i].kind == PH_LISTEN_UNIX;

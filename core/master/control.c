@@ -120,6 +120,7 @@ static void on_hup(int signo PH_UNUSED, void *arg)
         master_write_pid(m);
     } else {
         ph_log("reload -- configuration %s", m->config_dir);
+        config_tell_programs(m->config);
     }
 }
 

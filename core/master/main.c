@@ -142,6 +142,7 @@ static int run(void *arg)
     if ((rc = master_apply(m, m->config)) < 0)
         return rc;
     ph_log("daemon started -- version %.*s, configuration %s", PH_FMT(version), m->config_dir);
+    config_tell_programs(m->config);
     return master_run(m);
 }
 

@@ -87,6 +87,8 @@ struct master {
 /* config.c: 0 and *out; PH_CONF, PH_TEMP with file:line:column.  Nothing is changed. */
 int master_config_read(const char *dir, struct config **out);
 void master_config_free(struct config *c);
+/* Log which services of an imported master.cf are not run. */
+void config_tell_programs(const struct config *c);
 
 /* reach.c: 1 when its worker touches the network; when workers that do may
  * connect to it.  config_find_reachable: 0, or PH_CONF, PH_TEMP (manifests). */

@@ -145,7 +145,7 @@ static void on_wakeup(struct ph_timer *t)
 
     if (v->def && !v->master->stopping) {
         service_wake(v);
-        ph_timer_set(t, ph_in_ms(v->def->wakeup_s * 1000));
+        ph_timer_set(t, ph_in_ms(ph_service_wakeup_s(v->def) * 1000));
     }
 }
 
@@ -154,13 +154,13 @@ void service_set_wakeup(struct service *v)
 {
     v->wakeup.fn = on_wakeup;
     v->wakeup.arg = v;
-    if (!v->def || v->def->wakeup_s <= 0) {
+    if (!v->def || ph_service_wakeup_s(v->def) <= 0) {
         ph_timer_stop(&v->wakeup);
         return;
     }
     if (!v->def->wakeup_on_demand)
         service_wake(v);
-    ph_timer_set(&v->wakeup, ph_in_ms(v->def->wakeup_s * 1000));
+    ph_timer_set(&v->wakeup, ph_in_ms(ph_service_wakeup_s(v->def) * 1000));
 }
 
 void service_close(struct service *v)

@@ -39,7 +39,7 @@ int ph_worker_configure(struct ph_worker *w)
     ph_conf_identity(w->conf, ph_cstr_dup(w->scope, w->def->code), w->name);
     w->is_builtin = w->def->kind == PH_DEF_BUILTIN;
     /* What wakes up by itself or serves the network stays. */
-    int stays = w->is_builtin || w->def->wakeup_s > 0 || strcmp(w->type, "inet") == 0;
+    int stays = w->is_builtin || ph_service_wakeup_s(w->def) > 0 || strcmp(w->type, "inet") == 0;
     int64_t idle_s = 100;
     if (ph_conf_get_time(w->conf, "max_idle", 's', &idle_s) < 0)
         return PH_CONF;

@@ -120,7 +120,8 @@ static void put_listen(struct ph_buf *b, struct ph_scope *s, const struct ph_ser
         const struct ph_listen_def *l = &d->listen[i];
 
         put_text(b, l->kind == PH_LISTEN_UNIX ? ph_str_printf(s, "unix:%.*s", PH_FMT(l->name))
-                                              : ph_str_printf(s, "inet:[%.*s]:%.*s", PH_FMT(l->host), PH_FMT(l->port)));
+                    : l->kind == PH_LISTEN_INET ? ph_str_printf(s, "inet:[%.*s]:%.*s", PH_FMT(l->host), PH_FMT(l->port))
+                    : ph_cstr(l->kind == PH_LISTEN_DGRAM ? "unix-dgram" : l->kind == PH_LISTEN_FIFO ? "fifo" : "pass"));
         ph_buf_puts(b, ", ");
     }
     ph_buf_puts(b, "]");
@@ -143,17 +144,22 @@ static void put_settings(struct ph_buf *b, const struct ph_service_def *d)
 
 static void put_wakeup(struct ph_buf *b, const struct ph_service_def *d)
 {
+    const char *mark = d->wakeup_on_demand ? "?" : "";
+
     if (d->wakeup_s == PH_DEF_UNLIMITED)
-        ph_buf_puts(b, ", wakeup: none");
-    else if (d->wakeup_s != PH_DEF_DEFAULT)
+        ph_buf_printf(b, ", wakeup: none%s", mark);
+    else if (d->wakeup_s == PH_DEF_DEFAULT)
+        ph_buf_printf(b, ", wakeup: default%s", mark);
+    else
         ph_buf_printf(b, ", wakeup: {on_demand: %s, every: %lld}", d->wakeup_on_demand ? "y" : "n", (long long)d->wakeup_s);
 }
 
 static void put_service(struct ph_buf *b, struct ph_scope *s, const struct ph_service_def *d)
 {
-    static const char *const kinds[] = { "?", "plugin", "builtin", "transport" };
+    static const char *const kinds[] = { "?", "plugin", "builtin", "transport", "program" };
 
-    FUZZ_CHECK(d->kind >= PH_DEF_PLUGIN && d->kind <= PH_DEF_TRANSPORT && d->name.n && d->code.n, "kind %u", d->kind);
+    FUZZ_CHECK(d->kind >= PH_DEF_PLUGIN && d->kind <= PH_DEF_PROGRAM && d->name.n && d->code.n, "kind %u", d->kind);
+    FUZZ_CHECK(d->enabled == (d->listed && d->kind != PH_DEF_PROGRAM), "what we do not have is not run");
     FUZZ_CHECK(d->processes <= 1000000 && d->sessions <= 1000000 && d->max_use <= 1000000, "a count");
     FUZZ_CHECK(d->wakeup_s <= YEAR && d->max_idle_s <= YEAR && d->throttle_s <= YEAR, "a time");
     ph_buf_puts(b, "  - {name: ");
@@ -161,7 +167,7 @@ static void put_service(struct ph_buf *b, struct ph_scope *s, const struct ph_se
     ph_buf_printf(b, ", %s: ", kinds[d->kind]);
     put_text(b, d->code);
     put_listen(b, s, d);
-    put_bool(b, "enabled", d->enabled);
+    put_bool(b, "enabled", d->listed);
     put_bool(b, "private", d->private_);
     put_bool(b, "unprivileged", d->unprivileged);
     put_bool(b, "chroot", d->chroot);
@@ -174,8 +180,12 @@ static void put_service(struct ph_buf *b, struct ph_scope *s, const struct ph_se
     put_time(b, "max_idle", d->max_idle_s);
     put_time(b, "throttle", d->throttle_s);
     put_wakeup(b, d);
-    put_settings(b, d);
-    put_texts(b, "args", d->args, d->args_count);
+    if (d->raw) {
+        put_texts(b, "raw_arguments", d->raw, d->raw_count);
+    } else {
+        put_settings(b, d);
+        put_texts(b, "args", d->args, d->args_count);
+    }
     put_texts(b, "filters", d->filters, d->filters_count);
     ph_buf_puts(b, ", comment: ");
     put_text(b, d->comment);

@@ -26,7 +26,7 @@ my $odd = join '', map { "$_\n" } (
     'bounce unix - - y - 0 bounce', 'tlsmgr unix - - y 1000? 1 tlsmgr', '127.0.0.1:10025 inet n - y - - smtpd', map({ "   -o $_" } 'content_filter=',
     'local_recipient_maps=', 'relay_recipient_maps=', 'smtpd_delay_reject=no', 'smtpd_client_restrictions=permit_mynetworks,reject',
     'smtpd_helo_restrictions=', 'smtpd_sender_restrictions=', 'smtpd_recipient_restrictions=permit_mynetworks,reject', 'mynetworks=127.0.0.0/8',
-    'smtpd_error_sleep_time=0', 'smtpd_soft_error_limit=1001', 'smtpd_hard_error_limit=1000'), '# inside', '   -o strict_rfc821_envelopes=yes',
+    'smtpd_error_sleep_time=0', 'smtpd_soft_error_limit=1001', 'smtpd_hard_error_limit=1000'), '# inside', '#24 inet n - y - - smtpd', '#  -o a=b', '   -o strict_rfc821_envelopes=yes',
     '[::1]:587 inet n - n - 20 smtpd -v', ' -o syslog_name=postfix/six -o { smtpd_banner = a b  c } -D', '628 inet n - n - - qmqpd',
     'amavis unix - - n - 2 smtp -o smtp_data_done_timeout=1200 -osmtp_send_xforward_command=yes', 'policyd-spf unix - n n - 0 spawn',
     '    user=policyd-spf argv=/usr/bin/policyd-spf', 'dovecot unix - n n - - pipe flags=DRhu user=vmail:vmail argv=/usr/lib/dovecot/deliver -f ${sender} -d ${recipient}',
@@ -91,6 +91,13 @@ out(\@ours, $odd_at, '--import-master', "$odd_at/master.cf");
 like($said, qr/^postconf: warning: \S*: line \d+: service other \(\.\.\/bin\/other-program\) is kept, but this release has no such program/m, 'what cannot run is said');
 same_views($odd_at, 'odd');
 like(out(\@ours, $odd_at, '-M', 'dovecot'), qr/pipe flags=DRhu user=vmail:vmail argv=\S+ -f \$\{sender\} -d \$\{recipient\}$/, 'arguments as they stood');
+
+# What a master.cf does not say stays; bytes that YAML does not have do not.
+my $keeps = make('keeps', "# caf\xe9 \x01 \t tab\nlast unix - - n - - error\n");
+Posthorn::spew("$keeps/master.yaml", "format: 1\nplugins:\n  directory: /x   # here\n  include: [a.yaml]\nservices: []\n");
+out(\@ours, $keeps, '--import-master', "$keeps/master.cf");
+is(Posthorn::slurp("$keeps/master.yaml"), "format: 1\nplugins:\n  directory: /x   # here\n  include: [a.yaml]\nservices:\n  # caf? ?   tab\n  - {name: last, transport: error, listen: unix, chroot: false}\n",
+    'plugins stay, comments become UTF-8') or diag $said;
 
 # Export and import again: equal, in text and in what runs.
 for my $at ($stock, $odd_at) {

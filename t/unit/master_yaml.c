@@ -84,6 +84,33 @@ static void test_good(void)
     ok(!strcmp(ph_service_def_type(&m->services[0]), "inet") && !strcmp(ph_service_def_type(&m->services[3]), "unix"), "types");
 }
 
+static void test_of_master_cf(void)
+{
+    const struct ph_master_def *m = NULL;
+    const struct ph_service_def *d;
+    ph_str text = ph_cstr("format: 1\nservices:\n"
+        "  - {name: '127.0.0.1:25', plugin: smtpd, listen: 'inet:127.0.0.1:25', raw_arguments: [-v, -o, a=1, -o, ' b = x y ', -o, a=2, --, -o, c=3]}\n"
+        "  - {name: tlsmgr, program: tlsmgr, listen: unix, wakeup: '1000s?'}\n"
+        "  - {name: smtpd, program: smtpd, listen: pass, wakeup: 'none?', enabled: no}\n"
+        "  - {name: post, program: ../x, listen: unix-dgram, wakeup: 'default?'}\n"
+        "  - {name: bounce, plugin: bounce, listen: unix}\n"
+        "  - {name: trace, plugin: bounce, listen: unix}\n");
+
+    is_int(ph_master_parse(scope, NULL, "m", text, &m), 0, "a file as import makes it: %s", ph_error());
+    d = &m->services[0];
+    ok(d->settings_count == 2 && ph_str_eq(d->settings[0].value, PH_STR("2")) && ph_str_eq(d->settings[1].name, PH_STR("b")) &&
+       ph_str_eq(d->settings[1].value, PH_STR("x y")), "settings among raw arguments: the last of a name counts");
+    ok(d->args_count == 2 && ph_str_eq(d->args[1], PH_STR("c=3")) && d->raw_count == 10, "options end with --");
+    ok(m->services[1].listed && !m->services[1].enabled && m->services[1].wakeup_on_demand, "a program is shown and never run");
+    ok(!m->services[2].listed && m->services[2].wakeup_s == PH_DEF_UNLIMITED && m->services[2].wakeup_on_demand, "none?");
+    is_bytes(ph_cstr(ph_service_def_type(&m->services[2])), "pass", "an old type");
+    ok(m->services[3].wakeup_s == PH_DEF_DEFAULT && m->services[3].wakeup_on_demand, "default?");
+    is_bytes(ph_cstr(ph_service_def_type(&m->services[3])), "unix-dgram", "another");
+    is_int(ph_service_wakeup_s(&m->services[4]), 3600, "bounce wakes up by itself");
+    is_int(ph_service_wakeup_s(&m->services[5]), 0, "its other names do not");
+    is_int(ph_service_wakeup_s(&m->services[1]), 1000, "what the file says");
+}
+
 #define S "format: 1\nservices:\n  - "
 static const struct { const char *text, *want; } bad[] = {
     { "", "m:1:1: the file is empty" },
@@ -100,6 +127,13 @@ static const struct { const char *text, *want; } bad[] = {
     { S "{plugin: x}", "m:3:5: the service lacks a name" },
     { S "{name: x}", "m:3:5: service x lacks plugin, builtin or transport" },
     { S "{name: x, plugin: y, transport: z}", "m:3:26: only one of plugin, builtin, transport and program can be given" },
+    { S "{name: x, plugin: y, listen: pass}", "m:3:34: service x: listeners of type pass are not in this release yet" },
+    { S "{name: 'x:1', plugin: y, listen: unix}", "m:3:12: bad service name \"x:1\": only that of an inet service can be host:port" },
+    { S "{name: x, program: 'a b'}", "m:3:24: a program's name has no blanks" },
+    { S "{name: x, plugin: y, raw_arguments: [-o]}", "m:3:41: -o lacks its name=value" },
+    { S "{name: x, plugin: y, raw_arguments: [-o, a-b=c]}", "m:3:41: bad parameter name \"a-b\"" },
+    { S "{name: x, plugin: y, raw_arguments: [a], args: [b]}", "m:3:26: service x: raw_arguments excludes settings and args" },
+    { S "{name: x, plugin: y, settings: {a: b, c: d, e: f}, raw_arguments: [-o, z=1]}", "m:3:56: service x: raw_arguments excludes settings and args" },
     { S "{name: x/y, plugin: y}", "m:3:12: bad service name \"x/y\": letters, digits, _ - and . make a name" },
     { S "{name: ../x, plugin: y}", "m:3:12: bad service name \"../x\": letters, digits, _ - and . make a name" },
     { S "{name: x, plugin: ../y}", "m:3:23: bad plugin name \"../y\"" },
@@ -172,6 +206,7 @@ int main(void)
 {
     scope = ph_scope_new(NULL);
     test_good();
+    test_of_master_cf();
     test_bad();
     test_cut();
     ph_scope_free(scope);
