@@ -11,6 +11,7 @@ include plugins/table/environ/local.mk
 include plugins/table/combined/local.mk
 include plugins/table/debug/local.mk
 include plugins/table/socket/local.mk
+include plugins/table/redis/local.mk
 # What needs a client library is built where that library is.
 include plugins/table/cdb/local.mk
 include plugins/table/lmdb/local.mk

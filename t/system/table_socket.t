@@ -4,50 +4,21 @@
 # that serves others meanwhile.  Whatever happens, nobody is "not found".
 use strict;
 use warnings;
-use IO::Socket::INET;
 use IO::Socket::UNIX;
 use Socket qw(SOMAXCONN);
 use Test::More;
 use lib 't/lib';
 use Posthorn;
+use TableRig;
 
 my $tmp = File::Temp->newdir('posthorn-XXXXXX', TMPDIR => 1);
-my $harness = "$Posthorn::build/sdk/posthorn-table-test";
 
-# A server in a child: each connection in a child of its own, $talk->(socket, what was read, times called).
-sub server {
-    my ($listen, $read, $talk) = @_;
-    my $pid = Posthorn::child(sub {
-        my %kid;
-        $SIG{CHLD} = 'IGNORE';
-        $SIG{TERM} = sub { kill 'KILL', keys %kid; POSIX::_exit(0) };
-        while (my $c = $listen->accept) {
-            my $kid = fork // die "fork: $!";
-            if ($kid) { $kid{$kid} = 1; close $c; next }
-            $SIG{TERM} = 'DEFAULT';
-            close $listen;
-            $c->autoflush;
-            while (defined(my $q = $read->($c))) { $talk->($c, $q) or last }
-            POSIX::_exit(0);
-        }
-    });
-    close $listen;
-    return $pid;
-}
-sub inet { return IO::Socket::INET->new(Listen => SOMAXCONN, LocalAddr => '127.0.0.1', ReuseAddr => 1, @_) // die "listen: $!" }
-
-# posthorn-table-test with that script: its failures, or '' and at least one success.
-sub script {
-    my ($type, $text) = @_;
-    Posthorn::spew("$tmp/$type.test", $text);
-    my $out = `'$harness' '$Posthorn::build/plugins/table/socket/.libs/table_$type.so' '$tmp/$type.test' 2>&1`;
-    my @bad = $out =~ /^(not ok .*(?:\n#.*)*)/mg;
-    return @bad ? join "\n", @bad : $out =~ /^ok / && $out =~ /^1\.\.\d+$/m && !$? ? '' : "broken: $out";
-}
+# posthorn-table-test with that script.
+sub script { return TableRig::script('socket', $_[0], "$tmp", $_[1]) }
 
 # ---- tcp ----
 my $once = "$tmp/once";
-my $listen = inet();
+my $listen = TableRig::inet();
 my $port = $listen->sockport;
 my $long = 'x' x 4000;
 my %answer = (
@@ -71,7 +42,7 @@ my $tcp = sub {
     }
     return print $c ($answer{$k} // '500 not here'), "\n";
 };
-my $server = server($listen, sub { my $l = readline $_[0]; $l }, $tcp);
+my $server = TableRig::server($listen, sub { my $l = readline $_[0]; $l }, $tcp);
 is(script('tcp', <<"T"), '', 'tcp: answers of a server, good and bad');
 open tcp:127.0.0.1:$port
 found plain -- a value
@@ -114,12 +85,12 @@ found plain -- a value
 T
 # Killed between two look-ups, and there again.
 Posthorn::end_child($server);
-$server = server(inet(LocalPort => $port), sub { my $l = readline $_[0]; $l }, $tcp);
+$server = TableRig::server(TableRig::inet(LocalPort => $port), sub { my $l = readline $_[0]; $l }, $tcp);
 is(script('tcp', "open tcp:127.0.0.1:$port\nfound plain -- a value\n"), '', 'tcp: a server that was started anew');
 my $dying;
-my $dies = inet();
+my $dies = TableRig::inet();
 my $dies_port = $dies->sockport;
-$dying = server($dies, sub { my $l = readline $_[0]; $l }, sub { kill 'TERM', getppid; POSIX::_exit(1) });
+$dying = TableRig::server($dies, sub { my $l = readline $_[0]; $l }, sub { kill 'TERM', getppid; POSIX::_exit(1) });
 is(script('tcp', "open tcp:127.0.0.1:$dies_port\nfails x -- Connection refused\n"), '', 'tcp: killed in mid-query, it is tried for a while and then a failure');
 Posthorn::end_child($dying);
 
@@ -144,10 +115,10 @@ my $socketmap = sub {
     return print $c $raw{$k} if exists $raw{$k};
     return print $c $netstring->($name ne 'map' ? "OK $name" : $said{$k} // 'NOTFOUND ');
 };
-$listen = inet();
+$listen = TableRig::inet();
 my $sm_port = $listen->sockport;
-my $sm = server($listen, \&read_netstring, $socketmap);
-my $unix = server(IO::Socket::UNIX->new(Local => "$tmp/sock", Listen => SOMAXCONN) // die("$!"), \&read_netstring, $socketmap);
+my $sm = TableRig::server($listen, \&read_netstring, $socketmap);
+my $unix = TableRig::server(IO::Socket::UNIX->new(Local => "$tmp/sock", Listen => SOMAXCONN) // die("$!"), \&read_netstring, $socketmap);
 my $cases = <<'T';
 found ok -- a value
 found empty --
@@ -203,8 +174,8 @@ $ph->start;
 $answer{$_->[0]} = $_->[1] for ['no@example.test' => '200 REJECT by tcp'];
 Posthorn::end_child($_) for $server, $unix;       # with what they have learnt
 unlink "$tmp/sock";
-$server = server(inet(LocalPort => $port), sub { my $l = readline $_[0]; $l }, sub { my ($c, $q) = @_; return $q =~ /hang/ ? 1 : $tcp->($c, $q) });
-$unix = server(IO::Socket::UNIX->new(Local => "$tmp/sock", Listen => SOMAXCONN) // die("$!"), \&read_netstring, $socketmap);
+$server = TableRig::server(TableRig::inet(LocalPort => $port), sub { my $l = readline $_[0]; $l }, sub { my ($c, $q) = @_; return $q =~ /hang/ ? 1 : $tcp->($c, $q) });
+$unix = TableRig::server(IO::Socket::UNIX->new(Local => "$tmp/sock", Listen => SOMAXCONN) // die("$!"), \&read_netstring, $socketmap);
 chmod 0777, "$tmp", "$tmp/sock";
 sub rcpt { my ($c, $to) = @_; return ($c->ask("RCPT TO:<$to>"))[-1] }
 sub session { my $c = $ph->smtp; $c->ask('EHLO c.test'); $c->ask('MAIL FROM:<a@b.test>'); return $c }
@@ -219,7 +190,7 @@ like(rcpt($others, "u$_\@example.test"), qr/^250/, "while one waits for its serv
 Posthorn::end_child($server);
 like(rcpt($others, 'v@example.test'), qr/^451/, 'a server that is gone is a failure, and not "not found"');
 like($stuck->reply, qr/^451/, 'for who was waiting too');
-$server = server(inet(LocalPort => $port), sub { my $l = readline $_[0]; $l }, $tcp);
+$server = TableRig::server(TableRig::inet(LocalPort => $port), sub { my $l = readline $_[0]; $l }, $tcp);
 like(rcpt($others, 'v@example.test'), qr/^250/, 'when it is there again all is well');
 $ph->stop;
 Posthorn::end_child($_) for $server, $unix, $sm;

@@ -30,6 +30,18 @@ int link_unix(struct links *l, struct ph_scope *s, ph_str path)
     return path.n && path.p[0] == '/' ? 0 : ph_fail(PH_CONF, "\"%.*s\": the path of a socket begins with /", PH_FMT(path));
 }
 
+int link_server(struct links *l, struct ph_scope *s, ph_str text, const char *def)
+{
+    ph_str host, port;
+    int literal;
+
+    if (ph_str_starts(text, PH_STR("unix:")))
+        return link_unix(l, s, ph_str_from(text, 5));
+    if (!ph_hostport_parse(text, &host, &port, &literal))
+        return ph_fail(PH_CONF, "\"%.*s\" is neither inet:host:port nor unix:/path", PH_FMT(text));
+    return link_inet(l, s, host, port.n ? port : ph_cstr(def));
+}
+
 void link_drop(struct links *l, struct link *k)
 {
     ph_scope_free(k->scope);       /* the link is in it */

@@ -35,6 +35,9 @@ struct links {
 int link_inet(struct links *l, struct ph_scope *s, ph_str host, ph_str port);
 /* The server is a UNIX socket. */
 int link_unix(struct links *l, struct ph_scope *s, ph_str path);
+/* The server as settings name it: unix:/path, inet:host:port, host:port or, with that
+ * port, host. */
+int link_server(struct links *l, struct ph_scope *s, ph_str text, const char *port);
 /* One that nobody uses: 0 and *out with its deadline set; PH_TEMP, PH_TIMEOUT, PH_CANCEL. */
 int link_take(struct links *l, int64_t deadline, struct link **out) PH_YIELDS;
 /* Back, to be used again.  Only when the whole answer was read. */
