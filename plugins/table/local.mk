@@ -12,6 +12,7 @@ include plugins/table/combined/local.mk
 include plugins/table/debug/local.mk
 include plugins/table/socket/local.mk
 include plugins/table/redis/local.mk
+include plugins/table/memcache/local.mk
 # What needs a client library is built where that library is.
 include plugins/table/cdb/local.mk
 include plugins/table/lmdb/local.mk
