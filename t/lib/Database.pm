@@ -5,6 +5,9 @@
 #     my $db = Database::Postgres->new(sql => [...]);     # each statement on one line
 #     $db->start; $db->port; $db->socket;
 #     $db->signal('STOP');  $db->signal('CONT');  $db->crash;
+#     my $ask = Database::Asks->new('pgsql', 'user = mail', ...);
+#     is($ask->query($ask->file('query = ...'), 'key'), "key\tvalue");
+#     is($ask->script("open pgsql:...\nfound key -- value\n"), '');
 # missing() says why there is none, or undef.
 package Database;
 use strict;
@@ -67,6 +70,81 @@ sub crash {
 }
 
 sub log { Posthorn::slurp("$_[0]{dir}/out") }
+
+# Keys with what means something in SQL, and their values; and keys that nobody has, which try to be SQL.
+our %rows = ('joe@x.test' => 'joe', bare => 'bare value', "o'neil\@x.test" => 'irish', 'back\slash@x.test' => 'bs', 'per%cent@x.test' => 'pct', '"q"@x.test' => 'quoted', 'semi;colon@x.test' => 'semi',
+    'dash--@x.test' => 'dash', 'dollar$$@x.test' => 'dollar', '`tick`@x.test' => 'tick', 'hash#@x.test' => 'hash', "caf\xc3\xa9\@x.test" => "th\xc3\xa9", 'all\'"\\`@x.test' => 'all of them');
+our @hostile = ('nobody@x.test', "\xff\@x.test", "caf\xe9\@x.test", "' or '1'='1", "x' union select v from a --", "'; drop table a; --", "\\' or 1=1 --", "''", "'", '\\', '"', '" or 1=1 --', '\\" or 1=1 #', '$$ or 1=1 --', '*/ or 1=1 --',
+    "\\''||v||'", "\xbf' or 1=1 --", "\xbf\\' or 1=1 -- ", '` or 1=1 -- ', '% or 1=1', '_' x 10);
+# What `postmap -q -` says of both.
+sub all_rows { return join "\n", map { "$_\t$rows{$_}" } sort keys %rows }
+sub all_keys { return ((sort keys %rows), @hostile) }
+# SQL that makes them, by a function that writes a text.
+sub insert_rows { my ($text) = @_; return 'insert into a (k, v) values ' . join ', ', map { '(' . $text->($_) . ', ' . $text->($rows{$_}) . ')' } sort keys %rows }
+
+package Database::Asks;
+use strict;
+use warnings;
+use Test::More;
+use Time::HiRes qw(time);
+
+# Tables of that type whose files begin with these lines.
+sub new { my ($class, $type, @lines) = @_; return bless { type => $type, lines => [@lines], ph => Posthorn->new, count => 0 }, $class }
+sub name { my ($self, $suffix) = @_; return "$self->{ph}{tmp}/" . ++$self->{count} . ".$suffix" }
+
+sub file {
+    my ($self, @lines) = @_;
+    my $f = $self->name('cf');
+    Posthorn::spew($f, map { "$_\n" } @{ $self->{lines} }, @lines);
+    return "$self->{type}:$f";
+}
+
+# Keys to lines of key, tab and value.
+sub query {
+    my ($self, $table, @keys) = @_;
+    my $out = $self->{ph}->run_in(join('', map { "$_\n" } @keys), $self->{ph}->sbin('postmap'), '-c', $self->{ph}->dir, '-q', '-', $table);
+    return $out =~ s/\n\z//r;
+}
+
+# posthorn-table-test with that script: '', or its failures.
+sub script { my ($self, $text) = @_; return $self->end_script($self->start_script($text)) }
+
+sub start_script {
+    my ($self, $text) = @_;
+    my $f = $self->name('test');
+    Posthorn::spew($f, $text);
+    open my $h, '-|', "'$Posthorn::build/sdk/posthorn-table-test' '$Posthorn::build/plugins/table/$self->{type}/.libs/table_$self->{type}.so' '$f' 2>&1" or die "$!";
+    return $h;
+}
+
+sub end_script {
+    my ($self, $h) = @_;
+    my $out = join '', <$h>;
+    close $h;
+    my @bad = $out =~ /^(not ok .*(?:\n#.*)*)/mg;
+    return @bad ? join "\n", @bad : $out =~ /^ok / && $out =~ /^1\.\.\d+$/m && !$? ? '' : "broken: $out";
+}
+
+# Each [table, words]: postmap says so of any key, and exits with 1.
+sub is_fatal {
+    my ($self, @rows) = @_;
+    for my $row (@rows) {
+        like($self->query($row->[0], 'joe@x.test'), qr/^postmap: fatal: .*\Q$row->[1]\E/m, "a failure: $row->[1]");
+        is($? >> 8, 1, '  and exit status 1');
+    }
+    return;
+}
+
+# A failure that takes its time, and no longer.
+sub gives_up {
+    my ($self, $what, $table, $words, $least, $most) = @_;
+    my $before = time;
+    like($self->query($table, 'bare'), qr/fatal: .*$words/, $what);
+    my $took = time - $before;
+    cmp_ok($took, '>', $least, sprintf '  not before its time: %.1f s', $took);
+    cmp_ok($took, '<', $most * ($ENV{POSTHORN_SLOW} || 1), '  and not long after');
+    return;
+}
 
 package Database::Postgres;
 use strict;

@@ -14,95 +14,66 @@ use Database;
 my $so = "$Posthorn::build/plugins/table/pgsql/.libs/table_pgsql.so";
 plan skip_all => 'libpq was not there' unless -e $so;
 plan skip_all => $_ for grep { defined } Database::Postgres->missing;
-my $ph = Posthorn->new;
-my $tmp = $ph->{tmp};
-my $harness = "$Posthorn::build/sdk/posthorn-table-test";
-
 my $db = Database::Postgres->new(sql => [
-    q{create role mail login password 'it''s'}, q{create database mail owner mail}, q{create table a (k text, v text, w text, n serial)},
-    q{insert into a (k, v) values ('joe@x.test', 'joe'), ('two@x.test', 'one'), ('two@x.test', 'two'), ('null@x.test', null), ('empty@x.test', ''), ('bare', 'bare value'), ('o''neil@x.test', 'irish'),} .
-    q{ ('back\slash@x.test', 'bs'), ('per%cent@x.test', 'pct'), ('"q"@x.test', 'quoted'), ('semi;colon@x.test', 'semi'), ('dash--@x.test', 'dash'), ('dollar$$@x.test', 'dollar'), (U&'caf\00e9@x.test', U&'th\00e9'),} .
-    q{ ('id', 'by name'), ('k', 'key')},
-    q{insert into a (k, v, w) values ('cols@x.test', 'left', 'right'), ('cols@x.test', '', 'alone')},
+    q{create role mail login password 'it''s'}, q{create table a (k text, v text, w text, n serial)},
+    Database::insert_rows(sub { "convert_from('\\x" . unpack('H*', $_[0]) . "', 'UTF8')" }),
+    q{insert into a (k, v, w) values ('two@x.test', 'one', null), ('two@x.test', 'two', null), ('null@x.test', null, null), ('empty@x.test', '', ''), ('cols@x.test', 'left', 'right'), ('cols@x.test', '', 'alone')},
     q{create sequence once}, q{grant all on all tables in schema public to mail}, q{grant all on all sequences in schema public to mail},
     q{create function twice(t text) returns setof text language sql as $$ select v from a where k = t union all select v from a where k = t $$},
     # Ends its own session, the first time only: a sequence is not rolled back.
     q{create function dies_once(t text) returns text language sql as $$ select case when nextval('once') = 1 then pg_terminate_backend(pg_backend_pid(), 2000)::text else t end $$},
-    q{grant pg_signal_backend to mail},
 ])->start;
 
-my $login = "user = mail\npassword = it's\ndbname = postgres\ntimeout = 2";
+my @login = ('user = mail', "password = it's", 'dbname = postgres', 'timeout = 2');
 my $unix = 'hosts = unix:' . $db->socket;
 my $inet = 'hosts = inet:127.0.0.1:' . $db->port;
-my $count = 0;
-sub file { my (@lines) = @_; my $f = "$tmp/" . ++$count . '.cf'; Posthorn::spew($f, map { "$_\n" } @lines); return "pgsql:$f" }
-sub cf { return file($unix, $login, @_) }
-# Keys, one a line, to values.
-sub query {
-    my ($table, @keys) = @_;
-    my $out = $ph->run_in(join('', map { "$_\n" } @keys), $ph->sbin('postmap'), '-c', $ph->dir, '-q', '-', $table);
-    return $out =~ s/\n\z//r;
-}
-# posthorn-table-test with that script: its failures, or ''.
-sub start_script { my ($text) = @_; my $f = "$tmp/" . ++$count . '.test'; Posthorn::spew($f, $text); open my $h, '-|', "'$harness' '$so' '$f' 2>&1" or die "$!"; return $h }
-sub end_script {
-    my ($h) = @_;
-    my $out = join '', <$h>;
-    close $h;
-    my @bad = $out =~ /^(not ok .*(?:\n#.*)*)/mg;
-    return @bad ? join "\n", @bad : $out =~ /^ok / && $out =~ /^1\.\.\d+$/m && !$? ? '' : "broken: $out";
-}
-sub script { return end_script(start_script(@_)) }
+my $ask = Database::Asks->new('pgsql');
+my $tmp = $ask->{ph}{tmp};
+sub file { return $ask->file(map { "$_\n" } @_) }
+sub cf { return file($unix, @login, @_) }
+sub query { return $ask->query(@_) }
 
 # ---- questions and answers ----
 my $select = q{query = select v from a where k = '%s' order by n};
 my $plain = cf($select);
-my %rows = ('joe@x.test' => 'joe', 'two@x.test' => 'one,two', bare => 'bare value', "o'neil\@x.test" => 'irish', 'back\slash@x.test' => 'bs', 'per%cent@x.test' => 'pct', '"q"@x.test' => 'quoted',
-    'semi;colon@x.test' => 'semi', 'dash--@x.test' => 'dash', 'dollar$$@x.test' => 'dollar', "caf\xc3\xa9\@x.test" => "th\xc3\xa9", id => 'by name', k => 'key');
-my @none = ('null@x.test', 'empty@x.test', 'nobody@x.test', "\xff\@x.test", "caf\xe9\@x.test", "' or '1'='1", "x' union select v from a --", "'; drop table a; --", "\\' or 1=1 --", "''", "'", '\\', '$$ or 1=1 --', '*/ or 1=1 --', "\\''||v||'", "\xbf' or 1=1 --");
-my $all = join "\n", map { "$_\t$rows{$_}" } sort keys %rows;
 my %form = (
-    "'%s'" => $plain, "E'%s'" => cf(q{query = select v from a where k = E'%s' order by n}), 'over TCP' => file($inet, $login, $select),
+    "'%s'" => $plain, "E'%s'" => cf(q{query = select v from a where k = E'%s' order by n}), 'over TCP' => file($inet, @login, $select),
     'by URI' => file('hosts = postgresql://mail:it%27s@127.0.0.1:' . $db->port . '/postgres?sslmode=disable', 'timeout = 2', $select),
-    'by URI, which leaves out what is set' => file('hosts = {postgresql://127.0.0.1:' . $db->port . ',127.0.0.1:1}', $login, $select),
-    'a directory' => file("hosts = postgresql:///?host=$db->{dir}&port=" . $db->port, $login, $select),
-    'backslashes escape' => file("hosts = postgresql:///?host=$db->{dir}&port=" . $db->port . '&options=-c%20standard_conforming_strings%3Doff%20-c%20backslash_quote%3Don', $login, $select),
+    'by URI, which leaves out what is set' => file('hosts = {postgresql://127.0.0.1:' . $db->port . ',127.0.0.1:1}', @login, $select),
+    'a directory' => file("hosts = postgresql:///?host=$db->{dir}&port=" . $db->port, @login, $select),
+    'backslashes escape' => file("hosts = postgresql:///?host=$db->{dir}&port=" . $db->port . '&options=-c%20standard_conforming_strings%3Doff%20-c%20backslash_quote%3Don', @login, $select),
     'a comment with an apostrophe' => cf(q{query = select v /* it's */ from a where k = '%s' order by n}),
 );
-is(query($form{$_}, (sort keys %rows), @none), $all, "$_: all answers, and no key is SQL") for sort keys %form;
+is(query($form{$_}, Database::all_keys()), Database::all_rows(), "$_: all answers, and no key is SQL") for sort keys %form;
 is(query($plain, 'JOE@X.Test'), "JOE\@X.Test\tjoe", 'keys are folded');
-is(query(cf("query = select v from a where k = $_"), (grep { /[^\w.]/ } sort keys %rows), @none), '', "bare and between dollars ($_) no address is asked for") for '%s || k', '$$%s$$ || v';
+is(query(cf("query = select v from a where k = $_"), grep { /[^\w.]/ } Database::all_keys()), '', "bare and between dollars ($_) no address is asked for") for '%s || k', '$$%s$$ || v';
 is(query(cf(q{query = select v from a where k = $$%s$$}), 'joe@x.test', 'bare', '$$ or 1=1 --'), "bare\tbare value", 'but a word is');
 is(query(cf(q{query = select "%s" from a where k = 'bare'}), 'v', 'v" || k || "'), "v\tbare value", 'the name of a column');
 is(query(cf(q{query = select v, w from a where k = '%s' order by n}), 'cols@x.test', 'joe@x.test'), "cols\@x.test\tleft,right,alone\njoe\@x.test\tjoe", 'several columns');
-is(query(file($unix, $login, 'encoding = LATIN1', $select), "caf\xe9\@x.test"), "caf\xe9\@x.test\tth\xe9", 'encoding');
+is(query(file($unix, @login, 'encoding = LATIN1', $select), "caf\xe9\@x.test"), "caf\xe9\@x.test\tth\xe9", 'encoding');
 is(query(cf('select_function = twice'), 'two@x.test'), "two\@x.test\tone,two,one,two", 'select_function');
 is(query(cf('table = a', 'select_field = v', 'where_field = k', "additional_conditions = and v <> 'one'"), 'two@x.test'), "two\@x.test\ttwo", 'the settings of older days');
 is(query(cf($select, 'domain = x.test', 'result_format = <%s> of %u'), 'bare', 'two@x.test'), "two\@x.test\t<one> of one,<two> of two", 'domain, result_format');
 like(query(cf($select, 'expansion_limit = 1'), 'two@x.test'), qr/more than 1 values: expansion_limit/, 'expansion_limit');
-$ph->set(oldway_hosts => 'unix:' . $db->socket, oldway_user => 'mail', oldway_password => "it's", oldway_dbname => 'postgres', oldway_query => "select v from a where k = '%s'");
+$ask->{ph}->set(oldway_hosts => 'unix:' . $db->socket, oldway_user => 'mail', oldway_password => "it's", oldway_dbname => 'postgres', oldway_query => "select v from a where k = '%s'");
 is(query('pgsql:oldway', 'bare'), "bare\tbare value", 'settings in main.cf');
 
 # ---- what is wrong is said, and is a failure ----
-my @bad = (
+$ask->is_fatal(
     [cf('query = selct v'), 'syntax error'], [cf("query = select v from nosuch where k = '%s'"), 'relation "nosuch" does not exist'], [cf('query = -- nothing'), 'the query is empty'],
     [cf('query = set statement_timeout = 0'), 'gives no rows'], [cf('query = copy a to stdout'), 'gives no rows'], [cf("query = select v from a; select v from a"), 'cannot insert multiple commands'],
     [cf("query = select 1/0"), 'division by zero'], [file($unix, 'user = mail', 'password = wrong', 'dbname = postgres', $select), 'password authentication failed'],
     [file($unix, 'user = mail', 'dbname = postgres', $select), 'no password'], [file($unix, 'user = mail', "password = it's", 'dbname = nosuch', $select), 'database "nosuch" does not exist'],
-    [cf($select, 'encoding = nosuch'), 'client_encoding'], [file("hosts = 127.0.0.1:1", $login, $select), 'Connection refused'], [file('hosts = unix:/nonexistent', $login, $select), 'No such file'],
-    [cf($select, 'dbname ='), 'dbname is not set'], [file("hosts = 127.0.0.1:x", $login, $select), 'hosts: "127.0.0.1:x" is not'], [file('hosts = unix:x', $login, $select), 'begins with /'],
+    [cf($select, 'encoding = nosuch'), 'client_encoding'], [file("hosts = 127.0.0.1:1", @login, $select), 'Connection refused'], [file('hosts = unix:/nonexistent', @login, $select), 'No such file'],
+    [cf($select, 'dbname ='), 'dbname is not set'], [file("hosts = 127.0.0.1:x", @login, $select), 'hosts: "127.0.0.1:x" is not'], [file('hosts = unix:x', @login, $select), 'begins with /'],
     [file('hosts = postgresql://[::1', $select), 'hosts: '], [cf(), 'query is not set'], [cf("query = '%x'"), 'query: "%x"'], [cf($select, 'timeout = 0'), 'timeout: "0"'],
 );
-for my $row (@bad) {
-    like(query($row->[0], 'joe@x.test'), qr/^postmap: fatal: .*\Q$row->[1]\E/m, $row->[1]);
-    is($? >> 8, 1, '  and exits with 1');
-}
-is(query($plain, (sort keys %rows)), $all, 'and nothing of that changed the table');
+is(query($plain, Database::all_keys()), Database::all_rows(), 'nothing of that changed the table');
 
 # ---- connections ----
 my $end_all = cf("query = select count(pg_terminate_backend(pid, 2000)) from pg_stat_activity where usename = 'mail' and pid <> pg_backend_pid()");
 my $dies_once = cf("query = select dies_once('%s')");
-is(script(<<"T"), '', 'a kept connection that was ended meanwhile is made anew, once');
+is($ask->script(<<"T"), '', 'a kept connection that was ended meanwhile is made anew, once');
 open $end_all
 comes x -- 0
 open $plain
@@ -120,57 +91,56 @@ open $dies_once
 fails x -- terminating connection
 found again -- again
 T
-is(script(<<"T"), '', 'it ends in mid-query, too');
+is($ask->script(<<"T"), '', 'it ends in mid-query, too');
 open @{[cf("query = select case '%s' when 'reset' then setval('once', 1, false)::text else dies_once('%s') end")]}
 found reset -- 1
 found y -- y
 T
 my $gone = "$tmp/gone/.s.PGSQL.1";
-is(script(<<"T"), '', 'a host that is not there is set aside');
-open @{[file("hosts = unix:$gone, inet:127.0.0.1:" . $db->port, $login, $select)]}
+is($ask->script(<<"T"), '', 'a host that is not there is set aside');
+open @{[file("hosts = unix:$gone, inet:127.0.0.1:" . $db->port, @login, $select)]}
 found bare -- bare value
 warned not asked for 60 s: unix:$gone: connection to server
 found bare -- bare value
-open @{[file("hosts = unix:$gone, 127.0.0.1:1", $login, $select)]}
+open @{[file("hosts = unix:$gone, 127.0.0.1:1", @login, $select)]}
 fails bare -- Connection refused
 fails bare -- all servers are set aside; unix:$gone: connection to server
 T
 my $silent = IO::Socket::UNIX->new(Local => "$tmp/.s.PGSQL.7", Listen => 5) or die "$!";
 my $before = time;
-is(script(<<"T"), '', 'one that is silent too');
-open @{[file("hosts = inet:127.0.0.1:@{[$db->port]} unix:$tmp/.s.PGSQL.7", $login, $select)]}
+is($ask->script(<<"T"), '', 'one that is silent too');
+open @{[file("hosts = inet:127.0.0.1:@{[$db->port]} unix:$tmp/.s.PGSQL.7", @login, $select)]}
 found bare -- bare value
 warned .s.PGSQL.7: connect: the server does not answer
 found bare -- bare value
 within 300
-open @{[file("hosts = unix:$tmp/.s.PGSQL.7", $login, $select)]}
+open @{[file("hosts = unix:$tmp/.s.PGSQL.7", @login, $select)]}
 fails bare -- the server does not answer
 T
 cmp_ok(time - $before, '<', 10 * ($ENV{POSTHORN_SLOW} || 1), 'within its time');
 close $silent;
 
 # ---- hung, killed, down, back ----
-sub takes { my ($what, $table, $want, $least, $most) = @_; my $t = time; like(query($table, 'bare'), $want, $what); $t = time - $t; cmp_ok($t, '>', $least, "  $most s at most"); cmp_ok($t, '<', $most * ($ENV{POSTHORN_SLOW} || 1), '  ') }
-takes('a query without end', cf("query = select v from a, pg_sleep(600) where k = '%s'"), qr/fatal: .*the server does not answer/, 1.9, 10);
+$ask->gives_up('a query without end', cf("query = select v from a, pg_sleep(600) where k = '%s'"), 'the server does not answer', 1.9, 10);
 $db->signal('STOP');
-takes('a server that hangs', $plain, qr/fatal: .*the server does not answer/, 1.9, 10);
-takes('over TCP', $form{'over TCP'}, qr/fatal: .*the server does not answer/, 1.9, 10);
+$ask->gives_up('a server that hangs', $plain, 'the server does not answer', 1.9, 10);
+$ask->gives_up('over TCP', $form{'over TCP'}, 'the server does not answer', 1.9, 10);
 $db->signal('CONT');
 is(query($plain, 'bare'), "bare\tbare value", 'it goes on');
-my $running = start_script("open @{[file($unix, $login =~ s/timeout = 2/timeout = 60/r, q{query = select v from a, pg_sleep(600) where k = '%s'})]}\nfails bare -- server\n");
+my $running = $ask->start_script("open @{[cf('timeout = 60', q{query = select v from a, pg_sleep(600) where k = '%s'})]}\nfails bare -- server\n");
 ok(Posthorn::wait_for(sub { $db->is_busy }), 'a query is executed');
 $db->crash;
-is(end_script($running), '', 'the server is killed in mid-query: a failure');
+is($ask->end_script($running), '', 'the server is killed in mid-query: a failure');
 like(query($plain, 'bare'), qr/fatal: .*(?:Connection refused|No such file)/, 'it is down');
 like(query($form{'over TCP'}, 'bare'), qr/fatal: .*Connection refused/, 'over TCP');
 # Who answers in its place hangs up, which shows that both names were tried.
 my $listen = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => $db->port, ReuseAddr => 1) or die "$!";
-$running = start_script("open @{[file('hosts = 127.0.0.1:' . $db->port . ' inet:127.0.0.1:' . $db->port, $login, 'retry_interval = 1', $select)]}\ncomes bare -- bare value\nwarned not asked for 1 s\n");
+$running = $ask->start_script("open @{[file('hosts = 127.0.0.1:' . $db->port . ' inet:127.0.0.1:' . $db->port, @login, 'retry_interval = 1', $select)]}\ncomes bare -- bare value\nwarned not asked for 1 s\n");
 close $_ for map { $listen->accept } 1 .. 2;
 close $listen;
 unlink "$db->{data}/postmaster.pid", $db->socket, $db->socket . '.lock';
 $db->start;
-is(end_script($running), '', 'set aside, both are asked again in time');
+is($ask->end_script($running), '', 'set aside, both are asked again in time');
 
 # ---- 10,000 look-ups ----
 my $out = query($plain, map { $_ % 2 ? 'bare' : "nobody$_\@x.test" } 1 .. 10_000);
