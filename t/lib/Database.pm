@@ -88,7 +88,7 @@ use warnings;
 use Test::More;
 use Time::HiRes qw(time);
 
-# Tables of that type whose files begin with these lines.
+# Tables of that type whose files begin with these lines.  postmap (-u) leaves to them what is no UTF-8.
 sub new { my ($class, $type, @lines) = @_; return bless { type => $type, lines => [@lines], ph => Posthorn->new, count => 0 }, $class }
 sub name { my ($self, $suffix) = @_; return "$self->{ph}{tmp}/" . ++$self->{count} . ".$suffix" }
 
@@ -102,7 +102,7 @@ sub file {
 # Keys to lines of key, tab and value.
 sub query {
     my ($self, $table, @keys) = @_;
-    my $out = $self->{ph}->run_in(join('', map { "$_\n" } @keys), $self->{ph}->sbin('postmap'), '-c', $self->{ph}->dir, '-q', '-', $table);
+    my $out = $self->{ph}->run_in(join('', map { "$_\n" } @keys), $self->{ph}->sbin('postmap'), '-c', $self->{ph}->dir, '-u', '-q', '-', $table);
     return $out =~ s/\n\z//r;
 }
 

@@ -24,7 +24,8 @@ my $db = Database::Postgres->new(sql => [
     q{create function dies_once(t text) returns text language sql as $$ select case when nextval('once') = 1 then pg_terminate_backend(pg_backend_pid(), 2000)::text else t end $$},
 ])->start;
 
-my @login = ('user = mail', "password = it's", 'dbname = postgres', 'timeout = 2');
+my @login = ('user = mail', "password = it's", 'dbname = postgres', 'timeout = 20');
+my @hasty = (@login[0 .. 2], 'timeout = 1');
 my $unix = 'hosts = unix:' . $db->socket;
 my $inet = 'hosts = inet:127.0.0.1:' . $db->port;
 my $ask = Database::Asks->new('pgsql');
@@ -38,7 +39,7 @@ my $select = q{query = select v from a where k = '%s' order by n};
 my $plain = cf($select);
 my %form = (
     "'%s'" => $plain, "E'%s'" => cf(q{query = select v from a where k = E'%s' order by n}), 'over TCP' => file($inet, @login, $select),
-    'by URI' => file('hosts = postgresql://mail:it%27s@127.0.0.1:' . $db->port . '/postgres?sslmode=disable', 'timeout = 2', $select),
+    'by URI' => file('hosts = postgresql://mail:it%27s@127.0.0.1:' . $db->port . '/postgres?sslmode=disable', $select),
     'by URI, which leaves out what is set' => file('hosts = {postgresql://127.0.0.1:' . $db->port . ',127.0.0.1:1}', @login, $select),
     'a directory' => file("hosts = postgresql:///?host=$db->{dir}&port=" . $db->port, @login, $select),
     'backslashes escape' => file("hosts = postgresql:///?host=$db->{dir}&port=" . $db->port . '&options=-c%20standard_conforming_strings%3Doff%20-c%20backslash_quote%3Don', @login, $select),
@@ -109,22 +110,22 @@ T
 my $silent = IO::Socket::UNIX->new(Local => "$tmp/.s.PGSQL.7", Listen => 5) or die "$!";
 my $before = time;
 is($ask->script(<<"T"), '', 'one that is silent too');
-open @{[file("hosts = inet:127.0.0.1:@{[$db->port]} unix:$tmp/.s.PGSQL.7", @login, $select)]}
+open @{[file("hosts = inet:127.0.0.1:@{[$db->port]} unix:$tmp/.s.PGSQL.7", @hasty, $select)]}
 found bare -- bare value
 warned .s.PGSQL.7: connect: the server does not answer
 found bare -- bare value
 within 300
-open @{[file("hosts = unix:$tmp/.s.PGSQL.7", @login, $select)]}
+open @{[file("hosts = unix:$tmp/.s.PGSQL.7", @hasty, $select)]}
 fails bare -- the server does not answer
 T
 cmp_ok(time - $before, '<', 10 * ($ENV{POSTHORN_SLOW} || 1), 'within its time');
 close $silent;
 
 # ---- hung, killed, down, back ----
-$ask->gives_up('a query without end', cf("query = select v from a, pg_sleep(600) where k = '%s'"), 'the server does not answer', 1.9, 10);
+$ask->gives_up('a query without end', file($unix, @hasty, "query = select v from a, pg_sleep(600) where k = '%s'"), 'the server does not answer', 0.9, 10);
 $db->signal('STOP');
-$ask->gives_up('a server that hangs', $plain, 'the server does not answer', 1.9, 10);
-$ask->gives_up('over TCP', $form{'over TCP'}, 'the server does not answer', 1.9, 10);
+$ask->gives_up('a server that hangs', file($unix, @hasty, $select), 'the server does not answer', 0.9, 10);
+$ask->gives_up('over TCP', file($inet, @hasty, $select), 'the server does not answer', 0.9, 10);
 $db->signal('CONT');
 is(query($plain, 'bare'), "bare\tbare value", 'it goes on');
 my $running = $ask->start_script("open @{[cf('timeout = 60', q{query = select v from a, pg_sleep(600) where k = '%s'})]}\nfails bare -- server\n");
