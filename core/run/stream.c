@@ -174,10 +174,28 @@ static void drop_in(struct ph_stream *io)
     io->in_at = io->in_end = 0;
 }
 
+/* The start of a line that came behind a large piece: a peer that ends it late, or
+ * never, holds an ordinary buffer.  What is as long as that is no line and not kept. */
+static void shrink_in(struct ph_stream *io)
+{
+    size_t n = ph_stream_pending(io);
+
+    if (io->in_cap <= io->size || n >= io->size)
+        return;
+    char *p = ph_stream_buffer(io->size);
+    memcpy(p, io->in + io->in_at, n);
+    drop_in(io);
+    io->in = p;
+    io->in_cap = io->size;
+    io->in_end = n;
+}
+
 static void drop_idle(struct ph_stream *io)
 {
     if (io->in && io->in_at == io->in_end)
         drop_in(io);
+    else if (io->in)
+        shrink_in(io);
     if (io->out && io->out_n == 0 && !io->sending) {   /* another task may be sending from it */
         free(io->out);
         io->out = NULL;

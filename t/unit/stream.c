@@ -8,6 +8,7 @@
 #include <posthorn/error.h>
 #include <posthorn/stream.h>
 #include "core/run/loop.h"
+#include "core/run/stream_in.h"
 
 enum { OVER_UNIX, OVER_MEMORY, OVER_TCP, KINDS };
 static int over;
@@ -345,6 +346,35 @@ static void test_bulk(struct ph_scope *parent)
     ph_group_wait(g, PH_FOREVER);
 }
 
+/* Behind large input the start of a line, whose end is late.  The first read ends with a line. */
+static void test_shrink(struct ph_scope *parent)
+{
+    PH_SCOPED(s, parent);
+    struct ph_stream *a, *b;
+    char text[56384];
+    size_t largest = 0, lines_seen = 0;
+    ph_str line;
+    int rc;
+
+    make_pair(s, 16384, &a, &b);
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = i % 100 == 99 || i == 16383 || i == sizeof text - 2 ? '\n' : 'x';
+    text[sizeof text - 1] = 'y';
+    ph_stream_deadline(a, ph_in_ms(20000));
+    is_int(ph_stream_write(a, text, sizeof text), 0, "%s: all of it is under way", kind());
+    ph_stream_deadline(b, ph_in_ms(100));
+    while ((rc = ph_stream_line(b, 0, &line)) == PH_LINE_LF) {
+        lines_seen++;
+        largest = b->in_cap > largest ? b->in_cap : largest;
+    }
+    ok(rc == PH_TIMEOUT && lines_seen == 565 && largest == 65536, "%s: lines come in a large piece", kind());
+    is_int(b->in_cap, 16384, "%s: who waits for the end of one holds an ordinary buffer", kind());
+    ph_stream_str(a, PH_STR("es\r\n"));
+    ph_stream_flush(a);
+    ph_stream_deadline(b, ph_in_ms(20000));
+    ok(ph_stream_line(b, 0, &line) == PH_LINE_CRLF && ph_str_eq(line, PH_STR("yes")), "%s: its start is still there", kind());
+}
+
 struct slow_reader { struct ph_stream *io; size_t piece, pieces; int64_t pause; };
 
 static void read_slowly(void *arg)
@@ -404,6 +434,8 @@ static int all(void *arg)
         test_idle(s);
         test_both_ways(s);
         test_bulk(s);
+        if (over != OVER_MEMORY)
+            test_shrink(s);
     }
     test_gather(s);
     ph_scope_free(s);
