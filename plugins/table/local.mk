@@ -15,6 +15,7 @@ include plugins/table/redis/local.mk
 include plugins/table/memcache/local.mk
 # What needs a client library is built where that library is.
 include plugins/table/cdb/local.mk
+include plugins/table/ldap/local.mk
 include plugins/table/lmdb/local.mk
 include plugins/table/sqlite/local.mk
 # SQL servers: hosts, quoting.
