@@ -37,6 +37,11 @@ static void choice_end(void *arg)
     ph_list_remove(&h->node);
 }
 
+int ph_control_wants(const struct control *c, const struct ph_qmsg *m)
+{
+    return wants_queue(c, queue_of(c->q, m));
+}
+
 struct choice *ph_control_choose(struct control *c)
 {
     struct choice *h = ph_new(c->s, struct choice);
@@ -49,7 +54,7 @@ struct choice *ph_control_choose(struct control *c)
     ph_list_push(&q->choices, &h->node);
     ph_defer(c->s, choice_end, h);
     for (const struct ph_qmsg *m; (m = ph_queue_next(q->queue, &at)); )
-        if (wants_queue(c, queue_of(q, m)))
+        if (ph_control_wants(c, m))
             ph_retry_add(h->memory, ph_cstr(m->id), ph_mail_of(q, m) ? CHOICE_ACTIVE : CHOICE_REST);
     return h;
 }
@@ -122,7 +127,7 @@ static int is_meant(struct choice *h)
         return 0;                  /* released meanwhile: it comes at the end */
     if (m)
         h->glance = NULL;
-    return !m || wants_queue(h->c, queue_of(h->c->q, m));
+    return !m || ph_control_wants(h->c, m);
 }
 
 int ph_control_next(struct choice *h, int glances)

@@ -130,13 +130,18 @@ static int change_idle(struct qmgr *q, enum wish wish, struct ph_qmsg *m, int in
     }
 }
 
-int ph_control_change(struct control *c, ph_str id, enum wish wish)
+int ph_control_change(struct control *c, ph_str id, int anywhere, enum wish wish)
 {
     struct ph_qmsg *m;
     int in_memory, rc = ph_control_take(c->q, id, &m, &in_memory);
 
     if (rc != PH_FOUND)
         return rc;
+    if (!anywhere && !ph_control_wants(c, m)) {
+        if (m->holder == c->q)
+            ph_feed_return(c->q, m, in_memory);
+        return PH_NONE;
+    }
     if (in_memory && m->holder != c->q)
         return wish == WISH_NONE ? PH_NONE : wish_for(m->holder, wish);
     rc = change_idle(c->q, wish, m, in_memory);
@@ -153,7 +158,7 @@ static int change_each(struct control *c, enum wish wish, uint64_t *count)
     int rc;
 
     while ((rc = ph_control_next(h, 0)) == PH_FOUND) {
-        int one = ph_control_change(c, h->id, wish);
+        int one = ph_control_change(c, h->id, !h->walk, wish);
 
         if (one == PH_CANCEL)
             return one;
@@ -190,7 +195,7 @@ static int change(struct control *c, enum wish wish)
 
     if (!id.n && ph_str_eq(ph_frame_value(c->f, "all"), PH_STR("1")))
         return change_all(c, wish);
-    if ((rc = ph_control_change(c, id, wish)) == 0)
+    if ((rc = ph_control_change(c, id, 0, wish)) == 0)
         settle(c, wish);
     if (rc >= 0)
         ph_frame_u64(c->reply, "count", rc == 0);

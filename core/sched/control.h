@@ -44,9 +44,12 @@ void ph_control_released(struct qmgr *q, ph_str id);
  * ph_feed_return); PH_NONE; PH_TEMP when somebody else looks at it for long. */
 int ph_control_take(struct qmgr *q, ph_str id, struct ph_qmsg **m, int *in_memory) PH_YIELDS;
 int ph_control_list(struct control *c) PH_YIELDS;
+/* 1 when it is in one of the queues that the request names. */
+int ph_control_wants(const struct control *c, const struct ph_qmsg *m);
 /* Carry out a wish about one message: 0 done, PH_NONE no such message (or nothing to
- * do), negative. */
-int ph_control_change(struct control *c, ph_str id, enum wish wish) PH_YIELDS;
+ * do), negative.  Unless `anywhere` it must be in a queue that the request names: what
+ * was put on hold a moment ago is not deleted as a deferred message. */
+int ph_control_change(struct control *c, ph_str id, int anywhere, enum wish wish) PH_YIELDS;
 /* Delete all that are meant: how many, also when it ends early. */
 int ph_control_remove_all(struct control *c, uint64_t *count) PH_YIELDS;
 

@@ -63,9 +63,11 @@ static void remove_batch(struct removal *r)
         r->now = !r->now;
 }
 
-/* 1: it is in the batch now; 0: it must be asked for by its id. */
-static int take(struct removal *r, ph_str id)
+/* 1: it is in the batch now, or was moved since the walk read its name; 0: it must be
+ * asked for by its id. */
+static int take(struct removal *r, const struct choice *h)
 {
+    ph_str id = h->id;
     struct removing *b = &r->batch[r->now];
     struct qmgr *q = b->q;
     struct ph_qmsg *m;
@@ -73,6 +75,10 @@ static int take(struct removal *r, ph_str id)
 
     if (ph_queue_in_memory(q->queue, id) || ph_queue_find(q->queue, id, &m, &in_memory) != PH_FOUND || in_memory)
         return 0;
+    if (h->walk && !ph_control_wants(h->c, m)) {
+        ph_queue_forget(q->queue, m);
+        return 1;
+    }
     m->holder = q;
     b->m[b->n++] = m;
     return 1;
@@ -88,7 +94,7 @@ int ph_control_remove_all(struct control *c, uint64_t *count)
     r->group = ph_group_new(c->s);
     r->batch[0].q = r->batch[1].q = c->q;
     while ((rc = ph_control_next(h, 0)) == PH_FOUND) {
-        if (!take(r, h->id) && (rc = ph_control_change(c, h->id, WISH_DELETE)) == PH_CANCEL)
+        if (!take(r, h) && (rc = ph_control_change(c, h->id, !h->walk, WISH_DELETE)) == PH_CANCEL)
             break;
         if (rc < 0)
             ph_log_warn("%s", ph_error());

@@ -48,7 +48,7 @@ sub queue_of {
 my @steps = (
     ['', '-h', '%a', '-h', '%b'], ['', '-h', '%a'], ['', '-H', '%a', '-d', '%c'], ['', '-h', 'ALL', 'deferred'], ['', '-H', 'ALL'],
     ["%a\n\n%b\n", '-h', '-'], ['', '-f', '%a'], ['', '-e', '%b', '-e', 'NOSUCH'], ['', '-d', 'all', '-d', '../etc', '-d', 'a/b'],
-    ['', '-d', 'ALL', 'incoming', 'active'], ['', '-d', 'ALL', 'nonsense'], ['', '-x'], ['', '-c', 'rel', '-d', 'ALL'], ['', '-s', '-p'], ['', '-h', 'ALL', '-d', '%b'],
+    ['', '-d', 'ALL', 'incoming', 'active'], ['', '-d', 'ALL', 'nonsense'], ['', '-x'], ['', '-c', 'rel', '-d', 'ALL'], ['', '-s', '-p'], ['', '-d', '%d', 'hold'], ['', '-h', 'ALL', '-d', '%b'],
     ['', '-d', 'ALL', 'hold'], ['', '-d', 'ALL'], ['', '-r', 'ALL', '-d', 'ALL', '-e', 'ALL', '-h', 'ALL', '-H', 'ALL'],
 );
 my %said;
