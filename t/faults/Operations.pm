@@ -133,6 +133,13 @@ sub bdat {
 
 sub id_of { my ($self, $t) = @_; return ($self->{sent}{$t}{text} // '') =~ /queued as (\w+)/ ? $1 : undef }
 
+# What the log says from its message's first line to the last.
+sub story {
+    my ($self, $t) = @_;
+    my $id = $self->id_of($t) // return '';
+    return $self->{ph}->log =~ /^([^\n]*\b$id\b.*\b$id\b[^\n]*\n)/ms ? $1 : '';
+}
+
 sub wait_deferred {
     my ($self, $t) = @_;
     return Posthorn::wait_for(sub { my ($q) = $self->queued($t); $q && $q->{queue_name} eq 'deferred' }, 5);

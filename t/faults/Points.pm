@@ -171,7 +171,7 @@ sub audit {
             $self->trouble($p, "$t was answered $said->{code}, and came all the same") if $said->{code} >= 400 && $d + $b && $p->{name} !~ $unheard;
             $self->trouble($p, "$t is lost") if $said->{code} == 250 && !($d + $b) && !over_quota($p);
             $self->trouble($p, "$t was returned ($b) and delivered ($d)") if $fails ? $d : $b;
-            $self->trouble($p, "$t came " . ($d + $b) . ' times without a fault') if $p->{clean} && $d + $b > 1;
+            $self->trouble($p, "$t came " . ($d + $b) . " times without a fault\n" . $o->story($t)) if $p->{clean} && $d + $b > 1;
             next unless ($fails ? $b : $d) > 1 && !$p->{clean};
             $self->{twice}{ $p->{name} } = 1;
             $self->trouble($p, "$t came twice") unless $p->{name} =~ $window;
