@@ -40,8 +40,9 @@ struct lane_conn {
     struct ph_list node;
     struct lane *lane;
     struct ph_stream *io;
-    struct ph_cond *wake;
+    struct ph_cond *wake, *sent;
     struct shipment **slot;        /* by number */
+    uint32_t sending;              /* number + 1 of the request that is being sent; 0: none */
     uint32_t *free_slot;
     uint32_t window, free_count, answers;
     int draining;                  /* 1: the agent wants no more */
@@ -194,10 +195,13 @@ static int ship(struct lane_conn *c, struct shipment *sh)
         doom(sh, "queue file cannot be opened");
         return 0;
     }
+    c->sending = number + 1;
     rc = send_request(c, sh, number, fd);
     if (!sh->reader_kept)
         close(fd);
+    c->sending = 0;
     c->slot[number] = sh;          /* not before: an answer that comes too early must not end it */
+    ph_cond_broadcast(c->sent);
     return rc;
 }
 
@@ -243,6 +247,16 @@ static int answer_fits(const struct shipment *sh, ph_str id)
     return 1;
 }
 
+/* An agent may answer before we run again behind the last byte of its request. */
+static int wait_sent(struct lane_conn *c, uint64_t number)
+{
+    int rc = 0;
+
+    while (rc >= 0 && c->sending && number == c->sending - 1)
+        rc = ph_cond_wait(c->sent, PH_FOREVER);
+    return rc < 0 ? rc : 0;
+}
+
 static int read_answer(struct lane_conn *c)
 {
     struct ph_scope *s = ph_scope_new(NULL);
@@ -259,8 +273,9 @@ static int read_answer(struct lane_conn *c)
         lane_refill(c->lane);
         return 0;
     }
-    if (rc >= 0 && (rc = ph_outcomes_get(s, f, &o, &rcpt, &n)) >= 0 &&
-        (ph_frame_get_u64(f, "number", &number) != PH_FOUND || number >= c->window || !c->slot[number]))
+    if (rc >= 0 && (rc = ph_outcomes_get(s, f, &o, &rcpt, &n)) >= 0 && ph_frame_get_u64(f, "number", &number) != PH_FOUND)
+        rc = ph_fail(PH_PERM, "answer to no request");
+    if (rc >= 0 && (rc = wait_sent(c, number)) >= 0 && (number >= c->window || !c->slot[number]))
         rc = ph_fail(PH_PERM, "answer to no request");
     if (rc >= 0) {
         struct shipment *sh = c->slot[number];
@@ -362,6 +377,7 @@ static void conn_serve(struct lane_conn *c, struct ph_scope *s)
     struct ph_group *g = ph_group_new(s);
 
     c->wake = ph_cond_new(s);
+    c->sent = ph_cond_new(s);
     ph_list_push(&l->conns, &c->node);
     if (ph_spawn(g, "requests", write_task, c) >= 0)
         read_answers(c);
