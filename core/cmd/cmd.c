@@ -31,6 +31,7 @@ void ph_cmd_start(const char *argv0)
         close(fd);
     if (argv0 && argv0[0])
         name = log_name = slash ? slash + 1 : argv0;
+    ph_log_program(name);
 }
 
 const char *ph_cmd_name(void)

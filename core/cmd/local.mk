@@ -79,7 +79,7 @@ core_cmd_postfix_LDADD = core/libposthorn.la
 dist_man_MANS += man/postqueue.1 man/postcat.1 man/postsuper.1 man/postkick.1 man/postlock.1 man/postfix.1 man/master.8 man/posthorn.7
 
 # Two programs of the same sources: the name says which source format.
-POSTMAP_SOURCES = $(COMMON) core/cmd/postmap.c core/cmd/postmap.h core/cmd/postmap_build.c \
+POSTMAP_SOURCES = $(COMMON) core/cmd/postmap.c core/cmd/postmap.h core/cmd/postmap_build.c core/cmd/postalias.c \
 	core/cmd/postmap_message.c core/cmd/postmap_files.c
 sbin_PROGRAMS += core/cmd/postmap core/cmd/postalias
 core_cmd_postmap_SOURCES = $(POSTMAP_SOURCES)

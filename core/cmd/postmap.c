@@ -2,7 +2,8 @@
  *
  *     postmap [-NUFbfhimnoprsuvwj] [-c config_dir] [-d key] [-q key] [type:]file ...
  *
- * postmap.c options, queries, deletions, lists; postmap_build.c building;
+ * postmap.c options, queries, deletions, lists; postmap_build.c building; postalias.c
+ * the lines of an alias file;
  * postmap_message.c a message as keys; postmap_files.c values that are files.  A
  * table is built beside the old one and takes its place when it is whole, also
  * with -i and -d: readers never see half of it. */
@@ -20,8 +21,36 @@
 static void usage(const struct postmap *p) PH_NORETURN;
 static void usage(const struct postmap *p)
 {
-    ph_cmd_fatal("usage: %s [-Nfijnoprsuvw%s] [-c config_dir] [-d key] [-q key] [map_type:]file...", p->is_alias ? "postalias" : "postmap",
-                 p->is_alias ? "" : "bFhmU");
+    ph_cmd_fatal("usage: %s [map_type:]file...", p->is_alias ? "postalias [-Nfinoprsuvw] [-c config_dir] [-d key] [-q key]"
+                                                             : "postmap [-bfFhimnNoprsuUvw] [-c config_dir] [-d key] [-q key]");
+}
+
+/* The file that a table of this kind is, as its messages have always named it. */
+static const char *suffix_of(const struct ph_table *t)
+{
+    if (ph_str_eq(t->type, PH_STR("hash")) || ph_str_eq(t->type, PH_STR("btree")))
+        return ".db";
+    return ph_str_eq(t->type, PH_STR("cdb")) ? ".cdb" : "";
+}
+
+ph_str postmap_shown(struct ph_scope *s, const struct ph_table *t)
+{
+    return ph_str_printf(s, "%.*s:%.*s%s", PH_FMT(t->type), PH_FMT(t->name), suffix_of(t));
+}
+
+ph_str postmap_shown_duplicate(struct ph_scope *s, const struct ph_table *t)
+{
+    if (ph_str_eq(t->type, PH_STR("cdb")))
+        return t->name;
+    return suffix_of(t)[0] ? ph_str_printf(s, "%.*s%s", PH_FMT(t->name), suffix_of(t)) : postmap_shown(s, t);
+}
+
+const char *postmap_cause(const char *table)
+{
+    size_t n = strlen(table);
+    const char *text = ph_error();
+
+    return strncmp(text, table, n) == 0 && strncmp(text + n, ": ", 2) == 0 ? text + n + 2 : text;
 }
 
 const char *postmap_path(const char *table)
@@ -37,7 +66,7 @@ static struct ph_table *open_table(struct postmap *p, struct ph_scope *s, const 
 
     flags |= (p->no_fold ? 0 : PH_TABLE_FOLD) | p->nul;
     if (ph_table_open(p->conf, s, ph_cstr(name), flags, &t) < 0)
-        ph_cmd_fatal("%s", ph_error());
+        ph_cmd_fatal("%s", postmap_cause(name));
     return t;
 }
 
@@ -64,20 +93,49 @@ static void put_entry(const struct postmap *p, ph_str key, ph_str val)
     put_value(val);
 }
 
+/* What no table is asked: 1 after a warning. */
+static int is_bad_key(const struct postmap *p, const struct ph_table *t, ph_str key)
+{
+    if (p->any_bytes || ph_str_is_utf8(key))
+        return 0;
+    PH_SCOPED(s, p->scope);
+    ph_cmd_warn("%.*s: non-UTF-8 key \"%.*s\": malformed UTF-8 or invalid codepoint", PH_FMT(postmap_shown(s, t)), PH_FMT(ph_source_shown(s, key)));
+    return 1;
+}
+
+static void warn_empty(const struct postmap *p, const struct ph_table *t, ph_str key)
+{
+    PH_SCOPED(s, p->scope);
+    ph_str shown = postmap_shown(s, t);
+
+    ph_cmd_warn("table %.*s: key %.*s: empty string result is not allowed", PH_FMT(shown), PH_FMT(key));
+    ph_cmd_warn("table %.*s should return NO RESULT in case of NOT FOUND", PH_FMT(shown));
+}
+
+/* -F: what is shown is the content of the files.  1, or 0 after a warning. */
+static int decode(const struct postmap *p, const struct ph_table *t, struct ph_scope *s, ph_str key, ph_str *val)
+{
+    if (!p->files || postmap_decode(s, *val, val))
+        return 1;
+    ph_cmd_warn("table %.*s: key %.*s: malformed BASE64 value: %.*s", PH_FMT(postmap_shown(s, t)), PH_FMT(key), PH_FMT(*val));
+    return 0;
+}
+
 /* The first table that has it: PH_FOUND with *val, or PH_NONE. */
-static int ask(struct ph_table **tables, int count, ph_str key, struct ph_scope *s, ph_str *val)
+static int ask(struct postmap *p, struct ph_table **tables, int count, ph_str key, struct ph_scope *s, ph_str *val)
 {
     for (int i = 0; i < count; i++) {
-        int rc = ph_table_lookup(tables[i], key, s, val);
+        int rc = is_bad_key(p, tables[i], key) ? PH_NONE : ph_table_lookup(tables[i], key, s, val);
 
         if (rc < 0)
             ph_cmd_fatal("table %.*s:%.*s: query error: %s", PH_FMT(tables[i]->type), PH_FMT(tables[i]->name), ph_error());
-        if (rc == PH_FOUND && val->n == 0) {
-            ph_cmd_warn("table %.*s:%.*s: key %.*s: empty string result is not allowed", PH_FMT(tables[i]->type), PH_FMT(tables[i]->name), PH_FMT(key));
-            ph_cmd_warn("table %.*s:%.*s should return NO RESULT in case of NOT FOUND", PH_FMT(tables[i]->type), PH_FMT(tables[i]->name));
-        }
-        if (rc == PH_FOUND)
-            return rc;
+        if (rc != PH_FOUND)
+            continue;
+        if (!decode(p, tables[i], s, key, val))
+            ph_cmd_fatal("table %.*s: query error", PH_FMT(postmap_shown(s, tables[i])));
+        if (val->n == 0)
+            warn_empty(p, tables[i], key);
+        return rc;
     }
     return PH_NONE;
 }
@@ -101,27 +159,14 @@ static int each_key(struct postmap *p, int (*fn)(struct postmap *, struct ph_tab
     return any;
 }
 
-/* -F: what is shown is the content of the files. */
-static ph_str shown(const struct postmap *p, struct ph_scope *s, ph_str key, ph_str val)
-{
-    if (p->files && !postmap_decode(s, val, &val))
-        ph_cmd_fatal("key %.*s: the value is not base64: the table was not made with -F", PH_FMT(key));
-    return val;
-}
-
 static int query_one(struct postmap *p, struct ph_table **tables, int count, ph_str key, int from_stdin)
 {
     struct ph_scope *s = p->step;
     ph_str val;
 
     ph_scope_reset(s);
-    if (!p->any_bytes && !ph_str_is_utf8(key)) {
-        ph_cmd_warn("key is not valid UTF-8: not found");
+    if (ask(p, tables, count, key, s, &val) != PH_FOUND)
         return 0;
-    }
-    if (ask(tables, count, key, s, &val) != PH_FOUND)
-        return 0;
-    val = shown(p, s, key, val);
     if (from_stdin || p->json)
         put_entry(p, key, val);
     else
@@ -138,7 +183,7 @@ static int remove_one(struct postmap *p, struct ph_table **tables, int count, ph
     if (!p->no_fold)
         key = ph_str_lower(s, key);
     for (int i = 0; i < count; i++) {
-        int rc = ph_table_remove(tables[i], key);
+        int rc = is_bad_key(p, tables[i], key) ? PH_NONE : ph_table_remove(tables[i], key);
 
         if (rc < 0)
             ph_cmd_fatal("%s", ph_error());
@@ -167,8 +212,13 @@ static int delete_keys(struct postmap *p, char **names, int count)
 {
     struct ph_table **tables = ph_alloc_array(p->scope, (size_t)count, sizeof *tables);
 
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
+        const struct ph_table *t = open_table(p, p->scope, names[i], 0);
+
+        if (!t->ops->remove)
+            ph_cmd_fatal("table %s: delete operation is not supported", names[i]);
         tables[i] = open_table(p, p->scope, names[i], PH_TABLE_WRITE | PH_TABLE_CREATE);
+    }
     int any = each_key(p, remove_one, tables, count);
 
     for (int i = 0; any && i < count; i++)
@@ -186,7 +236,8 @@ static void list(struct postmap *p, const char *name)
     int rc = ph_table_next(t, 1, s, &key, &val);
 
     for (; rc == PH_FOUND; rc = ph_table_next(t, 0, s, &key, &val)) {
-        put_entry(p, key, shown(p, s, key, val));
+        if (decode(p, t, s, key, &val))
+            put_entry(p, key, val);
         ph_scope_reset(s);
     }
     if (rc < 0)
@@ -195,8 +246,10 @@ static void list(struct postmap *p, const char *name)
 
 static void take_mode(struct postmap *p, int mode, const char *key)
 {
-    if (p->mode)
-        ph_cmd_fatal("specify only one of -d -i -q or -s");
+    if (mode == 'i' && p->mode)    /* the others win */
+        return;
+    if (p->key || (key && p->mode == 's'))
+        ph_cmd_fatal("specify only one of -s -q or -d");
     p->mode = mode;
     p->key = key;
 }
@@ -261,6 +314,7 @@ int main(int argc, char **argv)
     int c;
 
     ph_cmd_start(argv[0]);
+    argv[0] = (char *)(uintptr_t)ph_cmd_name();    /* getopt's messages begin with it */
     p.is_alias = strcmp(ph_cmd_name(), "postalias") == 0;
     while ((c = getopt(argc, argv, p.is_alias ? "Nc:d:fijnopq:rsuvw" : "FNUbc:d:fhijmnopq:rsuvw")) != -1)
         take_option(&p, c);

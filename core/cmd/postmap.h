@@ -32,5 +32,14 @@ int postmap_read_files(struct ph_scope *s, ph_str list, ph_str *value);
 int postmap_decode(struct ph_scope *s, ph_str in, ph_str *out);
 /* The text behind "type:", as the table will see it. */
 const char *postmap_path(const char *table);
+/* The table in messages: "hash:x.db", on s; of a duplicate: "x.db". */
+ph_str postmap_shown(struct ph_scope *s, const struct ph_table *t);
+ph_str postmap_shown_duplicate(struct ph_scope *s, const struct ph_table *t);
+/* Why a table could not be opened: without its name in front, which is said already. */
+const char *postmap_cause(const char *table);
+
+/* postalias.c: an alias as it is stored, on s. */
+enum postalias { POSTALIAS_PAIR, POSTALIAS_NO_PAIR, POSTALIAS_NOT_LOCAL };
+int postalias_parse(struct ph_scope *s, ph_str line, ph_str *name, ph_str *value);
 
 #endif

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <posthorn/buf.h>
+#include <posthorn/clock.h>
 #include <posthorn/error.h>
 #include "core/cmd/postmap.h"
 
@@ -15,18 +15,19 @@ struct build {
     struct postmap *p;
     struct ph_table *table;
     struct ph_source src;
-    ph_str seen;                   /* what names the table in warnings */
 };
 
 static void add_entry(struct build *b, struct ph_scope *s, ph_str key, ph_str value)
 {
     struct postmap *p = b->p;
 
+    if (key.n == 0)
+        ph_cmd_warn("table %.*s:%.*s: empty lookup key value is not allowed", PH_FMT(b->table->type), PH_FMT(b->table->name));
     if (!p->no_fold)
         key = ph_str_lower(s, key);
     int rc = ph_table_update(b->table, key, value);
     if (rc == PH_NONE && !p->quiet)
-        ph_cmd_warn("%.*s: duplicate entry: \"%.*s\"", PH_FMT(b->seen), PH_FMT(key));
+        ph_cmd_warn("%.*s: duplicate entry: \"%.*s\"", PH_FMT(postmap_shown_duplicate(s, b->table)), PH_FMT(key));
     if (rc < 0)
         ph_cmd_fatal("%s", ph_error());
 }
@@ -34,65 +35,49 @@ static void add_entry(struct build *b, struct ph_scope *s, ph_str key, ph_str va
 static void map_line(struct build *b, struct ph_scope *s, ph_str line, uint32_t number)
 {
     ph_str key, value;
+    int rc = ph_source_pair(line, &key, &value);
 
-    if (!ph_source_pair(line, &key, &value)) {
+    if (rc == PH_SOURCE_UNBALANCED)
+        ph_cmd_warn("%s, line %u: unbalanced '\"' in '%.*s' -- ignoring this line", b->src.path, number, PH_FMT(line));
+    else if (rc == PH_SOURCE_NO_VALUE)
         ph_cmd_warn("%s, line %u: expected format: key whitespace value", b->src.path, number);
+    if (rc != PH_SOURCE_PAIR)
         return;
-    }
     if (key.p[key.n - 1] == ':')
         ph_cmd_warn("%s, line %u: record is in \"key: value\" format; is this an alias file?", b->src.path, number);
-    if (b->p->files && postmap_read_files(s, value, &value) < 0)
-        ph_cmd_fatal("%s, line %u: %s", b->src.path, number, ph_error());
-    add_entry(b, s, key, value);
-}
-
-/* Bytes up to `stop` outside quotes and comments; *rest begins behind it. */
-static ph_str take_until(ph_str *rest, char stop)
-{
-    int quoted = 0, depth = 0;
-    size_t n = 0;
-
-    for (; n < rest->n; n++) {
-        char c = rest->p[n];
-
-        if (c == '\\')
-            n++;
-        else if (c == '"')
-            quoted = !quoted;
-        else if (!quoted && c == '(')
-            depth++;
-        else if (!quoted && c == ')' && depth)
-            depth--;
-        else if (!quoted && !depth && c == stop)
-            break;
+    if (b->p->files && postmap_read_files(s, value, &value) < 0) {
+        ph_cmd_warn("%s, line %u: %s: skipping this entry", b->src.path, number, ph_error());
+        return;
     }
-    ph_str first = ph_str_trim(ph_str_first(*rest, n));
-    *rest = ph_str_from(*rest, n + 1);
-    return first;
+    add_entry(b, s, key, value);
 }
 
 static void alias_line(struct build *b, struct ph_scope *s, ph_str line, uint32_t number)
 {
-    ph_str rest = line, name = take_until(&rest, ':'), item;
-    int quoted = name.n >= 2 && name.p[0] == '"' && name.p[name.n - 1] == '"';
-    struct ph_buf value;
+    ph_str name, value;
 
-    ph_buf_init(&value, s, PH_SOURCE_MAX);
-    while (rest.n) {
-        if ((item = take_until(&rest, ',')).n == 0)
-            continue;
-        ph_buf_puts(&value, value.n ? ", " : "");
-        ph_buf_str(&value, item);
+    switch (postalias_parse(s, line, &name, &value)) {
+    case POSTALIAS_NO_PAIR: ph_cmd_warn("%s, line %u: need name:value pair", b->src.path, number); break;
+    case POSTALIAS_NOT_LOCAL: ph_cmd_warn("%s, line %u: name must be local", b->src.path, number); break;
+    default: add_entry(b, s, name, value);
     }
-    if (name.n == 0 || value.n == 0) {
-        ph_cmd_warn("%s, line %u: need name:value pair", b->src.path, number);
-        return;
-    }
-    if (ph_str_find(name, '@') >= 0 || ph_str_find(name, '%') >= 0 || (!quoted && ph_str_token(&(ph_str){ name.p, name.n }, " \t,").n != name.n)) {
-        ph_cmd_warn("%s, line %u: name must be local and have no domain", b->src.path, number);
-        return;
-    }
-    add_entry(b, s, name, ph_buf_view(&value));
+}
+
+static void add_mark(struct build *b, const char *name, ph_str value)
+{
+    b->table->flags &= ~PH_TABLE_KEEP;
+    if (ph_table_update(b->table, ph_cstr(name), value) < 0)
+        ph_cmd_fatal("%s", ph_error());
+}
+
+/* "@" tells readers that the table is whole; the others are what NIS wants of a map,
+ * in its form. */
+static void add_marks(struct build *b, struct ph_scope *s)
+{
+    add_mark(b, "@", PH_STR("@"));
+    b->table->flags = (b->table->flags & ~PH_TABLE_WITH_NUL) | PH_TABLE_NO_NUL;
+    add_mark(b, "YP_LAST_MODIFIED", ph_str_printf(s, "%010lld", (long long)(ph_wall_us() / 1000000)));
+    add_mark(b, "YP_MASTER_NAME", ph_conf_value(b->p->conf, s, "myhostname"));
 }
 
 static void fill(struct build *b)
@@ -103,16 +88,15 @@ static void fill(struct build *b)
 
     while (ph_source_next(&b->src, &line, &number)) {
         if (!b->p->any_bytes && !ph_str_is_utf8(line))
-            ph_cmd_warn("%s, line %u: non-UTF-8 input is ignored", b->src.path, number);
+            ph_cmd_warn("%s, line %u: non-UTF-8 input \"%.*s\" -- ignoring this line", b->src.path, number, PH_FMT(ph_source_shown(s, line)));
         else if (b->p->is_alias)
             alias_line(b, s, line, number);
         else
             map_line(b, s, line, number);
         ph_scope_reset(s);
     }
-    if (b->p->is_alias)            /* tells readers that the table is whole */
-        if (ph_table_update(b->table, PH_STR("@"), PH_STR("@")) < 0)
-            ph_cmd_fatal("%s", ph_error());
+    if (b->p->is_alias)
+        add_marks(b, s);
 }
 
 /* As root, work with the rights of the source's owner, so that his table is his
@@ -166,13 +150,15 @@ static void read_source(struct build *b, struct ph_scope *s, const char *path, i
 void postmap_build(struct postmap *p, const char *table)
 {
     PH_SCOPED(s, p->scope);
-    struct build b = { .p = p, .seen = ph_cstr(table) };
+    struct build b = { .p = p };
     const char *path = postmap_path(table);
     uint32_t flags = PH_TABLE_CREATE | (p->mode == 'i' ? PH_TABLE_WRITE : 0) | (p->replace ? 0 : PH_TABLE_KEEP) | p->nul;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     sigset_t old;
 
+    if (strncmp(table, "proxy:", 6) == 0)
+        ph_cmd_fatal("can't create maps via the proxy service");
     if (fd < 0 && (p->mode != 'i' || errno != ENOENT))
         ph_cmd_fatal("open %s: %s", path, strerror(errno));
     if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)))
@@ -180,12 +166,12 @@ void postmap_build(struct postmap *p, const char *table)
     if (fd >= 0)
         become_owner(p, path, &st);
     umask(fd < 0 || p->open_mode ? 022 : 022 | (~st.st_mode & 077));
-    read_source(&b, s, p->mode == 'i' ? "standard input" : path, p->mode == 'i' ? STDIN_FILENO : fd);
+    read_source(&b, s, p->mode == 'i' ? "stdin" : path, p->mode == 'i' ? STDIN_FILENO : fd);
     if (fd >= 0)
         close(fd);
     hold_signals(SIG_BLOCK, &old);
     if (ph_table_open(p->conf, s, ph_cstr(table), flags, &b.table) < 0)
-        ph_cmd_fatal("%s", ph_error());
+        ph_cmd_fatal("%s", postmap_cause(table));
     fill(&b);
     if (ph_table_commit(b.table) < 0)
         ph_cmd_fatal("%s", ph_error());

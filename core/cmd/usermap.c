@@ -42,7 +42,7 @@ static int find_text(struct ph_scope *s, ph_str path, ph_str key, ph_str *value)
     if (rc < 0)
         return rc;
     while (ph_source_next(&src, &line, &number))
-        if (ph_source_pair(line, &k, &v) && ph_str_eq(k, key)) {
+        if (ph_source_pair(line, &k, &v) == PH_SOURCE_PAIR && ph_str_eq(k, key)) {
             *value = ph_str_dup(s, v);
             return PH_FOUND;
         }

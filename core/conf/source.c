@@ -1,11 +1,15 @@
 /* source: logical lines of table sources.  See posthorn/source.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
+#include <posthorn/log.h>
 #include <posthorn/source.h>
+
+#define SHOWN_BYTES 30             /* of a line in a warning */
 
 /* "{ {line}, {line} }": each item is a line. */
 static int open_inline(struct ph_scope *s, ph_str text, struct ph_source *src)
@@ -98,7 +102,8 @@ static int continues(struct ph_source *src)
     return 0;
 }
 
-int ph_source_next(struct ph_source *src, ph_str *line, uint32_t *number)
+/* The next logical line, also one that begins with a blank. */
+static int take_logical(struct ph_source *src, ph_str *line, uint32_t *number)
 {
     ph_str first;
 
@@ -118,8 +123,21 @@ int ph_source_next(struct ph_source *src, ph_str *line, uint32_t *number)
         } while (continues(src));
         first = ph_buf_view(&b);
     }
-    *line = first;
+    ptrdiff_t nul = ph_str_find(first, 0);
+    *line = nul < 0 ? first : ph_str_first(first, (size_t)nul);
     return 1;
+}
+
+int ph_source_next(struct ph_source *src, ph_str *line, uint32_t *number)
+{
+    while (take_logical(src, line, number)) {
+        if (line->n && !is_blank(line->p[0]))
+            return 1;
+        if (line->n)               /* the first of the file: it continues nothing */
+            ph_log_warn("%s: logical line must not start with whitespace: \"%.*s%s\"", src->path, PH_FMT(ph_str_first(*line, SHOWN_BYTES)),
+                        line->n > SHOWN_BYTES ? "..." : "");
+    }
+    return 0;
 }
 
 int ph_source_pair(ph_str line, ph_str *key, ph_str *value)
@@ -133,9 +151,31 @@ int ph_source_pair(ph_str line, ph_str *key, ph_str *value)
             quoted = !quoted;
         else if (rest.p[n] == '\\' && n + 1 < rest.n)
             n++;
-    if (quoted)
-        return 0;
     *key = ph_str_first(rest, n);
     *value = ph_str_trim(ph_str_from(rest, n));
-    return key->n && value->n;
+    return quoted ? PH_SOURCE_UNBALANCED : key->n && value->n ? PH_SOURCE_PAIR : PH_SOURCE_NO_VALUE;
+}
+
+/* Bytes of the UTF-8 character that begins there, or 0. */
+static size_t character(ph_str text)
+{
+    unsigned char lead = (unsigned char)text.p[0];
+    size_t n = lead < 0xc0 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+
+    return n && n <= text.n && ph_str_is_utf8(ph_str_first(text, n)) ? n : 0;
+}
+
+ph_str ph_source_shown(struct ph_scope *s, ph_str text)
+{
+    char *p = ph_alloc(s, text.n + 1);
+
+    for (size_t i = 0, n; i < text.n; i += n) {
+        n = character(ph_str_from(text, i));
+        if (n)
+            memcpy(p + i, text.p + i, n);
+        else
+            p[i] = ph_is_print(text.p[i]) ? text.p[i] : '?';
+        n += n == 0;
+    }
+    return (ph_str){ p, text.n };
 }

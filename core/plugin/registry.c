@@ -200,18 +200,18 @@ static int package_of(struct ph_scope *s, const char *kind, ph_str name, ph_str 
     return n && ph_yaml_text(n, package) == 0;
 }
 
-/* "unsupported table type "x"" and what to do; `section` is that of the list of packages. */
-static int missing(struct ph_scope *s, const char *what, const char *section, ph_str name, const char *const *names, size_t n)
+/* `what` names it; and what to do; `section` is that of the list of packages. */
+static int missing(struct ph_scope *s, ph_str what, const char *section, ph_str name, const char *const *names, size_t n)
 {
     ph_str package;
 
     if (package_of(s, section, name, &package)) {
         if (ph_str_eq(package, PH_STR("-")))
-            return ph_fail(PH_CONF, "%s \"%.*s\": it is not built yet", what, PH_FMT(name));
-        return ph_fail(PH_CONF, "%s \"%.*s\": install the package %.*s", what, PH_FMT(name), PH_FMT(package));
+            return ph_fail(PH_CONF, "%.*s: it is not built yet", PH_FMT(what));
+        return ph_fail(PH_CONF, "%.*s: install the package %.*s", PH_FMT(what), PH_FMT(package));
     }
     const char *near = ph_nearest(name, names, n);
-    return ph_fail(PH_CONF, "%s \"%.*s\"%s%s%s", what, PH_FMT(name), near ? ": did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    return ph_fail(PH_CONF, "%.*s%s%s%s", PH_FMT(what), near ? ": did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 int ph_plugin_missing(uint32_t kind, ph_str name)
@@ -225,7 +225,10 @@ int ph_plugin_missing(uint32_t kind, ph_str name)
     while (reg.by_name && ph_map_next(reg.by_name, &at, &key, &value))
         if (((struct entry *)value)->m.kind == kind)
             names[n++] = ph_cstr_dup(s, ((struct entry *)value)->m.name);
-    return missing(s, ph_str_printf(s, "unsupported %s type", ph_kind_name(kind)).p, ph_kind_name(kind), name, names, n);
+    /* Of tables in the words that scripts look for. */
+    ph_str what = kind == PH_KIND_TABLE ? ph_str_printf(s, "unsupported dictionary type: %.*s", PH_FMT(name))
+                                        : ph_str_printf(s, "unsupported %s type \"%.*s\"", ph_kind_name(kind), PH_FMT(name));
+    return missing(s, what, ph_kind_name(kind), name, names, n);
 }
 
 #define PROVIDED_MAX 1000u
@@ -244,7 +247,7 @@ int ph_plugin_not_provided(uint32_t kind, const char *what, ph_str name)
         for (size_t i = 0; m->kind == kind && i < m->provides_count && n < PROVIDED_MAX; i++)
             names[n++] = ph_cstr_dup(s, m->provides[i]);
     }
-    return missing(s, ph_str_printf(s, "unknown %s:", what).p, "restriction", name, names, n);
+    return missing(s, ph_str_printf(s, "unknown %s: \"%.*s\"", what, PH_FMT(name)), "restriction", name, names, n);
 }
 
 static int load(struct entry *e)

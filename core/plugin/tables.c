@@ -44,7 +44,7 @@ static int split(struct ph_conf *c, struct ph_scope *s, ph_str text, ph_str *typ
     if (colon > 0 && text.p[0] != '/' && text.p[0] != '{') {
         *type = ph_str_first(text, (size_t)colon);
         *name = ph_str_from(text, (size_t)colon + 1);
-        return 0;
+        return name->n ? 0 : ph_fail(PH_CONF, "open dictionary: expecting \"type:name\" form instead of \"%.*s\"", PH_FMT(text));
     }
     *name = text;
     int rc = c ? ph_conf_get(c, s, "default_database_type", type) : PH_NONE;
@@ -70,9 +70,9 @@ static int make_call(void *arg)
     switch (c->op) {
     case OP_OPEN: return ops->open(c->t, c->t->name);
     case OP_LOOKUP: return ops->lookup(c->t, c->key, c->out, &c->val);
-    case OP_UPDATE: return ops->update ? ops->update(c->t, c->key, c->val) : ph_fail(PH_CONF, "this type cannot be written");
-    case OP_REMOVE: return ops->remove ? ops->remove(c->t, c->key) : ph_fail(PH_CONF, "this type cannot be written");
-    case OP_NEXT: return ops->sequence ? ops->sequence(c->t, c->first, c->out, &c->key, &c->val) : ph_fail(PH_CONF, "this type cannot be listed");
+    case OP_UPDATE: return ops->update ? ops->update(c->t, c->key, c->val) : ph_fail(PH_CONF, "update operation is not supported");
+    case OP_REMOVE: return ops->remove ? ops->remove(c->t, c->key) : ph_fail(PH_CONF, "delete operation is not supported");
+    case OP_NEXT: return ops->sequence ? ops->sequence(c->t, c->first, c->out, &c->key, &c->val) : ph_fail(PH_CONF, "sequence operation is not supported");
     case OP_COMMIT: return ops->commit ? ops->commit(c->t) : 0;
     case OP_CHANGED: return ops->changed(c->t);
     }
@@ -100,8 +100,10 @@ static int open_handle(struct handle *h, uint32_t flags, struct ph_conf *c)
         return ph_fail(PH_CONF, "table type \"%.*s\" may block and needs proxymap, which is not built yet", PH_FMT(type));
     if (flags & PH_TABLE_SECURE && ops->is & PH_TABLE_INSECURE)
         return ph_fail(PH_CONF, "table type \"%.*s\" must not be used where an answer gives rights", PH_FMT(type));
-    if (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE) && (!ops->update || ph_str_starts(h->text, PH_STR("proxy:"))))
-        return ph_fail(PH_CONF, "table type \"%.*s\" cannot be written or built from a source file", PH_FMT(type));
+    if (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE) && ph_str_starts(h->text, PH_STR("proxy:")))
+        return ph_fail(PH_CONF, "can't create maps via the proxy service");
+    if (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE) && !ops->update)
+        return ph_fail(PH_CONF, "unsupported dictionary type: %.*s does not support bulk-mode creation.", PH_FMT(type));
     struct ph_scope *own = ph_scope_new(h->scope);
     struct ph_table t = { .scope = own, .ops = ops, .type = ph_str_dup(own, type), .name = ph_str_dup(own, name),
                           .flags = flags, .conf = c, .is = ops->is };

@@ -28,7 +28,7 @@
 static struct {
     int fd;                        /* file, stdout, stderr, or the syslog socket; -1 none */
     int is_syslog, is_pipe, own_fd;
-    char name[128], service[64], host[64], program[64];
+    char name[128], service[64], host[64], program[64], before[64];   /* before: of a command that opened no log */
     int verbosity;
     pid_t pid;                     /* asked once: each line shows it */
     struct ph_buf out;             /* lines; for syslog each ends in NUL, not LF */
@@ -330,13 +330,19 @@ static void say_dropped(const char *service)
     put_line(service, LOG_WARNING, "warning: ", text, (size_t)len);
 }
 
+void ph_log_program(const char *name)
+{
+    if (sink.fd < 0 && !sink.is_syslog)
+        copy(sink.before, sizeof sink.before, name);
+}
+
 static void emit(const char *service, int priority, const char *severity, char *text, size_t n)
 {
     if (sink.program[0])
         fprintf(stderr, "%s: %s%.*s\n", sink.program, severity, (int)n, text);
     if (sink.fd < 0 && !sink.is_syslog) {
         if (!sink.program[0])      /* nothing was opened yet */
-            fprintf(stderr, "%s%.*s\n", severity, (int)n, text);
+            fprintf(stderr, "%s%s%s%.*s\n", sink.before, sink.before[0] ? ": " : "", severity, (int)n, text);
         return;
     }
     say_dropped(service);

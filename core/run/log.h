@@ -24,6 +24,8 @@ struct ph_log_options {
  * before stays.  Call it before the uid is dropped and before the seal; the
  * descriptor stays open. */
 int ph_log_open(const struct ph_log_options *o);
+/* Before that (and where it never comes) lines go to stderr, behind this name. */
+void ph_log_program(const char *name);
 /* Send what is gathered, as far as the sink takes it. */
 void ph_log_flush(void);
 /* Join this thread's loop until it ends: flush at the end of each turn.

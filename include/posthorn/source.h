@@ -1,7 +1,9 @@
 /* posthorn/source.h: source files of tables: logical lines with their numbers.
  *
  * A line that starts with a blank continues the one before; empty lines and
- * lines whose first non-blank is # are passed over, also between continuations. */
+ * lines whose first non-blank is # are passed over, also between continuations.  A
+ * first line that starts with a blank is left out with a warning; what stands behind
+ * a NUL is not there. */
 #ifndef POSTHORN_SOURCE_H
 #define POSTHORN_SOURCE_H
 
@@ -28,9 +30,15 @@ int ph_source_fd(struct ph_scope *s, int fd, const char *path, struct ph_source 
  * scope when it was continued) and its first line's number; 0 at the end. */
 int ph_source_next(struct ph_source *src, ph_str *line, uint32_t *number);
 /* key and value of such a line: split at the first blanks outside "..." (quotes
- * and backslashes stay in the key); trailing blanks of value are dropped.  1, or
- * 0 when there is no value, or a quote is not closed. */
+ * and backslashes stay in the key); trailing blanks of value are dropped. */
+#define PH_SOURCE_PAIR       1
+#define PH_SOURCE_NO_VALUE   0
+#define PH_SOURCE_UNBALANCED (-1)  /* a quote is not closed */
 int ph_source_pair(ph_str line, ph_str *key, ph_str *value);
+
+/* A line (or key) for a warning, on s: each byte that is neither printable nor of
+ * valid UTF-8 as "?". */
+ph_str ph_source_shown(struct ph_scope *s, ph_str text);
 
 PH_END
 #endif

@@ -211,7 +211,7 @@ static void source(struct ph_scope *s, ph_str in)
         FUZZ_CHECK(ph_str_find(line, '\n') < 0 && ph_str_trim(line).n && ph_str_trim(line).p[0] != '#', "%.*s", PH_FMT(line));
         before = number;
         fuzz_saw(line);
-        if (!ph_source_pair(line, &key, &value))
+        if (ph_source_pair(line, &key, &value) != PH_SOURCE_PAIR)
             continue;
         FUZZ_CHECK(key.n && value.n && key.p < value.p && key.n + value.n < line.n, "%.*s", PH_FMT(line));
         FUZZ_CHECK(!ph_is_space(key.p[0]) && ph_str_eq(ph_str_trim(value), value), "%.*s", PH_FMT(line));

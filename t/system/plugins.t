@@ -46,5 +46,5 @@ for my $name (sort keys %cause) {
 }
 $ph->stop;
 
-like($ph->cmd('postmap', '-q', 'x', 'texthsh:x'), qr/unsupported table type "texthsh": did you mean "texthash"\?/, 'a misspelt type');
+like($ph->cmd('postmap', '-q', 'x', 'texthsh:x'), qr/unsupported dictionary type: texthsh: did you mean "texthash"\?/, 'a misspelt type');
 done_testing();

@@ -166,11 +166,11 @@ static void test_source(void)
     if (ph_source_open(scope, ph_str_printf(scope, "%s/src", dir).p, &src) < 0)
         ph_die("%s", ph_error());
     ok(ph_source_next(&src, &line, &number) && number == 2, "a line begins on line 2");
-    ok(ph_source_pair(line, &key, &value), "it is a pair");
+    ok(ph_source_pair(line, &key, &value) == PH_SOURCE_PAIR, "it is a pair");
     is_bytes(key, "a", "its key");
     is_bytes(value, "1  2\t3", "its value goes on over comments and empty lines");
-    ok(ph_source_next(&src, &line, &number) && number == 7 && !ph_source_pair(line, &key, &value), "a key alone is no pair");
-    ok(ph_source_next(&src, &line, &number) && ph_source_pair(line, &key, &value), "a quoted key");
+    ok(ph_source_next(&src, &line, &number) && number == 7 && ph_source_pair(line, &key, &value) != PH_SOURCE_PAIR, "a key alone is no pair");
+    ok(ph_source_next(&src, &line, &number) && ph_source_pair(line, &key, &value) == PH_SOURCE_PAIR, "a quoted key");
     is_bytes(key, "\"c \\\" d\"", "keeps its quotes");
     is_bytes(value, "e f", "and the value is behind it");
     ok(!ph_source_next(&src, &line, &number), "the end");

@@ -178,7 +178,7 @@ static void test_messages(void)
 {
     put_text("plugin-packages.yaml", "table:\n  ldap: posthorn-ldap\n  nis: \"-\"\n");
     reread();
-    refused("gooood", "unsupported table type \"gooood\"", "an unknown type is told");
+    refused("gooood", "unsupported dictionary type: gooood", "an unknown type is told");
     refused("goood", "did you mean \"good\"?", "a misspelt one with what it may have meant");
     refused("ldap", "install the package posthorn-ldap", "one of another package with the package");
     refused("nis", "not built yet", "one that does not exist yet is told as such");
@@ -220,7 +220,7 @@ static void test_soft(void)
 
     is_int(ph_maps_open(conf, scope, "test_maps", PH_STR("nosuch:x, good:n"), 0, &m), 0, "a list with an unknown type opens");
     is_int(ph_maps_find(m, PH_STR("key"), scope, &val), PH_TEMP, "and each look-up that comes to it fails");
-    ok(strstr(ph_error(), "unsupported table type \"nosuch\"") != NULL, "with the cause: %s", ph_error());
+    ok(strstr(ph_error(), "unsupported dictionary type: nosuch") != NULL, "with the cause: %s", ph_error());
     is_int(ph_maps_open(conf, scope, "test_maps", PH_STR("good:n, nosuch:x"), 0, &m), 0, "behind a table that answers");
     is_int(ph_maps_find(m, PH_STR("key"), scope, &val), PH_FOUND, "it is not asked");
     is_int(ph_maps_find(m, PH_STR("none"), scope, &val), PH_TEMP, "and \"not found\" in the first is not the end");

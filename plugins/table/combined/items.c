@@ -3,18 +3,26 @@
 
 #define ITEMS_MAX 1000u
 
-int items_parse(struct ph_scope *s, ph_str spec, ph_str **item, size_t *count)
+static int bad_syntax(const struct ph_table *t, ph_str spec, const char *need)
 {
+    const char *type = t->ops->plugin.name;
+
+    return ph_fail(PH_CONF, "bad syntax: \"%s:%.*s\"; need \"%s:{%s...}\"", type, PH_FMT(spec), type, need);
+}
+
+int items_parse(struct ph_table *t, ph_str spec, const char *need, ph_str **item, size_t *count)
+{
+    struct ph_scope *s = t->scope;
     ph_str all = ph_str_trim(spec), rest;
     size_t n = 0;
 
     if (all.n < 2 || all.p[0] != '{' || all.p[all.n - 1] != '}')
-        return ph_fail(PH_CONF, "contents are written { item, item ... }");
+        return bad_syntax(t, spec, need);
     all = ph_str_first(ph_str_from(all, 1), all.n - 2);
     for (rest = all; ph_str_list(&rest).n; )
         n++;
     if (n == 0)
-        return ph_fail(PH_CONF, "no item between the braces");
+        return bad_syntax(t, spec, need);
     if (n > ITEMS_MAX)
         return ph_fail(PH_CONF, "more than %u items", ITEMS_MAX);
     *item = ph_alloc_array(s, n, sizeof **item);
@@ -30,12 +38,14 @@ int items_open(struct ph_table *t, ph_str spec, struct ph_table ***inner, size_t
     uint32_t whole = PH_TABLE_PATTERN;
     ph_str *item;
     size_t n;
-    int rc = items_parse(t->scope, spec, &item, &n);
+    int rc = items_parse(t, spec, "type:name", &item, &n);
 
     if (rc < 0)
         return rc;
     table = ph_alloc_array(t->scope, n, sizeof *table);
     for (size_t i = 0; i < n; i++) {
+        if (item[i].p[0] == '{' || ph_str_find(item[i], ':') < 1)
+            return bad_syntax(t, spec, "type:name");
         if ((rc = ph_table_inner(t, item[i], &table[i])) < 0)
             return rc;
         whole &= table[i]->is;

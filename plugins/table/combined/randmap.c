@@ -11,7 +11,7 @@ static int32_t randmap_open(struct ph_table *t, ph_str spec)
     struct randmap *self = ph_new(t->scope, struct randmap);
 
     t->self = self;
-    return items_parse(t->scope, spec, &self->item, &self->n);
+    return items_parse(t, spec, "value", &self->item, &self->n);
 }
 
 static int32_t randmap_lookup(struct ph_table *t, ph_str key PH_UNUSED, struct ph_scope *out, ph_str *val)

@@ -1,11 +1,11 @@
 /* bdb: NAME.db, keys and values with a NUL behind them, as postmap has always
- * written them; files without it are read too.
- */
+ * written them; files without it are read too. */
 #include <string.h>
+#include <sys/stat.h>
 #include "bdb.h"
 #include "plugins/table/common/rebuild.h"
 
-#define CREATE_MIB 16              /* of memory while a table is built */
+#define CREATE_MAX ((int64_t)256 << 20)    /* of memory while a table is built */
 
 struct bdb {
     DB *db;
@@ -34,14 +34,14 @@ static void quiet(const DB_ENV *env PH_UNUSED, const char *prefix PH_UNUSED, con
 {
 }
 
-static int open_db(struct bdb *b, const char *file, DBTYPE type, uint32_t flags, int cache_mib)
+static int open_db(struct bdb *b, const char *file, DBTYPE type, uint32_t flags, int64_t cache)
 {
     int err = db_create(&b->db, NULL, 0);
 
     if (err == 0) {
         b->db->set_errcall(b->db, quiet);
-        if (cache_mib)
-            err = b->db->set_cachesize(b->db, 0, (uint32_t)cache_mib << 20, 1);
+        if (cache)
+            err = b->db->set_cachesize(b->db, 0, (uint32_t)cache, 1);
     }
     if (err == 0)
         err = b->db->open(b->db, NULL, file, NULL, type, flags, 0644);
@@ -61,17 +61,33 @@ static int check_type(struct bdb *b, DBTYPE want)
     return 0;
 }
 
+/* Keys come in no order: what is not in memory is written and read again and again.
+ * So all of it is, up to a bound: berkeley_db_create_buffer_size, or twice the source. */
+static int64_t create_bytes(const struct ph_table *t)
+{
+    PH_SCOPED(s, t->scope);
+    int64_t bytes = 16 << 20;
+    struct stat src;
+
+    if (t->conf && ph_conf_get_i64(t->conf, "berkeley_db_create_buffer_size", &bytes) != PH_FOUND)
+        bytes = 16 << 20;
+    if (stat(ph_cstr_dup(s, t->name), &src) == 0 && src.st_size * 2 > bytes)
+        bytes = src.st_size * 2;
+    return bytes < CREATE_MAX ? bytes : CREATE_MAX;
+}
+
 /* A new table beside the old one. */
 static int open_new(struct ph_table *t, struct bdb *b, DBTYPE type)
 {
+    int64_t cache = create_bytes(t);
     int rc = rebuild_begin(t, &b->file);
 
     if (rc < 0)
         return rc;
     if (!(t->flags & PH_TABLE_WRITE) || b->file.locked_fd < 0)
-        return open_db(b, b->file.tmp, type, DB_CREATE | DB_EXCL, CREATE_MIB);
+        return open_db(b, b->file.tmp, type, DB_CREATE | DB_EXCL, cache);
     rc = rebuild_copy_old(&b->file);
-    return rc < 0 || (rc = open_db(b, b->file.tmp, DB_UNKNOWN, 0, CREATE_MIB)) < 0 ? rc : check_type(b, type);
+    return rc < 0 || (rc = open_db(b, b->file.tmp, DB_UNKNOWN, 0, cache)) < 0 ? rc : check_type(b, type);
 }
 
 int bdb_open(struct ph_table *t, ph_str spec, DBTYPE type)

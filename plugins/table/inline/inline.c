@@ -15,21 +15,19 @@ static int32_t inline_open(struct ph_table *t, ph_str spec)
     struct ph_map *m = ph_map_new(t->scope);
     ph_str all = ph_str_trim(spec);
 
-    if (all.n < 2 || all.p[0] != '{' || all.p[all.n - 1] != '}')
-        return ph_fail(PH_CONF, "contents are written { key=value, ... }");
+    if (all.n < 2 || all.p[0] != '{' || all.p[all.n - 1] != '}' || braces_off(all).n == 0)
+        return ph_fail(PH_CONF, "bad syntax: \"inline:%.*s\"; need \"inline:{name=value...}\"", PH_FMT(all));
     all = braces_off(all);
-    if (all.n == 0)
-        return ph_fail(PH_CONF, "no key=value between the braces");
     for (ph_str item; (item = ph_str_list(&all)).n; ) {
+        int has_value = ph_str_find(item, '=') >= 0;
         ph_str value = braces_off(item), key = ph_str_trim(ph_str_cut(&value, '='));
         ph_str *v = ph_new(t->scope, ph_str);
 
         value = ph_str_trim(value);
-        if (key.n == 0 || value.n == 0)
-            return ph_fail(PH_CONF, "\"%.*s\" is not key=value", PH_FMT(item));
+        if (key.n == 0 || !has_value)
+            return ph_fail(PH_CONF, "missing '=' after attribute name: \"inline:%.*s\"; need \"inline:{name=value...}\"", PH_FMT(spec));
         *v = ph_str_dup(t->scope, value);
-        if (ph_map_set(m, t->flags & PH_TABLE_FOLD ? ph_str_lower(t->scope, key) : key, v))
-            ph_log_warn("inline: duplicate entry \"%.*s\"", PH_FMT(key));
+        ph_map_set(m, t->flags & PH_TABLE_FOLD ? ph_str_lower(t->scope, key) : key, v);
     }
     t->self = m;
     return 0;

@@ -12,6 +12,25 @@ struct texthash {
     const char *path;
 };
 
+/* 1, or 0 after a warning. */
+static int pair(const char *path, uint32_t number, ph_str line, ph_str *key, ph_str *value)
+{
+    if (!ph_str_is_utf8(line)) {
+        PH_SCOPED(s, NULL);
+        ph_log_warn("%s, line %u: non-UTF-8 input \"%.*s\" -- ignoring this line", path, number, PH_FMT(ph_source_shown(s, line)));
+        return 0;
+    }
+    int rc = ph_source_pair(line, key, value);
+
+    if (rc == PH_SOURCE_UNBALANCED)
+        ph_log_warn("%s, line %u: unbalanced '\"' in '%.*s' -- ignoring this line", path, number, PH_FMT(line));
+    else if (rc == PH_SOURCE_NO_VALUE)
+        ph_log_warn("%s, line %u: expected format: key whitespace value -- ignoring this line", path, number);
+    else if (key->p[key->n - 1] == ':')
+        ph_log_warn("%s, line %u: record is in \"key: value\" format; is this an alias file?", path, number);
+    return rc == PH_SOURCE_PAIR;
+}
+
 static int32_t texthash_open(struct ph_table *t, ph_str spec)
 {
     struct texthash *self = ph_new(t->scope, struct texthash);
@@ -22,19 +41,18 @@ static int32_t texthash_open(struct ph_table *t, ph_str spec)
     self->path = ph_cstr_dup(t->scope, spec);
     self->map = ph_map_new(t->scope);
     if (stat(self->path, &self->st) < 0)
-        return ph_fail_errno(PH_TEMP, errno, "open %s", self->path);
+        return ph_fail_errno(PH_TEMP, errno, "open database %s", self->path);
     int rc = ph_source_open(t->scope, self->path, &src);
     if (rc < 0)
         return rc;
     while (ph_source_next(&src, &line, &number)) {
-        if (!ph_source_pair(line, &key, &value)) {
-            ph_log_warn("%s, line %u: expected format: key whitespace value", self->path, number);
+        if (!pair(self->path, number, line, &key, &value))
             continue;
-        }
+        ph_str written = key;
         if (t->flags & PH_TABLE_FOLD)
             key = ph_str_lower(t->scope, key);
         if (ph_map_get(self->map, key)) {          /* the first counts, as in what postmap builds */
-            ph_log_warn("%s, line %u: duplicate entry: \"%.*s\"", self->path, number, PH_FMT(key));
+            ph_log_warn("%s, line %u: duplicate entry: \"%.*s\"", self->path, number, PH_FMT(written));
             continue;
         }
         ph_str *v = ph_new(t->scope, ph_str);

@@ -100,7 +100,7 @@ static int32_t unix_open(struct ph_table *t, ph_str spec)
     if (ph_str_eq(spec, PH_STR("group.byname")))
         t->self = t;
     else if (!ph_str_eq(spec, PH_STR("passwd.byname")))
-        return ph_fail(PH_CONF, "there is unix:passwd.byname and unix:group.byname");
+        return ph_fail(PH_CONF, "unknown table: unix:%.*s", PH_FMT(spec));
     /* What loads lazily loads now, before the seal. */
     unix_lookup(t, PH_STR("root"), s, &val);
     return 0;

@@ -1,0 +1,164 @@
+/* postalias: `name: value, value` lines.  Name and value are read as RFC 822 tokens
+ * and written anew: a comma and a blank between addresses, one blank between words. */
+#include <string.h>
+#include <posthorn/buf.h>
+#include "core/cmd/postmap.h"
+
+struct text {
+    struct ph_buf b;
+    int bare;                      /* a name: without quotes */
+    int is_word;                   /* what stands last */
+};
+
+static int is_special(char c)
+{
+    return c && strchr("()<>@,;:\".[]\\", c) != NULL;
+}
+
+static void put_special(struct text *t, char c)
+{
+    if (c == '<' && t->b.n && t->b.p[t->b.n - 1] != ' ')
+        ph_buf_putc(&t->b, ' ');
+    ph_buf_putc(&t->b, c);
+    if (c == ',')
+        ph_buf_putc(&t->b, ' ');
+    t->is_word = 0;
+}
+
+static void begin_word(struct text *t)
+{
+    if (t->is_word)
+        ph_buf_putc(&t->b, ' ');
+    t->is_word = 1;
+}
+
+static void put_quoted(struct text *t, ph_str word)
+{
+    ph_buf_putc(&t->b, '"');
+    for (size_t i = 0; i < word.n; i++) {
+        if (word.p[i] == '"' || word.p[i] == '\\')
+            ph_buf_putc(&t->b, '\\');
+        ph_buf_putc(&t->b, word.p[i]);
+    }
+    ph_buf_putc(&t->b, '"');
+}
+
+/* Up to the closing character, with what a backslash protects; *rest begins behind it. */
+static ph_str take_quoted(struct ph_scope *s, ph_str *rest)
+{
+    char *p = ph_alloc(s, rest->n + 1);
+    size_t n = 0, i = 0;
+
+    for (; i < rest->n && rest->p[i] != '"'; i++) {
+        if (rest->p[i] == '\\' && i + 1 < rest->n)
+            i++;
+        p[n++] = rest->p[i];
+    }
+    *rest = ph_str_from(*rest, i + 1);
+    return (ph_str){ p, n };
+}
+
+static ph_str take_atom(struct ph_scope *s, ph_str *rest)
+{
+    char *p = ph_alloc(s, rest->n + 1);
+    size_t n = 0, i = 0;
+
+    for (; i < rest->n && !ph_is_space(rest->p[i]); i++) {
+        if (rest->p[i] == '\\') {
+            if (++i == rest->n)
+                break;
+        } else if (is_special(rest->p[i])) {
+            break;
+        }
+        p[n++] = rest->p[i];
+    }
+    *rest = ph_str_from(*rest, i);
+    return (ph_str){ p, n };
+}
+
+/* A comment, with those in it, or a domain literal: as it stands. */
+static ph_str take_nested(ph_str *rest, char open, char close)
+{
+    size_t n = 0;
+    int depth = 0;
+
+    for (; n < rest->n; n++) {
+        if (rest->p[n] == '\\')
+            n++;
+        else if (rest->p[n] == open)
+            depth++;
+        else if (rest->p[n] == close && --depth == 0)
+            break;
+    }
+    ph_str all = ph_str_first(*rest, n + 1);
+    *rest = ph_str_from(*rest, n + 1);
+    return all;
+}
+
+static void put_atom(struct text *t, ph_str atom)
+{
+    int plain = 1;
+
+    for (size_t i = 0; i < atom.n; i++)
+        plain &= !ph_is_space(atom.p[i]) && !is_special(atom.p[i]);
+    if (plain || t->bare)
+        ph_buf_str(&t->b, atom);
+    else
+        put_quoted(t, atom);
+}
+
+/* The next token of *rest, which has one. */
+static void token(struct text *t, struct ph_scope *s, ph_str *rest)
+{
+    char c = rest->p[0];
+    ph_str word;
+
+    if (c == '"' || c == '(' || c == '[' || c == '\\' || !is_special(c))
+        begin_word(t);
+    if (c == '"') {
+        *rest = ph_str_from(*rest, 1);
+        word = take_quoted(s, rest);
+        if (t->bare)
+            ph_buf_str(&t->b, word);
+        else
+            put_quoted(t, word);
+    } else if (c == '(') {
+        ph_buf_str(&t->b, take_nested(rest, '(', ')'));
+    } else if (c == '[') {
+        ph_buf_str(&t->b, word = take_nested(rest, '[', ']'));
+        if (word.p[word.n - 1] != ']')
+            ph_buf_putc(&t->b, ']');
+    } else if (c == '\\' || !is_special(c)) {
+        put_atom(t, take_atom(s, rest));
+    } else {
+        put_special(t, c);
+        *rest = ph_str_from(*rest, 1);
+    }
+}
+
+int postalias_parse(struct ph_scope *s, ph_str line, ph_str *name, ph_str *value)
+{
+    struct text left = { .bare = 1 }, right = { .bare = 0 };
+    int tokens = 0, has_domain = 0;
+    ph_str rest = ph_str_trim(line);
+
+    ph_buf_init(&left.b, s, PH_SOURCE_MAX);
+    ph_buf_init(&right.b, s, PH_SOURCE_MAX);
+    for (; rest.n && rest.p[0] != ':'; rest = ph_str_trim(rest), tokens++) {
+        size_t before = left.b.n;
+        int literal = rest.p[0] == '"' || rest.p[0] == '(';
+
+        token(&left, s, &rest);
+        ph_str new = ph_str_from(ph_buf_view(&left.b), before);
+        has_domain |= !literal && (ph_str_find(new, '@') >= 0 || ph_str_find(new, '%') >= 0);
+    }
+    if (tokens == 0 || rest.n == 0 || (rest = ph_str_trim(ph_str_from(rest, 1))).n == 0)
+        return POSTALIAS_NO_PAIR;
+    if (has_domain)
+        return POSTALIAS_NOT_LOCAL;
+    for (; rest.n; rest = ph_str_trim(rest))
+        token(&right, s, &rest);
+    *name = ph_buf_view(&left.b);
+    *value = ph_buf_view(&right.b);
+    return POSTALIAS_PAIR;
+}
