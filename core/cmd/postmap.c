@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <posthorn/error.h>
+#include <posthorn/fold.h>
 #include "core/cmd/postmap.h"
 #include "core/plugin/registry.h"
 
@@ -181,7 +182,7 @@ static int remove_one(struct postmap *p, struct ph_table **tables, int count, ph
 
     ph_scope_reset(s);
     if (!p->no_fold)
-        key = ph_str_lower(s, key);
+        key = ph_key_fold(s, key);
     for (int i = 0; i < count; i++) {
         int rc = is_bad_key(p, tables[i], key) ? PH_NONE : ph_table_remove(tables[i], key);
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <posthorn/clock.h>
 #include <posthorn/error.h>
+#include <posthorn/fold.h>
 #include "core/cmd/postmap.h"
 
 struct build {
@@ -24,7 +25,7 @@ static void add_entry(struct build *b, struct ph_scope *s, ph_str key, ph_str va
     if (key.n == 0)
         ph_cmd_warn("table %.*s:%.*s: empty lookup key value is not allowed", PH_FMT(b->table->type), PH_FMT(b->table->name));
     if (!p->no_fold)
-        key = ph_str_lower(s, key);
+        key = ph_key_fold(s, key);
     int rc = ph_table_update(b->table, key, value);
     if (rc == PH_NONE && !p->quiet)
         ph_cmd_warn("%.*s: duplicate entry: \"%.*s\"", PH_FMT(postmap_shown_duplicate(s, b->table)), PH_FMT(key));

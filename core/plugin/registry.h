@@ -8,7 +8,8 @@
  * registry.c manifests, look-up, messages   manifest.c  one manifest
  * loader.c   libltdl with our own dlopen    elf.c       which symbol versions an object needs
  * path.c     ownership of every component   negotiate.c sizes and revisions
- * tables.c   opening and asking tables      lookup.c, match.c, restriction.c  the public calls */
+ * tables.c   opening and asking tables      lookup.c, match.c, restriction.c  the public calls
+ * fold.c     folding of keys */
 #ifndef CORE_PLUGIN_REGISTRY_H
 #define CORE_PLUGIN_REGISTRY_H
 

@@ -1,6 +1,7 @@
 /* tables: see tables.h. */
 #include <posthorn/clock.h>
 #include <posthorn/error.h>
+#include <posthorn/fold.h>
 #include <posthorn/task.h>
 #include "core/plugin/registry.h"
 #include "core/plugin/tables.h"
@@ -198,7 +199,7 @@ int ph_table_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str
     if (h->broken)
         return ph_fail(PH_TEMP, "table %.*s: lookup of \"%.*s\": %s", PH_FMT(h->text), KEY_FMT(key), h->broken);
     int fold = t->flags & PH_TABLE_FOLD && !(t->is & (PH_TABLE_PATTERN | PH_TABLE_NOFOLD));
-    struct call c = { .t = t, .op = OP_LOOKUP, .key = fold ? ph_str_lower(out, key) : key, .out = out };
+    struct call c = { .t = t, .op = OP_LOOKUP, .key = fold ? ph_key_fold(out, key) : key, .out = out };
     int rc = call(&c);
 
     if (rc == PH_FOUND)

@@ -9,4 +9,4 @@ t_bench_syncs_LDADD = -lpthread
 
 bench-programs: t/bench/source t/bench/sink t/bench/arrivals t/bench/syncs t/soak/load
 .PHONY: bench-programs
-EXTRA_DIST += t/bench/README.md t/bench/run t/bench/Bench/World.pm t/bench/Bench/Meter.pm t/bench/Bench/Load.pm t/bench/Bench/Systems.pm t/bench/Bench/Scenarios.pm t/bench/Bench/Table.pm
+EXTRA_DIST += t/bench/README.md t/bench/run t/bench/tables t/bench/Bench/World.pm t/bench/Bench/Meter.pm t/bench/Bench/Load.pm t/bench/Bench/Systems.pm t/bench/Bench/Scenarios.pm t/bench/Bench/Table.pm

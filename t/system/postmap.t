@@ -56,21 +56,40 @@ like($out, qr/line 5: need name:value pair/, 'postalias: a line without colon to
 is($ph->cmd('postalias', '-q', 'root', "hash:$ph->{tmp}/aliases"), qq(joe, "|/bin/a b"\n), 'postalias -q');
 is($ph->cmd('postalias', '-q', '@', "hash:$ph->{tmp}/aliases"), "\@\n", 'the completeness mark');
 
-# A running system sees a rebuilt table without reload.
-my $boxes = "$ph->{dir}/boxes";
-Posthorn::spew($boxes, "u\@example.test u/\n");
-postmap("hash:$boxes");
-$ph->set(virtual_mailbox_maps => "hash:$boxes", smtpd_reject_unlisted_recipient => 'no');
+# Patterns become machine code when the table is opened, or it is said that they do not.
+Posthorn::spew("$ph->{tmp}/p", "/^a.c\$/ yes\n/x/ no\n");
+is(postmap('-q', 'abc', "pcre:$ph->{tmp}/p"), "yes\n", 'pcre: patterns are compiled: nothing is said');
+SKIP: {
+    # PR_SET_MDWE: from now on no memory becomes executable.
+    my @deny = ($^X, '-e', 'exit 9 if syscall(157, 65, 1, 0, 0, 0) != 0; exec @ARGV');
+    $ph->run(@deny, '/bin/true') if (POSIX::uname())[4] eq 'x86_64';
+    skip 'this kernel cannot deny executable memory', 1 if $? || (POSIX::uname())[4] ne 'x86_64';
+    is($ph->run(@deny, $ph->sbin('postmap'), '-c', $ph->dir, '-q', 'abc', "pcre:$ph->{tmp}/p"),
+        "postmap: pcre map $ph->{tmp}/p: 2 of 2 patterns are interpreted, which is slower: the system gives no memory that may be executed\nyes\n", 'where they cannot be it is said, and they answer');
+}
+
+# A running system, sealed, sees rebuilt tables without reload.
+my @types = ('hash', 'btree', grep { -e "$Posthorn::build/plugins/table/$_/.libs/table_$_.so" } qw(lmdb cdb));
+sub rebuild {
+    my ($type, $box) = @_;
+    Posthorn::spew("$ph->{dir}/boxes.$type", "$type\@example.test $box/\n");
+    return postmap("$type:$ph->{dir}/boxes.$type");
+}
+my $n = 0;
+sub arrives {
+    my ($type, $box) = @_;
+    return Posthorn::wait_for(sub {
+        $n++;
+        $ph->smtp->send(from => 'a@x.test', to => ["$type\@example.test"], body => "Subject: $n\r\n\r\nmore\r\n");
+        my @got = glob "$ph->{dir}/mail/$box/new/*";
+        return scalar @got;
+    });
+}
+rebuild($_, $_) for @types;
+$ph->set(virtual_mailbox_maps => join(', ', map { "$_:$ph->{dir}/boxes.$_" } @types), smtpd_reject_unlisted_recipient => 'no');
 $ph->start;
-$ph->smtp->send(from => 'a@x.test', to => ['u@example.test'], body => "Subject: 1\r\n\r\none\r\n");
-ok(Posthorn::wait_for(sub { glob "$ph->{dir}/mail/u/new/*" }), 'a mailbox of a hash table');
-Posthorn::spew($boxes, "u\@example.test other/\n");
-postmap("hash:$boxes");
-my $n = 1;
-ok(Posthorn::wait_for(sub {
-    $n++;
-    $ph->smtp->send(from => 'a@x.test', to => ['u@example.test'], body => "Subject: $n\r\n\r\nmore\r\n");
-    return glob "$ph->{dir}/mail/other/new/*";
-}), 'and of the table as it was rebuilt') or diag $ph->log;
+ok(arrives($_, $_), "a mailbox of a $_ table") or diag $ph->log for @types;
+rebuild($_, "other-$_"), is($?, 0, "$_: built anew while readers have it open") for @types;
+ok(arrives($_, "other-$_"), "and they go over to the new one: $_") or diag $ph->log for @types;
 $ph->stop;
 done_testing();

@@ -64,9 +64,10 @@ my %source = (
     'starts with a blank' => "  lead x\na b\n# comment\n  c\n\n  d\nb c\n", 'starts with a long one' => " a line that has more than thirty bytes in it\n and goes on\na b\n",
     bytes => "\xff bad\nok v\xff\nmixed\xC3\xA9 v\na\x01b c\x02d\n\xff\xfe\xC3\xA9\x01 x\n", 'CR LF' => "a b\r\nc d\r\n", empty => '', comments => "#only\n\n   # more\n", colons => "a: b\nc : d\n\"e f\": g\n",
     NUL => "a\0b c\nx y\0z\na b\n \0 c\n", tabs => "a\tb\tc\nd \t e  f \n", duplicates => "a 1\nA 2\na 3\nb 1\n", 'keys alone' => "key\n\"key two\"\nkey3 \n", 'quoted nothing' => "\"\" v\n",
+    letters => "\xc3\x84\xc3\x96x u\nSTRASSE\xc3\x9f s\n\xce\xa3\xcf\x82 g\n\xd0\x90\xd0\x91 c\n\xc4\xb0 i\n\xef\xac\x81 l\n\xe1\xba\x9e e\n\xf0\x90\x90\x80 d\n\xc3\x84\xc3\x96X again\n",
     long => 'k' x 400 . ' ' . 'v' x 5000 . "\n", many => join('', map { "key$_ value $_\n" } 1 .. 3000),
 );
-my $keys = "a\nALPHA\nnope\nb\n\xff\na:\n\"a b\"\@x\nkey1\nkey2999\nx\n";
+my $keys = "\xc3\xa4\xc3\xb6X\nstra\xc3\x9fess\n\xcf\x83\xcf\x83\na\nALPHA\nnope\nb\n\xff\na:\n\"a b\"\@x\nkey1\nkey2999\nx\n";
 for my $type ('hash', 'btree', grep { $plugin{$_} } qw(cdb lmdb)) {
     same("$type: $_", $source{$_}, ['', 'postmap', "$type:F"], $type eq 'cdb' ? () : ['', 'postmap', '-s', "$type:F"],
         (map { ['', 'postmap', '-q', $_, "$type:F"] } 'a', 'alpha', 'Alpha', 'a\\ b', '"two words"', 'k:', 'lead', 'ok'), [$keys, 'postmap', '-q', '-', "$type:F"]) for sort keys %source;

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <posthorn/fold.h>
 #include <posthorn/lookup.h>
 #include <posthorn/source.h>
 #include "core/conf/conf.h"
@@ -190,6 +191,23 @@ static void test_source(void)
     }
 }
 
+static void test_fold(void)
+{
+    static const struct { const char *name, *in, *want; } cases[] = {
+        { "ASCII", "Joe@EXAMPLE.Com", "joe@example.com" }, { "nothing", "", "" }, { "Latin", "\u00c4\u00d6x\u0178", "\u00e4\u00f6x\u00ff" },
+        { "a sharp s is two", "stra\u00dfe", "strasse" }, { "a capital one too", "\u1e9e", "ss" }, { "Greek, with the final sigma", "\u03a3\u03c2", "\u03c3\u03c3" },
+        { "one that becomes three", "\u0390", "\u03b9\u0308\u0301" }, { "Cyrillic", "\u0410\u042f", "\u0430\u044f" }, { "every other", "\u0100\u0101\u0102", "\u0101\u0101\u0103" },
+        { "beyond 16 bits", "\U00010400", "\U00010428" }, { "the Kelvin sign", "\u212a", "k" }, { "what has no case", "\u4e2d", "\u4e2d" }, { "no UTF-8: ASCII alone", "A\xff\xc3\x84", "a\xff\xc3\x84" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ph_str once = ph_key_fold(scope, ph_cstr(cases[i].in));
+
+        is_bytes(once, cases[i].want, "folding: %s", cases[i].name);
+        is_bytes(ph_key_fold(scope, once), cases[i].want, "and again");
+    }
+}
+
 int main(void)
 {
     umask(022);
@@ -208,6 +226,7 @@ int main(void)
     test_failures();
     test_match();
     test_source();
+    test_fold();
     const char *clean = ph_str_printf(scope, "rm -rf %s", dir).p;
     if (system(clean) != 0)
         printf("# left behind: %s\n", dir);

@@ -1,5 +1,6 @@
 /* table/inline: contents in the name: `inline:{ key=value, { key = text with
  * blanks } }`.  Reference: inline_table(5). */
+#include <posthorn/fold.h>
 #include <posthorn/map.h>
 #include <posthorn/table.h>
 
@@ -27,7 +28,7 @@ static int32_t inline_open(struct ph_table *t, ph_str spec)
         if (key.n == 0 || !has_value)
             return ph_fail(PH_CONF, "missing '=' after attribute name: \"inline:%.*s\"; need \"inline:{name=value...}\"", PH_FMT(spec));
         *v = ph_str_dup(t->scope, value);
-        ph_map_set(m, t->flags & PH_TABLE_FOLD ? ph_str_lower(t->scope, key) : key, v);
+        ph_map_set(m, t->flags & PH_TABLE_FOLD ? ph_key_fold(t->scope, key) : key, v);
     }
     t->self = m;
     return 0;

@@ -6,35 +6,22 @@
  * Reference: lmdb_table(5). */
 #include <errno.h>
 #include <fcntl.h>
-#include <lmdb.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 #include <posthorn/task.h>
-#include "plugins/table/common/rebuild.h"
+#include "lmdb.h"
 
 #define MODE (MDB_NOSUBDIR | MDB_NOLOCK)
-#define BUILD_MAP ((size_t)1 << 40)    /* address space for a new table; the file is as large as what is in it */
 #define LOCK_TRIES 20
 #define LOCK_PAUSE_MS 5
-#define KEY_MAX 511
-
-struct lmdb {
-    MDB_env *env;
-    MDB_dbi dbi;
-    MDB_txn *read, *write;         /* read: reset between reads; write: building: the one of all writes */
-    MDB_cursor *cursor;
-    struct rebuild file;
-    int64_t map_size;              /* lmdb_map_size */
-    unsigned without_nul;          /* what the last key found had behind it: the form to try first */
-};
 
 struct params { int64_t map_size; };
 static const struct ph_param rows[] = {
     PH_P_INT(struct params, map_size, "lmdb_map_size", "16777216", 1, 0, "Bytes that an lmdb file may grow to at first; doubled when they are used up."),
 };
 
-static int failed(const struct lmdb *m, const char *what, int err)
+int lmdb_failed(const struct lmdb *m, const char *what, int err)
 {
     return ph_fail(PH_TEMP, "%s %s: %s", what, m->file.tmp ? m->file.tmp : m->file.path, mdb_strerror(err));
 }
@@ -53,7 +40,7 @@ static void lmdb_close(void *arg)
         mdb_env_close(m->env);
 }
 
-static int open_env(struct lmdb *m, const char *path, unsigned flags, size_t map)
+int lmdb_open_env(struct lmdb *m, const char *path, unsigned flags, size_t map)
 {
     int err = mdb_env_create(&m->env);
 
@@ -67,7 +54,7 @@ static int open_env(struct lmdb *m, const char *path, unsigned flags, size_t map
 /* Who reads locks one byte: who builds another table beside this one is not in his way.
  * A worker must not stand still for a writer's sake: it tries for a tenth of a second,
  * and then the look-up is for later. */
-static int lock(struct lmdb *m, short type)
+int lmdb_lock(struct lmdb *m, short type)
 {
     struct flock lk = { .l_type = type, .l_whence = SEEK_SET, .l_len = type == F_RDLCK };
     mdb_filehandle_t fd;
@@ -81,18 +68,16 @@ static int lock(struct lmdb *m, short type)
     return 0;
 }
 
-static void unlock(struct lmdb *m)
+void lmdb_unlock(struct lmdb *m)
 {
     if (!m->cursor)                /* a walk goes on */
-        lock(m, F_UNLCK);
+        lmdb_lock(m, F_UNLCK);
 }
-
-/* ---- reading ---- */
 
 /* A view of what is committed now.  A file that grew is mapped anew. */
 static int begin_read(struct lmdb *m)
 {
-    int rc = lock(m, F_RDLCK), err;
+    int rc = lmdb_lock(m, F_RDLCK), err;
 
     if (rc < 0)
         return rc;
@@ -101,20 +86,20 @@ static int begin_read(struct lmdb *m)
             break;
     if (err == 0)
         return 0;
-    unlock(m);
-    return failed(m, "read", err);
+    lmdb_unlock(m);
+    return lmdb_failed(m, "read", err);
 }
 
 static void end_read(struct lmdb *m)
 {
     mdb_txn_reset(m->read);
-    unlock(m);
+    lmdb_unlock(m);
 }
 
 /* What is there.  The handle is opened once, in a read that is committed, and stays. */
 static int open_old(struct lmdb *m, unsigned flags)
 {
-    int rc = open_env(m, m->file.path, flags, 0), err;
+    int rc = lmdb_open_env(m, m->file.path, flags, 0), err;
 
     if (rc < 0 || (rc = begin_read(m)) < 0)
         return rc;
@@ -123,11 +108,11 @@ static int open_old(struct lmdb *m, unsigned flags)
     else
         mdb_txn_abort(m->read);
     m->read = NULL;
-    unlock(m);
-    return err ? failed(m, "open database", err) : 0;
+    lmdb_unlock(m);
+    return err ? lmdb_failed(m, "open database", err) : 0;
 }
 
-static MDB_val val_of(ph_str s, unsigned nul)
+MDB_val lmdb_val(ph_str s, unsigned nul)
 {
     return (MDB_val){ s.n + nul, (void *)(uintptr_t)(s.p ? s.p : "") };
 }
@@ -147,13 +132,13 @@ static int find(struct lmdb *m, MDB_txn *txn, ph_str key, struct ph_scope *out, 
 
     for (unsigned i = 0; i < 2; i++) {
         unsigned nul = i == m->without_nul;
-        MDB_val mk = val_of(k, nul), mv;
-        int err = k.n + nul == 0 || k.n + nul > KEY_MAX ? MDB_NOTFOUND : mdb_get(txn, m->dbi, &mk, &mv);
+        MDB_val mk = lmdb_val(k, nul), mv;
+        int err = k.n + nul == 0 || k.n + nul > LMDB_KEY_MAX ? MDB_NOTFOUND : mdb_get(txn, m->dbi, &mk, &mv);
 
         if (err == MDB_NOTFOUND)
             continue;
         if (err)
-            return failed(m, "read", err);
+            return lmdb_failed(m, "read", err);
         m->without_nul = !nul;
         *val = ph_str_dup(out, view_of(&mv));
         return PH_FOUND;
@@ -175,7 +160,7 @@ static int32_t lmdb_lookup(struct ph_table *t, ph_str key, struct ph_scope *out,
     return rc;
 }
 
-static void end_walk(struct lmdb *m)
+void lmdb_end_walk(struct lmdb *m)
 {
     mdb_cursor_close(m->cursor);
     m->cursor = NULL;
@@ -190,7 +175,7 @@ static int32_t lmdb_sequence(struct ph_table *t, int32_t first, struct ph_scope 
     int err = 0, rc;
 
     if (first && m->cursor)
-        end_walk(m);
+        lmdb_end_walk(m);
     if (!m->cursor && !first)
         return PH_NONE;
     if (!m->cursor && !m->file.tmp && (rc = begin_read(m)) < 0)
@@ -205,176 +190,8 @@ static int32_t lmdb_sequence(struct ph_table *t, int32_t first, struct ph_scope 
         return PH_FOUND;
     }
     if (m->cursor)
-        end_walk(m);
-    return err == MDB_NOTFOUND ? PH_NONE : failed(m, "read", err);
-}
-
-/* ---- writing ---- */
-
-static int begin_write(struct lmdb *m)
-{
-    int rc = lock(m, F_WRLCK), err;
-
-    if (rc < 0)
-        return rc;
-    while ((err = mdb_txn_begin(m->env, NULL, 0, &m->write)) == MDB_MAP_RESIZED)
-        if ((err = mdb_env_set_mapsize(m->env, 0)) != 0)
-            break;
-    if (err == 0)
-        return 0;
-    m->write = NULL;
-    unlock(m);
-    return failed(m, "write", err);
-}
-
-/* `key` and `val` (NULL: remove it) as they are stored.  These answer in LMDB's codes,
- * or in ours, whose text is set. */
-static int change(struct lmdb *m, MDB_val *key, MDB_val *val, unsigned how)
-{
-    return val ? mdb_put(m->write, m->dbi, key, val, how) : mdb_del(m->write, m->dbi, key, NULL);
-}
-
-/* A transaction of its own, again in twice the room when the file is full. */
-static int change_in_place(struct lmdb *m, MDB_val *key, MDB_val *val, unsigned how)
-{
-    MDB_envinfo info;
-    int err = MDB_MAP_FULL, rc;
-
-    while (err == MDB_MAP_FULL) {
-        if ((rc = begin_write(m)) < 0)
-            return rc;
-        if ((err = change(m, key, val, how)) == 0)
-            err = mdb_txn_commit(m->write);
-        else
-            mdb_txn_abort(m->write);
-        m->write = NULL;
-        if (err == MDB_MAP_FULL && mdb_env_info(m->env, &info) == 0 && info.me_mapsize <= SIZE_MAX / 2)
-            err = mdb_env_set_mapsize(m->env, info.me_mapsize * 2) ? ENOSPC : MDB_MAP_FULL;
-        unlock(m);
-    }
-    return err;
-}
-
-static int write_one(struct lmdb *m, MDB_val *key, MDB_val *val, unsigned how)
-{
-    return m->file.tmp ? change(m, key, val, how) : change_in_place(m, key, val, how);
-}
-
-/* LMDB's codes are far below ours, and those of the system above. */
-static int is_ours(int err)
-{
-    return err < 0 && err > -1000;
-}
-
-static int answer(const struct lmdb *m, int err)
-{
-    if (err == MDB_KEYEXIST || err == MDB_NOTFOUND)
-        return PH_NONE;
-    return err == 0 ? PH_FOUND : is_ours(err) ? err : failed(m, "write", err);
-}
-
-static int32_t lmdb_update(struct ph_table *t, ph_str key, ph_str val)
-{
-    struct lmdb *m = t->self;
-    PH_SCOPED(s, t->scope);
-    unsigned nul = !(t->flags & PH_TABLE_NO_NUL);
-    MDB_val k = val_of(ph_str_dup(s, key), nul), v = val_of(ph_str_dup(s, val), nul);
-
-    return answer(m, write_one(m, &k, &v, t->flags & PH_TABLE_KEEP ? MDB_NOOVERWRITE : 0));
-}
-
-static int32_t lmdb_remove(struct ph_table *t, ph_str key)
-{
-    struct lmdb *m = t->self;
-    PH_SCOPED(s, t->scope);
-    ph_str stored = ph_str_dup(s, key);
-    int rc = PH_NONE;
-
-    for (int nul = 1; nul >= 0 && rc == PH_NONE; nul--) {
-        MDB_val k = val_of(stored, (unsigned)nul);
-
-        if (k.mv_size > 0 && k.mv_size <= KEY_MAX)
-            rc = answer(m, write_one(m, &k, NULL, 0));
-    }
-    return rc;
-}
-
-/* ---- building ---- */
-
-/* In as much address space as there is. */
-static int open_large(struct lmdb *m)
-{
-    for (size_t map = BUILD_MAP; ; map /= 4) {
-        int rc = open_env(m, m->file.tmp, MDB_NOSYNC, map);
-
-        if (rc == 0 || map / 4 < (size_t)m->map_size)
-            return rc;
-        mdb_env_close(m->env);
-        m->env = NULL;
-    }
-}
-
-/* All of it is one transaction. */
-static int open_new(struct ph_table *t, struct lmdb *m)
-{
-    int rc = rebuild_begin(t, &m->file), err;
-
-    if (rc == 0 && t->flags & PH_TABLE_WRITE && m->file.locked_fd >= 0)
-        rc = rebuild_copy_old(&m->file);
-    if (rc == 0)
-        rc = open_large(m);
-    if (rc < 0 || (rc = begin_write(m)) < 0)
-        return rc;
-    return (err = mdb_dbi_open(m->write, NULL, 0, &m->dbi)) ? failed(m, "write", err) : 0;
-}
-
-/* The size that stands in the file is what others map: not our address space. */
-static int set_size(struct lmdb *m)
-{
-    MDB_envinfo info;
-    MDB_stat st;
-    MDB_txn *txn;
-    size_t size = (size_t)m->map_size;
-    int err = mdb_env_info(m->env, &info);
-
-    if (err == 0)
-        err = mdb_env_stat(m->env, &st);
-    while (err == 0 && size < (info.me_last_pgno + 16) * st.ms_psize * 2)
-        size *= 2;
-    if (err == 0)
-        err = mdb_env_set_mapsize(m->env, size);
-    if (err == 0 && (err = mdb_txn_begin(m->env, NULL, 0, &txn)) == 0) {
-        MDB_val k = { 1, (void *)(uintptr_t)"" }, v = { 0, NULL };
-
-        /* Only a transaction that changes something writes it. */
-        if ((err = mdb_put(txn, m->dbi, &k, &v, MDB_NOOVERWRITE)) == 0)
-            err = mdb_del(txn, m->dbi, &k, NULL);
-        if (err == 0 || err == MDB_KEYEXIST)
-            err = mdb_txn_commit(txn);
-        else
-            mdb_txn_abort(txn);
-    }
-    return err;
-}
-
-static int32_t lmdb_commit(struct ph_table *t)
-{
-    struct lmdb *m = t->self;
-    int err;
-
-    if (!m->file.tmp)
-        return 0;
-    if (m->cursor)
-        end_walk(m);
-    err = mdb_txn_commit(m->write);
-    m->write = NULL;
-    if (err == 0)
-        err = set_size(m);
-    if (err)
-        return failed(m, "write", err);
-    mdb_env_close(m->env);
-    m->env = NULL;
-    return rebuild_commit(t, &m->file);
+        lmdb_end_walk(m);
+    return err == MDB_NOTFOUND ? PH_NONE : lmdb_failed(m, "read", err);
 }
 
 static int32_t lmdb_open(struct ph_table *t, ph_str spec)
@@ -391,11 +208,15 @@ static int32_t lmdb_open(struct ph_table *t, ph_str spec)
     ph_defer(t->scope, lmdb_close, m);
     t->self = m;
     if (t->flags & PH_TABLE_CREATE)
-        return open_new(t, m);
+        return lmdb_open_new(t, m);
     if ((rc = rebuild_look(t, &m->file, spec)) < 0)
         return rc;
     return open_old(m, t->flags & PH_TABLE_WRITE ? 0 : MDB_RDONLY);
 }
+
+static int32_t lmdb_update(struct ph_table *t, ph_str key, ph_str val) { return lmdb_write_entry(t, key, val); }
+static int32_t lmdb_remove(struct ph_table *t, ph_str key) { return lmdb_remove_entry(t, key); }
+static int32_t lmdb_commit(struct ph_table *t) { return lmdb_finish(t); }
 
 /* Who writes in place changes no file: a read sees what is there at its time. */
 static int32_t lmdb_changed(struct ph_table *t)

@@ -24,6 +24,7 @@ struct rules {
     struct rule *rule;
     int n, cap;
     int needs;                     /* rules that need something */
+    int slow;                      /* patterns that are interpreted */
     const char *path;
 };
 
@@ -120,6 +121,7 @@ static int read_pattern(struct ph_table *t, struct rules *rs, ph_str *line, stru
     if (ph_str_find(flags, 'x') < 0)           /* another syntax */
         need_find(pattern, rs->engine->is_perl, &r->need);
     rs->needs += r->need.count > 0;
+    rs->slow += rs->engine->is_slow && rs->engine->is_slow(r->prog);
     return 0;
 }
 
@@ -179,6 +181,9 @@ int pattern_open(struct ph_table *t, ph_str spec, const struct pattern_engine *e
     while (ph_source_next(&src, &line, &number))
         if (read_line(t, rs, line, number, &nest) < 0)
             ph_log_warn("%s map %s, line %u: %s: skipping this rule", t->ops->plugin.name, src.path, number, ph_error());
+    if (rs->slow)
+        ph_log("%s map %s: %d of %d patterns are interpreted, which is slower: the system gives no memory that may be executed",
+               t->ops->plugin.name, src.path, rs->slow, rs->n);
     while (nest.depth) {
         ph_log_warn("%s map %s, line %u: if without endif", t->ops->plugin.name, src.path, rs->rule[nest.rule[--nest.depth]].line);
         rs->rule[nest.rule[nest.depth]].skip_to = rs->n;

@@ -12,6 +12,8 @@ struct pattern_engine {
     int is_perl;                   /* whose syntax it is */
     /* Compile: 0 and *prog (freed with s) and the number of groups; PH_CONF. */
     int (*compile)(struct ph_scope *s, ph_str pattern, ph_str flags, void **prog, unsigned *groups);
+    /* 1 when the pattern could not be made machine code, and is slow; may be NULL. */
+    int (*is_slow)(const void *prog);
     /* PH_FOUND and the spans, PH_NONE, negative: could not match (limit). */
     int (*match)(void *prog, ph_str subject, struct pattern_span *span, unsigned count);
 };

@@ -87,7 +87,15 @@ static int match(void *arg, ph_str subject, struct pattern_span *span, unsigned 
     return PH_FOUND;
 }
 
-static const struct pattern_engine engine = { .is_perl = 1, .compile = compile, .match = match };
+static int is_slow(const void *arg)
+{
+    const struct prog *p = arg;
+    size_t bytes = 0;
+
+    return pcre2_pattern_info(p->code, PCRE2_INFO_JITSIZE, &bytes) != 0 || bytes == 0;
+}
+
+static const struct pattern_engine engine = { .is_perl = 1, .compile = compile, .is_slow = is_slow, .match = match };
 
 static int32_t pcre_open(struct ph_table *t, ph_str spec)
 {

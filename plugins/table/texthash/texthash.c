@@ -2,6 +2,7 @@
  * Reference: texthash_table(5). */
 #include <errno.h>
 #include <sys/stat.h>
+#include <posthorn/fold.h>
 #include <posthorn/map.h>
 #include <posthorn/source.h>
 #include <posthorn/table.h>
@@ -50,7 +51,7 @@ static int32_t texthash_open(struct ph_table *t, ph_str spec)
             continue;
         ph_str written = key;
         if (t->flags & PH_TABLE_FOLD)
-            key = ph_str_lower(t->scope, key);
+            key = ph_key_fold(t->scope, key);
         if (ph_map_get(self->map, key)) {          /* the first counts, as in what postmap builds */
             ph_log_warn("%s, line %u: duplicate entry: \"%.*s\"", self->path, number, PH_FMT(written));
             continue;
