@@ -26,3 +26,4 @@ t_unit_sql_place_t_SOURCES = t/unit/sql_place.c plugins/table/common/sql_place.c
 t_unit_sql_place_t_CFLAGS = $(AM_CFLAGS)
 t_unit_sql_place_t_LDADD = core/libposthorn.la
 include plugins/table/pgsql/local.mk
+include plugins/table/mysql/local.mk

@@ -125,13 +125,13 @@ sub end_script {
     return @bad ? join "\n", @bad : $out =~ /^ok / && $out =~ /^1\.\.\d+$/m && !$? ? '' : "broken: $out";
 }
 
-# Each [table, words]: postmap says so of any key, and exits with 1.
+# Each [table, words] or [table, words, 1: it is not even opened]: a failure that says so.  postmap sleeps
+# a second before it ends with one, so only the first is asked through it.
 sub is_fatal {
     my ($self, @rows) = @_;
-    for my $row (@rows) {
-        like($self->query($row->[0], 'joe@x.test'), qr/^postmap: fatal: .*\Q$row->[1]\E/m, "a failure: $row->[1]");
-        is($? >> 8, 1, '  and exit status 1');
-    }
+    like($self->query($rows[0][0], 'joe@x.test'), qr/^postmap: fatal: .*\Q$rows[0][1]\E/m, "a failure: $rows[0][1]");
+    is($? >> 8, 1, '  and exit status 1');
+    is($self->script($_->[2] ? "refused $_->[0] -- $_->[1]\n" : "open $_->[0]\nfails joe\@x.test -- $_->[1]\n"), '', "a failure: $_->[1]") for @rows;
     return;
 }
 
@@ -188,5 +188,55 @@ sub socket { my ($self) = @_; return "$self->{dir}/.s.PGSQL.$self->{port}" }
 # Whether a session executes a statement just now.
 sub is_busy { my ($self) = @_; return grep { Posthorn::slurp("/proc/$_/cmdline") =~ /^postgres: mail .* SELECT/ } Posthorn::tree($self->{pid}) }
 sub answers { my ($self) = @_; return $self->log =~ /ready to accept connections/ }
+
+package Database::MariaDB;
+use strict;
+use warnings;
+our @ISA = 'Database';
+
+my ($root, @libraries);
+# The server, seen with the libraries that it needs.
+sub programs {
+    $root //= Posthorn::debian('mariadb-server-core') // '';
+    @libraries = grep { defined } map { Posthorn::debian($_) } qw(libaio1 liburing2 libnuma1) if $root && !@libraries;
+    return $root;
+}
+sub server {
+    my ($self, @args) = @_;
+    my $usr = programs() . '/usr';
+    return ('env', 'LD_LIBRARY_PATH=' . join(':', map { glob "$_/usr/lib/*-linux-gnu" } @libraries), "$usr/sbin/mariadbd", '--no-defaults',
+        $self ? ("--basedir=$usr", "--lc-messages-dir=$usr/share/mysql", "--character-sets-dir=$usr/share/mysql/charsets", "--datadir=$self->{data}", "--tmpdir=$self->{dir}", '--innodb-buffer-pool-size=8M', '--innodb-log-file-size=4M',
+            '--innodb-flush-log-at-trx-commit=0', '--innodb-flush-method=nosync', '--key-buffer-size=1M', '--character-set-server=utf8mb4') : (), @args);
+}
+
+sub missing {
+    programs() or return 'package mariadb-server-core cannot be had';
+    return Database::lacks_program('MariaDB', server());
+}
+
+# User mail with password "it's" may do all in database mail.
+sub new {
+    my ($class, %o) = @_;
+    my $tmp = $class->directory('mariadb');
+    my $self = bless { tmp => $tmp, dir => "$tmp", port => Posthorn::free_port(), data => "$tmp/data", more => $o{more} || [] }, $class;
+    mkdir $self->{data};
+    chown +(Peer::account()), $self->{data} if $> == 0;
+    # What mariadb-install-db does.
+    my $share = programs() . '/usr/share/mysql';
+    Posthorn::spew("$tmp/system", "create database mysql;\nuse mysql;\nset \@auth_root_socket = null, \@current_hostname = 'localhost';\n",
+        map { Posthorn::slurp("$share/$_.sql") } qw(mysql_system_tables mysql_performance_tables mysql_system_tables_data));
+    Database::must("$tmp/system", $self->server('--bootstrap'));
+    Posthorn::spew("$tmp/sql", map { "$_;\n" } 'create database mail', 'use mail', q{create user mail@'%' identified by 'it''s'}, q{grant all on mail.* to mail@'%'}, q{delete from mysql.global_priv where user = ''}, 'flush privileges', @{ $o{sql} });
+    return $self;
+}
+
+sub quick { 'TERM' }
+sub socket { "$_[0]{dir}/sock" }
+sub start { my ($self) = @_; unlink "$self->{dir}/general"; $self->SUPER::start; Posthorn::spew("$self->{dir}/sql", ''); return $self }        # the statements: once
+sub command { my ($self) = @_; return ({}, Database::as_account($self->server("--socket=$self->{dir}/sock", "--port=$self->{port}", '--bind-address=127.0.0.1', "--pid-file=$self->{dir}/pid", "--init-file=$self->{dir}/sql",
+    '--skip-name-resolve', '--general-log=1', "--general-log-file=$self->{dir}/general", @{ $self->{more} }))) }
+# Whether a statement with these words was begun.
+sub has_begun { my ($self, $words) = @_; return Posthorn::slurp("$self->{dir}/general") =~ /Query\s.*\Q$words\E/ }
+sub answers { my ($self) = @_; return $self->log =~ /ready for connections/ }
 
 1;

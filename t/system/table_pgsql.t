@@ -66,8 +66,8 @@ $ask->is_fatal(
     [cf("query = select 1/0"), 'division by zero'], [file($unix, 'user = mail', 'password = wrong', 'dbname = postgres', $select), 'password authentication failed'],
     [file($unix, 'user = mail', 'dbname = postgres', $select), 'no password'], [file($unix, 'user = mail', "password = it's", 'dbname = nosuch', $select), 'database "nosuch" does not exist'],
     [cf($select, 'encoding = nosuch'), 'client_encoding'], [file("hosts = 127.0.0.1:1", @login, $select), 'Connection refused'], [file('hosts = unix:/nonexistent', @login, $select), 'No such file'],
-    [cf($select, 'dbname ='), 'dbname is not set'], [file("hosts = 127.0.0.1:x", @login, $select), 'hosts: "127.0.0.1:x" is not'], [file('hosts = unix:x', @login, $select), 'begins with /'],
-    [file('hosts = postgresql://[::1', $select), 'hosts: '], [cf(), 'query is not set'], [cf("query = '%x'"), 'query: "%x"'], [cf($select, 'timeout = 0'), 'timeout: "0"'],
+    [cf($select, 'dbname ='), 'dbname is not set', 1], [file("hosts = 127.0.0.1:x", @login, $select), 'hosts: "127.0.0.1:x" is not', 1], [file('hosts = unix:x', @login, $select), 'begins with /', 1],
+    [file('hosts = postgresql://[::1', $select), 'hosts: ', 1], [cf(), 'query is not set', 1], [cf("query = '%x'"), 'query: "%x"', 1], [cf($select, 'timeout = 0'), 'timeout: "0"', 1],
 );
 is(query($plain, Database::all_keys()), Database::all_rows(), 'nothing of that changed the table');
 
@@ -135,9 +135,9 @@ is($ask->end_script($running), '', 'the server is killed in mid-query: a failure
 like(query($plain, 'bare'), qr/fatal: .*(?:Connection refused|No such file)/, 'it is down');
 like(query($form{'over TCP'}, 'bare'), qr/fatal: .*Connection refused/, 'over TCP');
 # Who answers in its place hangs up, which shows that both names were tried.
-my $listen = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => $db->port, ReuseAddr => 1) or die "$!";
+my $listen = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => $db->port, ReuseAddr => 1, Timeout => 20) or die "$!";
 $running = $ask->start_script("open @{[file('hosts = 127.0.0.1:' . $db->port . ' inet:127.0.0.1:' . $db->port, @login, 'retry_interval = 1', $select)]}\ncomes bare -- bare value\nwarned not asked for 1 s\n");
-close $_ for map { $listen->accept } 1 .. 2;
+is(scalar(grep { $listen->accept } 1 .. 2), 2, 'both names are tried');
 close $listen;
 unlink "$db->{data}/postmaster.pid", $db->socket, $db->socket . '.lock';
 $db->start;
