@@ -39,6 +39,8 @@ put("$tmp/open", 0666, "one\@example.test\n");
 put("$tmp/nobody", 0644, "# nobody yet\n\n");
 put("$tmp/ping", 0644, "pong\@local.test\n");
 put("$tmp/pong", 0644, "ping\@local.test\n");
+# postalias would write it anew.
+put("$tmp/odd", 0644, qq{bad two words\@x@@, "unclosed\n});
 put("$tmp/aliases", 0644, <<"A");
 me: $me
 list: :include:$tmp/list
@@ -60,14 +62,13 @@ twice: $me, \\$me, $me\@local.test, x\@example.test, X\@EXAMPLE.test, x\@example
 bar: "|echo \$EXTENSION >$out.ext; exit 0"
 direct: |/usr/bin/env
 conf: "|echo \$MAIL_CONFIG >$out.conf"
-bad: two words\@x@@, "unclosed
 postmaster: $me
 big: :include:$tmp/big
 fwd: fwd\@example.test
 A
 
 my $ph = Posthorn->new(myhostname => 'mx.local.test', mydestination => 'local.test', myorigin => 'local.test', recipient_delimiter => '+',
-    alias_maps => "hash:$tmp/aliases", mail_spool_directory => "$tmp/spool", forward_path => "$tmp/forward/\$user\${recipient_delimiter}\${extension}, $tmp/forward/\$user",
+    alias_maps => "hash:$tmp/aliases, texthash:$tmp/odd", mail_spool_directory => "$tmp/spool", forward_path => "$tmp/forward/\$user\${recipient_delimiter}\${extension}, $tmp/forward/\$user",
     default_transport => 'discard:', local_destination_concurrency_limit => 20);
 is($ph->cmd('postalias', "hash:$tmp/aliases"), '', 'postalias');
 $ph->start;
