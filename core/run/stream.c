@@ -63,7 +63,7 @@ struct spare {
     char *p[SPARE_MAX];
     unsigned n;
 };
-static _Thread_local __attribute__((tls_model("initial-exec"))) struct spare ordinary, bulky;
+static _Thread_local __attribute__((tls_model("initial-exec"))) struct spare ordinary, bulky PH_UNUSED;
 
 static struct spare *spare_of(size_t size)
 {

@@ -133,6 +133,16 @@ sub bdat {
 
 sub id_of { my ($self, $t) = @_; return ($self->{sent}{$t}{text} // '') =~ /queued as (\w+)/ ? $1 : undef }
 
+# Whether qmgr is done with it; a fault of the next point would meet what it still does.
+sub is_removed {
+    my ($self, $t) = @_;
+    my $id = $self->id_of($t) // return 1;
+    my $at = $self->{log_at};
+    my $said = $self->new_log;
+    $self->{log_at} = $at;
+    return $said =~ /\b$id: removed/;
+}
+
 # What the log says from its message's first line to the last.
 sub story {
     my ($self, $t) = @_;

@@ -98,7 +98,7 @@ sub serves {
         $self->{tokens}{$t} = { op => 'accept', name => "$p->{name} (the next message)", clean => 1, log => '' };
         return $o->say_mail($t);
     }, 6);
-    return if $ok && $o->settle($t);
+    return if $ok && $o->settle($t) && Posthorn::wait_for(sub { $o->is_removed($t) }, 12);
     $self->trouble($p, "no service afterwards: $o->{sent}{$t}{text}");
     $o->{ph}->restart;
     return;
