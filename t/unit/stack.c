@@ -125,7 +125,7 @@ static void cancelled(void)
     close(fd[1]);
 }
 
-static int test(void *arg PH_UNUSED)
+static PH_UNUSED int test(void *arg PH_UNUSED)
 {
     ph_sight_start();
     one((struct sleeper){ .is_private = 1 }, 0, 0, "a private one that waits for a descriptor");
