@@ -106,7 +106,7 @@ both('a@from.test', [['bad@no.test', '', 'rfc822;first+x@else.test'], ['fine@no.
 compare('failure', qr/X-P\w+-Sender: rfc822; a\@from/, 2);
 both('a3@from.test', [['bad@no.test']], name => 'RET', ret => 'HDRS');
 compare('RET=HDRS', qr/X-P\w+-Sender: rfc822; a3\@from/, 2);
-both('big@from.test', [['bad@no.test']], name => 'large', body => ("x" x 70 . "\n") x 60);
+both('big@from.test', [['bad@no.test']], name => 'large', body => join('', ("x" x 70 . "\n") x 60));
 compare('large', qr/X-P\w+-Sender: rfc822; big\@from/, 2);
 both('w@from.test', [['bad1@no.test', 'NEVER'], ['bad2@no.test', 'DELAY'], ['bad3@no.test', 'FAILURE']], name => 'NOTIFY');
 compare('NOTIFY', qr/X-P\w+-Sender: rfc822; w\@from/, 2);
