@@ -3,6 +3,7 @@
 #define CORE_PLUGIN_INTERNAL_H
 
 #include <posthorn/plugin.h>
+#include <posthorn/table.h>
 
 struct manifest {
     uint32_t kind;
@@ -32,5 +33,24 @@ int ph_elf_check(const char *path);
 /* Check a raw descriptor and copy it: 0 and *desc; PH_CONF. */
 int ph_plugin_negotiate(const char *file, uint32_t kind, ph_str name, const struct ph_plugin *raw,
                         const struct ph_plugin **desc);
+
+/* why.c: tell what a table answered.  q->value: what was found. */
+struct ph_why_sink;
+struct table_question {
+    const struct ph_table *t;
+    const char *what;
+    ph_str table, key, value;
+    int answer;
+};
+void ph_why_asked(struct ph_why_sink *w, const struct table_question *q);
+/* What a list answered: by the item at that line of that file (0: it stands in the
+ * parameter itself); value: why it could not. */
+struct list_answer {
+    const char *what, *file;
+    ph_str item, name, address;
+    uint32_t line;
+    int answer;
+};
+void ph_why_matched(struct ph_why_sink *w, const struct list_answer *a);
 
 #endif

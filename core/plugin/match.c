@@ -9,7 +9,9 @@
 #include <posthorn/log.h>
 #include <posthorn/lookup.h>
 #include <posthorn/net.h>
+#include "core/plugin/internal.h"
 #include "core/plugin/tables.h"
+#include "core/run/why.h"
 
 #define FILE_MAX_BYTES (1u << 20)
 #define DEPTH_MAX 10
@@ -20,6 +22,8 @@ struct item {
     struct item *next;
     enum item_kind kind;
     int negative;
+    uint32_t line;                 /* of file; NULL: the list is the parameter's */
+    const char *file;
     ph_str text;                   /* of a broken item: what is wrong with it */
     struct ph_ip net;
     unsigned bits;
@@ -32,11 +36,28 @@ struct ph_match {
     const char *what;
     uint32_t how;
     struct item *first, **last;
+    const char *file;              /* what is being read */
+    uint32_t line;
 };
 
 static int add_list(struct ph_match *m, ph_str list, int negative, int depth);
 
-/* "/file": its lines are further items; # starts a comment line. */
+/* Its lines are further items; # starts a comment line. */
+static int add_lines(struct ph_match *m, ph_str text, int negative, int depth)
+{
+    for (m->line = 1; text.n; m->line++) {
+        ph_str line = ph_str_trim(ph_str_cut(&text, '\n'));
+
+        if (line.n == 0 || line.p[0] == '#')
+            continue;
+        int rc = add_list(m, line, negative, depth + 1);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* "/file" */
 static int add_file(struct ph_match *m, ph_str path, int negative, int depth)
 {
     int fd = open(ph_cstr_dup(m->scope, path), O_RDONLY | O_CLOEXEC);
@@ -54,17 +75,13 @@ static int add_file(struct ph_match *m, ph_str path, int negative, int depth)
         return ph_fail_errno(PH_CONF, err, "read %.*s", PH_FMT(path));
     if (n > FILE_MAX_BYTES)
         return ph_fail(PH_CONF, "%.*s is larger than %u bytes", PH_FMT(path), FILE_MAX_BYTES);
-    ph_str rest = { mem, n };
-    while (rest.n) {
-        ph_str line = ph_str_trim(ph_str_cut(&rest, '\n'));
-
-        if (line.n == 0 || line.p[0] == '#')
-            continue;
-        int rc = add_list(m, line, negative, depth + 1);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
+    const char *file = m->file;
+    uint32_t line = m->line;
+    m->file = ph_cstr_dup(m->scope, path);
+    int rc = add_lines(m, (ph_str){ mem, n }, negative, depth);
+    m->file = file;
+    m->line = line;
+    return rc;
 }
 
 static int add_net(struct ph_match *m, struct item *it)
@@ -103,6 +120,8 @@ static int is_table(ph_str t)
 
 static void append(struct ph_match *m, struct item *it)
 {
+    it->file = m->file;
+    it->line = m->line;
     *m->last = it;
     m->last = &it->next;
 }
@@ -217,22 +236,52 @@ static int item_matches(const struct ph_match *m, const struct item *it, ph_str 
     return PH_NONE;
 }
 
-int ph_match(struct ph_match *m, ph_str name, ph_str address)
+/* The item that decides and its answer: PH_FOUND also when it is negative.  NULL: none. */
+static const struct item *decide(const struct ph_match *m, ph_str name, ph_str address, int *answer)
 {
     struct ph_ip ip = { 0 };
 
+    *answer = PH_NONE;
     if (!m->first)
-        return PH_NONE;
+        return NULL;
     if (address.n)
         ph_ip_parse(address, &ip);
     PH_SCOPED(s, NULL);
-    for (const struct item *it = m->first; it; it = it->next) {
-        int rc = item_matches(m, it, name, address, &ip, s);
+    for (const struct item *it = m->first; it; it = it->next)
+        if ((*answer = item_matches(m, it, name, address, &ip, s)) != PH_NONE)
+            return it;
+    return NULL;
+}
 
-        if (rc < 0)
-            return ph_wrap(rc, "%s", m->what);
-        if (rc == PH_FOUND)
-            return it->negative ? PH_NONE : PH_FOUND;
+static ph_str item_shown(struct ph_scope *s, const struct item *it)
+{
+    return it->negative ? ph_str_printf(s, "!%.*s", PH_FMT(it->text)) : it->text;
+}
+
+static void tell(struct ph_why_sink *why, const struct ph_match *m, const struct item *it, ph_str name, ph_str address, int answer)
+{
+    PH_SCOPED(s, NULL);
+    struct list_answer a = { .what = m->what, .name = name, .address = address, .answer = answer };
+
+    if (it) {
+        a.item = it->kind == ITEM_BROKEN ? PH_STR("") : item_shown(s, it);
+        a.file = it->file;
+        a.line = it->line;
     }
-    return PH_NONE;
+    ph_why_matched(why, &a);
+}
+
+int ph_match(struct ph_match *m, ph_str name, ph_str address)
+{
+    struct ph_why_sink *why = ph_why_here();
+    int answer;
+    const struct item *it = decide(m, name, address, &answer);
+
+    if (answer == PH_FOUND && it->negative)
+        answer = PH_NONE;
+    if (answer < 0)
+        ph_wrap(answer, "%s", m->what);
+    if (why)
+        tell(why, m, it, name, address, answer);
+    return answer;
 }

@@ -3,8 +3,10 @@
 #include <posthorn/error.h>
 #include <posthorn/fold.h>
 #include <posthorn/task.h>
+#include "core/plugin/internal.h"
 #include "core/plugin/registry.h"
 #include "core/plugin/tables.h"
+#include "core/run/why.h"
 
 #define LOOK_MS 1000               /* between two looks at the file of a table */
 
@@ -13,6 +15,7 @@ struct handle {
     struct ph_table table;         /* first: callers hold its address */
     struct ph_scope *scope;        /* of the handle; the table's own is inside */
     ph_str text;                   /* "type:name" as it was written */
+    const char *what;              /* the parameter that names it, or NULL */
     const char *broken;            /* why it cannot be asked, or NULL */
     int may_recover, said_stale;
     int64_t next_look_ms;
@@ -158,6 +161,7 @@ struct ph_table *ph_table_open_soft(struct ph_conf *c, struct ph_scope *s, const
     struct handle *h = new_handle(s, text, c, flags);
     int rc = open_handle(h, flags, c);
 
+    h->what = ph_cstr_dup(h->scope, ph_cstr(what));
     if (rc < 0) {
         h->broken = ph_cstr_dup(h->scope, ph_cstr(ph_error()));
         h->may_recover = rc != PH_CONF;
@@ -191,15 +195,19 @@ static void look_again(struct handle *h)
 /* At most 200 bytes of a key in a message. */
 #define KEY_FMT(k) PH_FMT(ph_str_first((k), 200))
 
-int ph_table_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
+static ph_str folded(const struct ph_table *t, struct ph_scope *out, ph_str key)
 {
-    struct handle *h = handle_of(t);
+    return t->flags & PH_TABLE_FOLD && !(t->is & (PH_TABLE_PATTERN | PH_TABLE_NOFOLD)) ? ph_key_fold(out, key) : key;
+}
+
+static int ask(struct handle *h, ph_str key, struct ph_scope *out, ph_str *val)
+{
+    struct ph_table *t = &h->table;
 
     look_again(h);
     if (h->broken)
         return ph_fail(PH_TEMP, "table %.*s: lookup of \"%.*s\": %s", PH_FMT(h->text), KEY_FMT(key), h->broken);
-    int fold = t->flags & PH_TABLE_FOLD && !(t->is & (PH_TABLE_PATTERN | PH_TABLE_NOFOLD));
-    struct call c = { .t = t, .op = OP_LOOKUP, .key = fold ? ph_key_fold(out, key) : key, .out = out };
+    struct call c = { .t = t, .op = OP_LOOKUP, .key = folded(t, out, key), .out = out };
     int rc = call(&c);
 
     if (rc == PH_FOUND)
@@ -207,6 +215,28 @@ int ph_table_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str
     else if (rc >= 0 && rc != PH_NONE)
         rc = ph_fail(PH_TEMP, "the plugin answered %d", rc);
     return rc < 0 ? ph_wrap(rc, "table %.*s:%.*s: lookup of \"%.*s\"", PH_FMT(t->type), PH_FMT(t->name), KEY_FMT(key)) : rc;
+}
+
+/* Somebody wants to know what is asked. */
+static int ask_aloud(struct ph_why_sink *why, struct handle *h, ph_str key, struct ph_scope *out, ph_str *val)
+{
+    struct table_question q = { .t = &h->table, .what = h->what, .table = h->text };
+
+    why->depth++;
+    why->file = why->index = NULL;
+    q.answer = ask(h, key, out, val);
+    why->depth--;
+    q.key = folded(&h->table, out, key);
+    q.value = q.answer == PH_FOUND ? *val : PH_STR("");
+    ph_why_asked(why, &q);
+    return q.answer;
+}
+
+int ph_table_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
+{
+    struct ph_why_sink *why = ph_why_here();
+
+    return why ? ask_aloud(why, handle_of(t), key, out, val) : ask(handle_of(t), key, out, val);
 }
 
 static int named(struct ph_table *t, int rc)

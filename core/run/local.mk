@@ -3,7 +3,8 @@ core_run_librun_la_SOURCES = core/run/loop.h core/run/context.h core/run/inside.
 	core/run/switch.c core/run/stack.c core/run/loop.c core/run/timer.c core/run/fd.c core/run/signal.c \
 	core/run/task.c core/run/group.c core/run/cond.c core/run/clock.c \
 	core/run/disk.c core/run/diskio.c core/run/sight.c \
-	core/run/stream_in.h core/run/stream.c core/run/stream_fd.c core/run/stream_mem.c core/run/log.h core/run/log.c
+	core/run/stream_in.h core/run/stream.c core/run/stream_fd.c core/run/stream_mem.c core/run/log.h core/run/log.c \
+	core/run/why.h core/run/why.c
 
 check_PROGRAMS += t/unit/run.t
 t_unit_run_t_SOURCES = t/unit/run.c

@@ -166,6 +166,7 @@ int ph_task_start(struct ph_loop *l, struct ph_group *g, const char *name, void 
     t->ctx.deadline = PH_FOREVER;
     t->ctx.log_service = from->log_service;
     t->ctx.verbosity = from->verbosity;
+    t->ctx.why = from->why;
     t->timer.fn = timer_due;
     t->timer.arg = t;
     snprintf(t->name, sizeof t->name, "%s", name);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
+#include <posthorn/why.h>
 #include "cdb_table.h"
 
 static void cdb_close(void *arg)
@@ -82,6 +83,7 @@ static int32_t cdb_table_lookup(struct ph_table *t, ph_str key, struct ph_scope 
             continue;
         c->with_nul = nul;
         *val = ph_str_dup(out, (ph_str){ v, cdb_datalen(&c->cdb) - (nul && cdb_datalen(&c->cdb) > 0) });
+        ph_why_index(c->file.path);
         return PH_FOUND;
     }
     return PH_NONE;

@@ -4,6 +4,7 @@
 #include <posthorn/net.h>
 #include <posthorn/source.h>
 #include <posthorn/table.h>
+#include <posthorn/why.h>
 
 struct rule {
     struct ph_ip net;
@@ -11,12 +12,14 @@ struct rule {
     int32_t negative;
     uint32_t skip_to;              /* `if`: the rule behind its endif; 0: an ordinary rule */
     uint32_t never;                /* an `if` that could not be read */
+    uint32_t line, pad;
     ph_str value;
 };
 
 struct cidr {
     struct rule *rule;
     uint32_t n, cap;
+    const char *path;
 };
 
 #define DEPTH_MAX 100
@@ -66,9 +69,9 @@ static int read_if(struct ph_table *t, struct cidr *c, ph_str net, struct nest *
     return rc;
 }
 
-static int read_line(struct ph_table *t, struct cidr *c, ph_str line, struct nest *nest)
+static int read_line(struct ph_table *t, struct cidr *c, ph_str line, uint32_t number, struct nest *nest)
 {
-    struct rule r = { .skip_to = 0 };
+    struct rule r = { .skip_to = 0, .line = number };
     ph_str rest = ph_str_trim(line), first = ph_str_word(&rest);
 
     if (ph_str_eq_nocase(first, PH_STR("endif"))) {
@@ -104,8 +107,9 @@ static int32_t cidr_open(struct ph_table *t, ph_str spec)
 
     if (rc < 0)
         return rc;
+    c->path = src.path;
     while (ph_source_next(&src, &line, &number))
-        if (read_line(t, c, line, &nest) < 0)
+        if (read_line(t, c, line, number, &nest) < 0)
             ph_log_warn("cidr map %s, line %u: %s: skipping this rule", src.path, number, ph_error());
     while (nest.depth) {
         ph_log_warn("cidr map %s: if without endif", src.path);
@@ -128,6 +132,7 @@ static int32_t cidr_lookup(struct ph_table *t, ph_str key, struct ph_scope *out,
         int hit = !r->never && ip.family == r->net.family && ph_ip_in_net(&ip, &r->net, r->bits) != r->negative;
 
         if (hit && !r->skip_to) {
+            ph_why_at(c->path, r->line);
             *val = ph_str_dup(out, r->value);
             return PH_FOUND;
         }

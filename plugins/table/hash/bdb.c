@@ -2,6 +2,7 @@
  * written them; files without it are read too. */
 #include <string.h>
 #include <sys/stat.h>
+#include <posthorn/why.h>
 #include "bdb.h"
 #include "plugins/table/common/rebuild.h"
 
@@ -139,6 +140,7 @@ int bdb_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val
         int err = b->db->get(b->db, NULL, &dk, &dv, 0);
         if (err == 0) {
             *val = view_of(&dv, out);
+            ph_why_index(b->file.path);
             return PH_FOUND;
         }
         if (err != DB_NOTFOUND)

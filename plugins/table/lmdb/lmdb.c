@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <posthorn/task.h>
+#include <posthorn/why.h>
 #include "lmdb.h"
 
 #define MODE (MDB_NOSUBDIR | MDB_NOLOCK)
@@ -141,6 +142,7 @@ static int find(struct lmdb *m, MDB_txn *txn, ph_str key, struct ph_scope *out, 
             return lmdb_failed(m, "read", err);
         m->without_nul = !nul;
         *val = ph_str_dup(out, view_of(&mv));
+        ph_why_index(m->file.path);
         return PH_FOUND;
     }
     return PH_NONE;

@@ -3,6 +3,7 @@
  * A line with an error is left out with a warning; the block of such an `if`
  * never applies. */
 #include <posthorn/source.h>
+#include <posthorn/why.h>
 #include "need.h"
 #include "pattern.h"
 
@@ -233,6 +234,7 @@ int pattern_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str 
             return ph_wrap(rc, "%s, line %u", rs->path, r->line);
         int hit = r->prog && (rc == PH_FOUND) != (r->negative != 0);
         if (hit && !r->skip_to) {
+            ph_why_at(rs->path, r->line);
             *val = r->has_groups ? substitute(r, key, span, out) : ph_str_dup(out, r->value);
             return PH_FOUND;
         }

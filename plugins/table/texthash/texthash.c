@@ -6,6 +6,12 @@
 #include <posthorn/map.h>
 #include <posthorn/source.h>
 #include <posthorn/table.h>
+#include <posthorn/why.h>
+
+struct entry {
+    ph_str value;
+    uint32_t line, pad;
+};
 
 struct texthash {
     struct ph_map *map;
@@ -56,9 +62,9 @@ static int32_t texthash_open(struct ph_table *t, ph_str spec)
             ph_log_warn("%s, line %u: duplicate entry: \"%.*s\"", self->path, number, PH_FMT(written));
             continue;
         }
-        ph_str *v = ph_new(t->scope, ph_str);
-        *v = value;
-        ph_map_set(self->map, key, v);
+        struct entry *e = ph_new(t->scope, struct entry);
+        *e = (struct entry){ .value = value, .line = number };
+        ph_map_set(self->map, key, e);
     }
     t->self = self;
     return 0;
@@ -67,11 +73,12 @@ static int32_t texthash_open(struct ph_table *t, ph_str spec)
 static int32_t texthash_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
 {
     struct texthash *self = t->self;
-    const ph_str *v = ph_map_get(self->map, key);
+    const struct entry *e = ph_map_get(self->map, key);
 
-    if (!v)
+    if (!e)
         return PH_NONE;
-    *val = ph_str_dup(out, *v);
+    ph_why_at(self->path, e->line);
+    *val = ph_str_dup(out, e->value);
     return PH_FOUND;
 }
 
