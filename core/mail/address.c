@@ -79,11 +79,8 @@ static int is_domain_byte(char c, int literal)
     return literal || c != ':';
 }
 
-int ph_address_domain_fits(ph_str internal)
+int ph_domain_fits(ph_str domain)
 {
-    ph_str local, domain;
-
-    ph_address_split(internal, &local, &domain);
     int literal = domain.n && domain.p[0] == '[';
     if (literal) {
         if (domain.n < 2 || domain.p[domain.n - 1] != ']')
@@ -94,6 +91,14 @@ int ph_address_domain_fits(ph_str internal)
         if (!is_domain_byte(domain.p[i], literal))
             return 0;
     return 1;
+}
+
+int ph_address_domain_fits(ph_str internal)
+{
+    ph_str local, domain;
+
+    ph_address_split(internal, &local, &domain);
+    return ph_domain_fits(domain);
 }
 
 /* Domain: what stands before a blank or '>'. */
@@ -194,6 +199,23 @@ int ph_address_internal(struct ph_scope *s, ph_str external, ph_str *internal)
         return 0;
     *internal = ph_str_dup(s, ph_buf_view(&out));
     return 1;
+}
+
+ph_str ph_address_bare(struct ph_scope *s, ph_str external)
+{
+    struct ph_buf b;
+
+    if (ph_str_find(external, '"') < 0 && ph_str_find(external, '\\') < 0)
+        return external;
+    ph_buf_init(&b, s, external.n + 1);
+    for (size_t i = 0; i < external.n; i++) {
+        if (external.p[i] == '"')
+            continue;
+        if (external.p[i] == '\\' && i + 1 < external.n)
+            i++;
+        ph_buf_putc(&b, external.p[i]);
+    }
+    return ph_buf_view(&b);
 }
 
 /* Names that mean something whole. */

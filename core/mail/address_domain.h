@@ -7,5 +7,7 @@
 /* Whether the domain of an address in internal form (if any) can be written
  * down: a local part can be quoted, a domain cannot. */
 int ph_address_domain_fits(ph_str internal);
+/* The same of a domain alone; an empty one fits. */
+int ph_domain_fits(ph_str domain);
 
 #endif

@@ -9,6 +9,26 @@ struct span {
     size_t from, to;
 };
 
+/* What is read of an address. */
+struct taken {
+    struct ph_scope *s;
+    struct ph_buf b;
+    int quoted;                    /* 1: quotes and backslashes are kept (external form) */
+    size_t domain;                 /* behind the last "@" that is not quoted; 0 without one */
+};
+
+/* What stands behind an "@" must be a domain.  In external form a quoted "@" is
+ * none; in internal form none can tell. */
+static int domain_fits(const struct taken *out)
+{
+    ph_str whole = ph_buf_view(&out->b);
+    ph_str domain = ph_str_from(whole, out->domain ? out->domain : whole.n);
+
+    if (out->quoted)
+        return ph_domain_fits(ph_address_bare(out->s, domain));
+    return ph_domain_fits(domain) && ph_address_domain_fits(whole);
+}
+
 /* Comments nest; 1 and *at behind it, or 0 when it does not end. */
 static int skip_comment(ph_str v, size_t *at)
 {
@@ -46,27 +66,43 @@ static int skip_cfws(ph_str v, size_t *at, int *any)
     return 1;
 }
 
-static int take_quoted(struct ph_buf *out, ph_str v, size_t *at)
+static void reset(struct taken *out)
 {
+    ph_buf_reset(&out->b);
+    out->domain = 0;
+}
+
+static void keep_quote(struct taken *out, char c)
+{
+    if (out->quoted)
+        ph_buf_putc(&out->b, c);
+}
+
+static int take_quoted(struct taken *out, ph_str v, size_t *at)
+{
+    keep_quote(out, '"');
     for ((*at)++; *at < v.n; (*at)++) {
         char c = v.p[*at];
 
         if (c == '"') {
             (*at)++;
+            keep_quote(out, '"');
             return 1;
         }
         if (c == '\\' && *at + 1 < v.n)
             c = v.p[++*at];
         if (c == 0)                /* no address has one (RFC 5322 3.2.4, 4.1 aside) */
             return 0;
+        if (c == '"' || c == '\\')
+            keep_quote(out, '\\');
         if (c != '\r' && c != '\n')
-            ph_buf_putc(out, c);
+            ph_buf_putc(&out->b, c);
     }
     return 0;
 }
 
 /* "[...]" right behind "@", RFC 5322 3.4.1: its colons and commas end nothing. */
-static int take_literal(struct ph_buf *out, ph_str v, size_t *at)
+static int take_literal(struct taken *out, ph_str v, size_t *at)
 {
     ptrdiff_t end = ph_str_find(ph_str_from(v, *at), ']');
 
@@ -78,32 +114,37 @@ static int take_literal(struct ph_buf *out, ph_str v, size_t *at)
         if (((unsigned char)c < 0x20 || c == 0x7f) && !ph_is_space(c))
             return 0;
         if (!ph_is_space(c))
-            ph_buf_putc(out, c);
+            ph_buf_putc(&out->b, c);
     }
     return 1;
 }
 
 /* A quoted string, a literal or one byte; 0 for a syntax error. */
-static int take_piece(struct ph_buf *out, ph_str v, size_t *at)
+static int take_piece(struct taken *out, ph_str v, size_t *at)
 {
     char c = v.p[*at];
+    int escaped = c == '\\' && *at + 1 < v.n;
 
     if (c == '"')
         return take_quoted(out, v, at);
-    if (c == '[' && out->n && out->p[out->n - 1] == '@')
+    if (c == '[' && out->b.n && out->b.p[out->b.n - 1] == '@')
         return take_literal(out, v, at);
-    if (c == '\\' && *at + 1 < v.n)
+    if (escaped) {
         c = v.p[++*at];
+        keep_quote(out, '\\');
+    }
     if ((unsigned char)c < 0x20 || c == 0x7f || c == '>' || c == ')')
         return 0;
-    ph_buf_putc(out, c);
+    ph_buf_putc(&out->b, c);
+    if (c == '@' && !escaped)
+        out->domain = out->b.n;
     (*at)++;
     return 1;
 }
 
 /* Words, dots and "@" up to one of the stop bytes; blanks inside vanish.
  * 1, *stop (0 at the end) and *where, or 0 for a syntax error. */
-static int take_spec(struct ph_buf *out, ph_str v, size_t *at, const char *stops, char *stop, struct span *where)
+static int take_spec(struct taken *out, ph_str v, size_t *at, const char *stops, char *stop, struct span *where)
 {
     int any = 0;
 
@@ -122,7 +163,7 @@ static int take_spec(struct ph_buf *out, ph_str v, size_t *at, const char *stops
 }
 
 /* Behind '<': route dropped, the address up to '>'. */
-static int take_angle(struct ph_buf *out, ph_str v, size_t *at, struct span *where)
+static int take_angle(struct taken *out, ph_str v, size_t *at, struct span *where)
 {
     char stop;
     int any = 0;
@@ -133,7 +174,7 @@ static int take_angle(struct ph_buf *out, ph_str v, size_t *at, struct span *whe
         if (!take_spec(out, v, at, ">:", &stop, where) || stop != ':')
             return 0;
         (*at)++;
-        ph_buf_reset(out);
+        reset(out);
     }
     if (!take_spec(out, v, at, ">", &stop, where) || stop != '>')
         return 0;
@@ -143,11 +184,11 @@ static int take_angle(struct ph_buf *out, ph_str v, size_t *at, struct span *whe
 
 /* One member of the list: 1 with an address in out, 2 without (an empty
  * member, the start or end of a group), 0 for a syntax error. */
-static int take_member(struct ph_buf *out, ph_str v, size_t *at, struct span *where)
+static int take_member(struct taken *out, ph_str v, size_t *at, struct span *where)
 {
     char stop;
 
-    ph_buf_reset(out);
+    reset(out);
     if (!take_spec(out, v, at, "<,;:", &stop, where))
         return 0;
     if (stop == ':') {             /* group name */
@@ -155,36 +196,36 @@ static int take_member(struct ph_buf *out, ph_str v, size_t *at, struct span *wh
         return 2;
     }
     if (stop == '<') {
-        struct ph_buf rest;
+        struct taken rest = { .quoted = 0 };
         struct span behind;
         char mem[1024];
 
         (*at)++;
-        ph_buf_reset(out);
-        ph_buf_fixed(&rest, mem, sizeof mem);
+        reset(out);
+        ph_buf_fixed(&rest.b, mem, sizeof mem);
         if (!take_angle(out, v, at, where) || !take_spec(&rest, v, at, ",;", &stop, &behind))
             return 0;
-    } else if (!out->n) {
+    } else if (!out->b.n) {
         *at += stop != 0;
         return 2;
     }
     *at += stop != 0;
-    return ph_address_domain_fits(ph_buf_view(out)); /* <> too: the empty address */
+    return domain_fits(out); /* <> too: the empty address */
 }
 
-int ph_address_next_at(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address, size_t *from, size_t *to)
+static int next(struct ph_scope *s, ph_str v, int quoted, size_t *at, ph_str *address, size_t *from, size_t *to)
 {
-    struct ph_buf out;
+    struct taken out = { .s = s, .quoted = quoted };
     struct span where;
 
-    ph_buf_init(&out, s, header_value.n + 1);
-    while (*at < header_value.n) {
-        int rc = take_member(&out, header_value, at, &where);
+    ph_buf_init(&out.b, s, v.n + 1);
+    while (*at < v.n) {
+        int rc = take_member(&out, v, at, &where);
 
         if (rc == 0)
             return ph_fail(PH_PERM, "bad address syntax at byte %zu", *at);
         if (rc == 1) {
-            *address = ph_str_dup(s, ph_buf_view(&out));
+            *address = ph_str_dup(s, ph_buf_view(&out.b));
             *from = where.from;
             *to = where.to;
             return 1;
@@ -193,9 +234,19 @@ int ph_address_next_at(struct ph_scope *s, ph_str header_value, size_t *at, ph_s
     return 0;
 }
 
+int ph_address_next_at(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address, size_t *from, size_t *to)
+{
+    return next(s, header_value, 0, at, address, from, to);
+}
+
+int ph_address_next_external(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address, size_t *from, size_t *to)
+{
+    return next(s, header_value, 1, at, address, from, to);
+}
+
 int ph_address_next(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address)
 {
     size_t from, to;
 
-    return ph_address_next_at(s, header_value, at, address, &from, &to);
+    return next(s, header_value, 0, at, address, &from, &to);
 }

@@ -18,6 +18,9 @@ int ph_address_parse_path(struct ph_scope *s, ph_str text, int strict,
 ph_str ph_address_external(struct ph_scope *s, ph_str internal);
 /* External to internal form; 1, or 0 for bad quoting. */
 int ph_address_internal(struct ph_scope *s, ph_str external, ph_str *internal);
+/* The same of a text that is known to be in external form: quotes and backslashes
+ * are undone, nothing is checked. */
+ph_str ph_address_bare(struct ph_scope *s, ph_str external);
 /* Split at the last '@'.  domain is empty when there is none. */
 void ph_address_split(ph_str internal, ph_str *local, ph_str *domain);
 /* Split the local part at the first delimiter byte of the set (not at its
@@ -33,6 +36,10 @@ int ph_address_next(struct ph_scope *s, ph_str header_value, size_t *at, ph_str 
  * one in external form may take their place. */
 int ph_address_next_at(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address,
                        size_t *from, size_t *to);
+/* The same in external form: what was quoted still is, so that an operator in
+ * quotes stays one (the form in which rewrite is asked). */
+int ph_address_next_external(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address,
+                             size_t *from, size_t *to);
 /* 1 when it is a valid host name (RFC 1123 labels, 255 bytes), resp. domain
  * literal [1.2.3.4] or [IPv6:...]. */
 int ph_hostname_valid(ph_str name);

@@ -64,6 +64,17 @@ static void internal(struct ph_scope *s, ph_str in)
     round_trip(s, a);
 }
 
+/* The external walk reads the same addresses, and then some: a quoted "@" is no domain's there. */
+static void same_in_quotes(struct ph_scope *s, ph_str in, size_t start, size_t end, ph_str internal)
+{
+    size_t from, to;
+    ph_str external;
+
+    FUZZ_CHECK(ph_address_next_external(s, in, &start, &external, &from, &to) == 1 && start == end, "the same place");
+    FUZZ_CHECK(from <= to && to <= end, "where it stands");
+    FUZZ_SAME(ph_address_bare(s, external), internal, "the same address");
+}
+
 static void list(struct ph_scope *s, ph_str in)
 {
     size_t at = 0, was = 0;
@@ -76,6 +87,7 @@ static void list(struct ph_scope *s, ph_str in)
         fuzz_saw(a);
         clean(a);
         round_trip(s, a);
+        same_in_quotes(s, in, was, at, a);
     }
     fuzz_saw_number(rc);
     FUZZ_CHECK(rc == 0 || (rc == PH_PERM && strstr(ph_error(), "byte")), "%d %s", rc, ph_error());

@@ -81,6 +81,19 @@ static const struct { const char *conf, *in, *out; } completions[] = {
     { "allow_percent_hack = no", "u%d", "u%d@mx.here.example" }, { "", "site!u@d.example", "site!u@d.example" },
     { "", "@a.example,@b.example:u@d.example", "u@d.example" }, { "", "u@d.example.", "u@d.example" },
     { "", "u@d.example..", "u@d.example.." }, { "", "u@.", "u@." },
+    /* Quoted, an operator is none. */
+    { "", "\"a!b\"", "a!b@mx.here.example" }, { "", "\"a%b\"", "a%b@mx.here.example" }, { "", "\"a@b\"", "\"a@b\"@mx.here.example" },
+    { "", "a\\!b", "a!b@mx.here.example" }, { "", "\"a@b\"@c.example", "\"a@b\"@c.example" }, { "", "\"a%b\"%c", "a%b@c" },
+    { "", "c!\"a!b\"", "a!b@c" }, { "", "\"@x:u\"@c", "\"@x:u\"@c" }, { "", "\"a b\"", "\"a b\"@mx.here.example" },
+    { "append_at_myorigin = no", "\"a!b\"", "\"a!b\"" }, { "append_at_myorigin = no", "\"a@b\"", "\"a@b\"" },
+    /* One spelling of each. */
+    { "", "\"joe\"@c", "joe@c" }, { "", "a b@c", "\"a b\"@c" }, { "", "a@b@c", "\"a@b\"@c" }, { "", "\"a\\b\"@c", "ab@c" },
+    { "", "\"\\\"\"@b", "\"\\\"\"@b" }, { "", "@b", "\"\"@b" }, { "", "\"\"", "" },
+    /* Nothing on one side of an operator. */
+    { "", "!a", "a@" }, { "", "a!", "\"\"@a" }, { "", "a%", "a@" }, { "", "%a", "\"\"@a" },
+    /* In literals there is none, and no host name. */
+    { "", "u%[1.2.3.4]", "u@[1.2.3.4]" }, { "", "[a!b]", "\"[a!b]\"@mx.here.example" }, { "", "u@[1.2.3.4].", "u@[1.2.3.4]" },
+    { "append_dot_mydomain = yes", "a!b", "b@a.here.example" }, { "append_dot_mydomain = yes", "u%h.", "u@h" }, { "append_dot_mydomain = yes", "u@", "u@" },
 };
 
 static void test_complete(void)
@@ -89,11 +102,15 @@ static void test_complete(void)
         PH_SCOPED(s, NULL);
         struct rewriter *w = rewriter_of(s, completions[i].conf);
 
-        is_bytes(rewrite_address(w, s, ph_cstr(completions[i].in), w->p.myorigin), completions[i].out,
+        is_bytes(rewrite_address(w, s, ph_cstr(completions[i].in), &w->local), completions[i].out,
                  "%s completed (%s)", completions[i].in, completions[i].conf);
     }
     PH_SCOPED(s, NULL);
-    is_bytes(rewrite_address(rewriter_of(s, ""), s, PH_STR("user"), PH_STR("")), "user", "without an origin nothing is appended");
+    struct rewriter *w = rewriter_of(s, "");
+    is_bytes(rewrite_address(w, s, PH_STR("user"), &w->remote), "user", "without an origin nothing is appended");
+    w = rewriter_of(s, "append_dot_mydomain = yes\nremote_header_rewrite_domain = r.example");
+    is_bytes(rewrite_address(w, s, PH_STR("user"), &w->remote), "user@r.example", "the remote context has its own domain");
+    is_bytes(rewrite_address(w, s, PH_STR("u@host"), &w->remote), "u@host.r.example", "for hosts too");
 }
 
 /* want: "transport nexthop recipient class", or "!words" for an invalid address. */
@@ -159,13 +176,20 @@ static const struct { const char *conf, *sender, *in, *want; } routes[] = {
     { "relocated_maps = inline:{ {old@here.example=new@there.example} }", "", "old@here.example", "error 5.1.6 User has moved to new@there.example old@here.example local" },
 };
 
+static int resolve(struct rewriter *w, struct ph_scope *s, const char *sender, ph_str address, struct resolved *r)
+{
+    struct question ask = { .sender = ph_cstr(sender), .address = address };
+
+    return rewrite_resolve(w, s, &ask, r);
+}
+
 static void test_resolve(void)
 {
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         PH_SCOPED(s, NULL);
         struct rewriter *w = rewriter_of(s, routes[i].conf);
         struct resolved r;
-        int rc = rewrite_resolve(w, s, ph_cstr(routes[i].sender), ph_cstr(routes[i].in), &r);
+        int rc = resolve(w, s, routes[i].sender, ph_cstr(routes[i].in), &r);
         ph_str got = rc < 0 ? ph_cstr(ph_error()) : r.error ? ph_str_printf(s, "!%s", r.error)
                    : ph_str_printf(s, "%.*s %.*s %.*s %s", PH_FMT(r.transport), PH_FMT(r.nexthop), PH_FMT(r.recipient), r.class_);
 
@@ -187,7 +211,7 @@ static void test_routed(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct resolved r;
 
-        ok(rewrite_resolve(w, s, PH_STR(""), ph_cstr(cases[i].in), &r) == 0 && r.routed == cases[i].routed, "%s is %srouted", cases[i].in, cases[i].routed ? "" : "not ");
+        ok(resolve(w, s, "", ph_cstr(cases[i].in), &r) == 0 && r.routed == cases[i].routed, "%s is %srouted", cases[i].in, cases[i].routed ? "" : "not ");
     }
 }
 
@@ -203,7 +227,7 @@ static void test_failing_tables(void)
         struct rewriter *w = rewriter_of(s, confs[i]);
         struct resolved r = { .class_ = "untouched" };
 
-        is_int(rewrite_resolve(w, s, PH_STR("s@x.example"), PH_STR("u@o.example"), &r), PH_TEMP, "%s is a temporary failure", confs[i]);
+        is_int(resolve(w, s, "s@x.example", PH_STR("u@o.example"), &r), PH_TEMP, "%s is a temporary failure", confs[i]);
         ok(strstr(ph_error(), "always fails") != NULL, "and says why");
     }
 }
@@ -220,16 +244,16 @@ static void test_hostile(void)
     for (int i = 0; i < 200; i++)
         ph_buf_puts(&b, "%here.example");
     ph_buf_puts(&b, "@here.example");
-    is_int(rewrite_resolve(w, s, PH_STR(""), ph_buf_view(&b), &r), 0, "200 nested operators");
+    is_int(resolve(w, s, "", ph_buf_view(&b), &r), 0, "200 nested operators");
     is_bytes(r.recipient, "u@here.example", "end where they lead");
     ph_buf_reset(&b);
     for (int i = 0; i < 2000; i++)
         ph_buf_putc(&b, "%!@"[i % 3]);
     ph_buf_puts(&b, "@here.example");
-    is_int(rewrite_resolve(w, s, PH_STR(""), ph_buf_view(&b), &r), 0, "2000 bytes of operators end");
+    is_int(resolve(w, s, "", ph_buf_view(&b), &r), 0, "2000 bytes of operators end");
     for (int i = 0; i < 5000; i++)
         ph_buf_putc(&b, 'x');
-    is_int(rewrite_resolve(w, s, PH_STR(""), ph_buf_view(&b), &r), 0, "what is too long");
+    is_int(resolve(w, s, "", ph_buf_view(&b), &r), 0, "what is too long");
     ok(r.error != NULL, "is an error");
 }
 

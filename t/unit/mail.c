@@ -77,6 +77,28 @@ static void test_lists(struct ph_scope *s)
     }
 }
 
+/* What stood in quotes still does. */
+static void test_external_lists(struct ph_scope *s)
+{
+    static const struct { const char *in, *want; } cases[] = {
+        { "a@b, (c) jo(x)e <x!y>", "a@b|x!y|" }, { "\"a!b\"", "\"a!b\"|" }, { "\"a@b\"", "\"a@b\"|" }, { "\"a@ b\" , c", "\"a@ b\"|c|" },
+        { "\"joe\" . x@d", "\"joe\".x@d|" }, { "a\\!b@c", "a\\!b@c|" }, { "\"\\a\\\"\\\\\"@c", "\"a\\\"\\\\\"@c|" },
+        { "Joe <@r:\"u@o\"@h>", "\"u@o\"@h|" }, { "u@[1.2.3.4]", "u@[1.2.3.4]|" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ph_buf b;
+        size_t at = 0, from, to;
+        ph_str a;
+
+        ph_buf_init(&b, s, 1000);
+        while (ph_address_next_external(s, ph_cstr(cases[i].in), &at, &a, &from, &to) == 1)
+            ph_buf_printf(&b, "%.*s|", PH_FMT(a));
+        is_bytes(ph_buf_view(&b), cases[i].want, "in external form: %s", cases[i].in);
+    }
+    is_bytes(ph_address_bare(s, PH_STR("\"a\\\"b@ \"@c")), "a\"b@ @c", "quotes are undone");
+}
+
 static void test_names(void)
 {
     static const char *const good[] = { "a", "a.b", "example.com", "x-y.z", "1.2" }, *const bad[] = { "", ".", "a.", "a..b", "-a", "a-", "a b", "a/b" };
@@ -135,6 +157,7 @@ int main(void)
     test_paths(s);
     test_forms(s);
     test_lists(s);
+    test_external_lists(s);
     test_names();
     test_headers(s);
     test_dsn(s);

@@ -15,6 +15,7 @@ int basic_resolve(struct ph_scope *s, ph_str sender, ph_str address, struct dest
     struct ph_frame *ask = ph_frame_new(s), *got;
 
     ph_frame_cstr(ask, "op", "resolve");
+    ph_frame_cstr(ask, "context", "local");        /* completed first, as cleanup will */
     ph_frame_str(ask, "sender", sender);
     ph_frame_str(ask, "address", address);
     int rc = ph_service_call(s, "rewrite", ask, &got);

@@ -26,13 +26,13 @@ static int complete(struct message *m, ph_str in, ph_str *out)
 
     ph_frame_cstr(ask, "op", "rewrite");
     ph_frame_cstr(ask, "context", "local");
-    ph_frame_str(ask, "address", in);
+    ph_frame_str(ask, "address", ph_address_external(m->scope, in));
     int rc = ph_service_call(m->scope, "rewrite", ask, &reply);
     if (rc < 0)
         return rc;
     if (!ph_str_eq(ph_frame_value(reply, "status"), PH_STR("ok")))
         return ph_fail(PH_TEMP, "rewrite: %.*s", PH_FMT(ph_frame_value(reply, "reason")));
-    *out = ph_frame_value(reply, "address");
+    *out = ph_address_bare(m->scope, ph_frame_value(reply, "address"));
     return 0;
 }
 

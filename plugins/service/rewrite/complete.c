@@ -1,48 +1,76 @@
 /* complete: the rewriting of incomplete addresses. */
 #include "rewrite.h"
-#include <posthorn/address.h>
 
 /* @a,@b:user@dom: what stands behind the colon. */
-static ph_str drop_route(ph_str a)
+static void drop_route(struct text *t)
 {
     ptrdiff_t colon;
 
-    while (a.n && a.p[0] == '@' && (colon = ph_str_find(a, ':')) > 0)
-        a = ph_str_from(a, (size_t)colon + 1);
-    return a;
+    while (text_at(t, 0) == '@' && (colon = text_find(t, ':')) > 0)
+        text_drop_first(t, (size_t)colon + 1);
 }
 
-/* Append .mydomain to a host without dots, strip one trailing dot. */
-static ph_str complete_domain(const struct rewriter *w, struct ph_scope *s, ph_str a)
+/* No '@' yet: turn an operator, or append the origin. */
+static void find_domain(const struct rewriter *w, struct text *t, ph_str origin)
 {
-    ph_str local, domain;
-
-    ph_address_split(a, &local, &domain);
-    if (domain.n == 0)
-        return a;
-    if (w->p.append_domain && w->p.mydomain.n && domain.p[0] != '[' && ph_str_find(domain, '.') < 0)
-        return ph_str_printf(s, "%.*s.%.*s", PH_FMT(a), PH_FMT(w->p.mydomain));
-    if (domain.n > 1 && ph_str_ends(domain, PH_STR(".")) && !ph_str_ends(domain, PH_STR("..")))
-        a.n--;
-    return a;
+    if (rewrite_turn(w, t) || !w->p.append_origin || !origin.n)
+        return;
+    text_append(t, PH_STR("@"));
+    text_append(t, origin);
 }
 
-ph_str rewrite_address(const struct rewriter *w, struct ph_scope *s, ph_str address, ph_str origin)
+/* The domain at `from`: its own gets one when it has no dot; one trailing dot goes. */
+static void complete_domain(const struct rewriter *w, struct text *t, size_t from, ph_str domain)
 {
-    ph_str a = drop_route(address);
+    int dots = 0;
+
+    for (size_t i = from; i < t->n; i++)
+        dots |= text_at(t, i) == '.';
+    if (from == t->n)
+        return;
+    if (w->p.append_domain && domain.n && text_byte(t, from) != '[' && !dots) {
+        text_append(t, PH_STR("."));
+        text_append(t, domain);
+    } else {
+        text_drop_dot(t);
+    }
+}
+
+int rewrite_turn(const struct rewriter *w, struct text *t)
+{
     ptrdiff_t at;
 
-    if (a.n == 0 || ph_str_eq(a, PH_STR("@")))
-        return PH_STR("");
-    if (a.n > REWRITE_ADDRESS_MAX)
-        return a;                  /* resolve calls it an error */
-    if (ph_str_find(a, '@') < 0) {
-        if (w->p.swap_bang && (at = ph_str_find(a, '!')) > 0)
-            a = ph_str_printf(s, "%.*s@%.*s", PH_FMT(ph_str_from(a, (size_t)at + 1)), PH_FMT(ph_str_first(a, (size_t)at)));
-        else if (w->p.percent && (at = ph_str_rfind(a, '%')) > 0)
-            a = ph_str_printf(s, "%.*s@%.*s", PH_FMT(ph_str_first(a, (size_t)at)), PH_FMT(ph_str_from(a, (size_t)at + 1)));
-        else if (w->p.append_origin && origin.n)
-            a = ph_str_printf(s, "%.*s@%.*s", PH_FMT(a), PH_FMT(origin));
-    }
-    return complete_domain(w, s, a);
+    if (w->p.swap_bang && (at = text_find(t, '!')) >= 0)
+        text_turn_bang(t, (size_t)at);
+    else if (w->p.percent && (at = text_rfind(t, '%')) >= 0)
+        text_turn_percent(t, (size_t)at);
+    else
+        return 0;
+    return 1;
+}
+
+void rewrite_text(const struct rewriter *w, struct text *t, const struct rewrite_context *x)
+{
+    ptrdiff_t at;
+
+    drop_route(t);
+    if (t->n == 1 && text_at(t, 0) == '@')
+        t->n = 0;
+    if (t->n == 0)
+        return;
+    if (text_rfind(t, '@') < 0)
+        find_domain(w, t, x->origin);
+    if ((at = text_rfind(t, '@')) >= 0)
+        complete_domain(w, t, (size_t)at + 1, x->domain);
+}
+
+ph_str rewrite_address(const struct rewriter *w, struct ph_scope *s, ph_str address, const struct rewrite_context *x)
+{
+    struct text t;
+
+    if (address.n == 0 || address.n > REWRITE_ADDRESS_MAX)
+        return address;            /* resolve calls it an error */
+    text_of_external(&t, s, address, x->origin.n + x->domain.n + 2);
+    rewrite_text(w, &t, x);
+    return text_external(&t);
 }

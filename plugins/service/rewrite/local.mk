@@ -1,6 +1,7 @@
 # Make fragment of plugins/service/rewrite (included by Makefile.am; paths are from the top).
 REWRITE_SOURCES = plugins/service/rewrite/service.c plugins/service/rewrite/rewrite.h plugins/service/rewrite/setup.c \
-	plugins/service/rewrite/complete.c plugins/service/rewrite/resolve.c
+	plugins/service/rewrite/text.h plugins/service/rewrite/text.c plugins/service/rewrite/complete.c \
+	plugins/service/rewrite/apart.c plugins/service/rewrite/resolve.c
 
 plugin_LTLIBRARIES += plugins/service/rewrite/service_rewrite.la
 plugins_service_rewrite_service_rewrite_la_SOURCES = $(REWRITE_SOURCES)

@@ -1,5 +1,11 @@
-/* service/rewrite: answers "rewrite" and "resolve" (the trivial-rewrite of
- * the classic architecture).  Reference: rewrite.8.
+/* service/rewrite: answers "rewrite", "resolve" and "verify" (the trivial-rewrite
+ * of the classic architecture).  Reference: rewrite.8.
+ *
+ *   rewrite  context local or remote; addresses, in external form both ways:
+ *            the internal form does not say which operators were in quotes
+ *   resolve  sender, addresses in internal form; with a context they are
+ *            completed first
+ *   verify   the same for the probe of an address verification
  *
  * One request holds many addresses.  A table that fails makes the whole answer
  * status=temp: the caller tries again or says 451. */
@@ -29,42 +35,61 @@ static void add_resolved(struct ph_frame *out, const struct resolved *r)
         ph_frame_cstr(out, "routed", "1");
 }
 
-/* Fill out for each address of the request: 0, or negative with text. */
-static int each_address(struct rewriter *w, struct ph_scope *s, const struct ph_frame *in, int resolve, struct ph_frame *out)
+/* local (the default) or remote. */
+static const struct rewrite_context *context_of(const struct rewriter *w, const struct ph_frame *in)
 {
-    ph_str sender = ph_frame_value(in, "sender"), name, value;
-    int remote = ph_str_eq(ph_frame_value(in, "context"), PH_STR("remote"));
-    ph_str origin = remote ? w->p.remote_domain : w->p.myorigin;
+    return ph_str_eq(ph_frame_value(in, "context"), PH_STR("remote")) ? &w->remote : &w->local;
+}
+
+static int add_route(struct rewriter *w, struct ph_scope *s, const struct ph_frame *in, ph_str op, ph_str address, struct ph_frame *out)
+{
+    struct question ask = {
+        .sender = ph_frame_value(in, "sender"), .address = address, .probe = op.p[0] == 'v',
+        .complete = ph_frame_value(in, "context").n ? context_of(w, in) : NULL,
+    };
+    struct resolved r;
+    int rc = rewrite_resolve(w, s, &ask, &r);
+
+    if (rc < 0)
+        return rc == PH_PERM ? PH_TEMP : rc;       /* a table's trouble, not the client's */
+    add_resolved(out, &r);
+    return 0;
+}
+
+/* Fill out for each address of the request: 0, or negative with text. */
+static int each_address(struct rewriter *w, struct ph_scope *s, const struct ph_frame *in, ph_str op, struct ph_frame *out)
+{
     size_t at = 0, count = 0;
+    ph_str name, value;
+    int rc;
 
     while (ph_frame_next(in, &at, &name, &value)) {
         if (!ph_str_eq(name, PH_STR("address")))
             continue;
         if (++count > ADDRESSES_MAX)
             return ph_fail(PH_PERM, "more than %u addresses in one request", ADDRESSES_MAX);
-        if (!resolve) {
-            ph_frame_str(out, "address", rewrite_address(w, s, value, origin));
-            continue;
-        }
-        struct resolved r;
-        int rc = rewrite_resolve(w, s, sender, value, &r);
-        if (rc < 0)
-            return rc == PH_PERM ? PH_TEMP : rc;   /* a table's trouble, not the client's */
-        add_resolved(out, &r);
+        if (ph_str_eq(op, PH_STR("rewrite")))
+            ph_frame_str(out, "address", rewrite_address(w, s, value, context_of(w, in)));
+        else if ((rc = add_route(w, s, in, op, value, out)) < 0)
+            return rc;
     }
     return 0;
+}
+
+static int is_operation(ph_str op)
+{
+    return ph_str_eq(op, PH_STR("rewrite")) || ph_str_eq(op, PH_STR("resolve")) || ph_str_eq(op, PH_STR("verify"));
 }
 
 static int answer(struct rewriter *w, struct ph_scope *s, struct ph_stream *io, const struct ph_frame *in)
 {
     ph_str op = ph_frame_value(in, "op");
     struct ph_frame *out = ph_frame_new(s);
-    int resolve = ph_str_eq(op, PH_STR("resolve"));
 
-    if (!resolve && !ph_str_eq(op, PH_STR("rewrite")))
+    if (!is_operation(op))
         return ph_fail(PH_PERM, "unknown request \"%.*s\"", PH_FMT(ph_str_first(op, 32)));
     ph_frame_cstr(out, "status", "ok");
-    int rc = each_address(w, s, in, resolve, out);
+    int rc = each_address(w, s, in, op, out);
     if (rc == PH_CANCEL || rc == PH_PERM)
         return rc;
     if (rc < 0) {

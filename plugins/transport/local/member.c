@@ -11,7 +11,6 @@ static int ask(struct local_job *j, const char *op, ph_str address, struct ph_fr
     int rc;
 
     ph_frame_cstr(f, "op", op);
-    ph_frame_cstr(f, "context", "local");
     ph_frame_str(f, "address", address);
     if ((rc = ph_service_call(j->scope, "rewrite", f, reply)) < 0)
         return rc;
@@ -24,11 +23,11 @@ static int ask(struct local_job *j, const char *op, ph_str address, struct ph_fr
 static int resolve(struct local_job *j, ph_str in, ph_str *whole, int *ours)
 {
     struct ph_frame *reply;
-    int rc = ask(j, "rewrite", in, &reply);
+    int rc = ask(j, "rewrite", ph_address_external(j->scope, in), &reply);
 
     if (rc < 0)
         return rc;
-    *whole = ph_frame_value(reply, "address");
+    *whole = ph_address_bare(j->scope, ph_frame_value(reply, "address"));
     if ((rc = ask(j, "resolve", *whole, &reply)) < 0)
         return rc;
     *ours = ph_str_eq(ph_frame_value(reply, "transport"), ph_cstr(j->d->transport->service));
