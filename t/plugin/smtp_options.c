@@ -143,11 +143,11 @@ static const struct test tests[] = {
     { "no BODY for a server that does not know it", "[10.0.0.1]", 1, { { "10.0.0.1", OFFER(">250 SIZE\n") TALK(" SIZE=21", "") } }, SENT1, "", body7 },
     { "everything, in order, in xtext", "[10.0.0.1]", 1,
       { { "10.0.0.1", OFFER(">250-SIZE\n>250-8BITMIME\n>250-SMTPUTF8\n>250 DSN\n")
-          TALK(" SIZE=21 BODY=8BITMIME SMTPUTF8 ENVID=id+2B1+20+3D RET=FULL", " ORCPT=rfc822;o+2B+20+3Dx@x.test NOTIFY=SUCCESS,DELAY") } }, SENT1, "", all_dsn },
+          TALK(" SIZE=21 BODY=8BITMIME ENVID=id+2B1+20+3D RET=FULL SMTPUTF8", " ORCPT=rfc822;o+2B+20+3Dx@x.test NOTIFY=SUCCESS,DELAY") } }, SENT1, "", all_dsn },
     { "nothing of it for a server that offers nothing", "[10.0.0.1]", 1, { { "10.0.0.1", OFFER(">250-SMTPUTF8\n>250 X\n") TALK(" SMTPUTF8", "") } }, SENT1, "", utf8_orcpt },
     { "ORCPT is always said: who it was before aliasing", "[10.0.0.1]", 1, { { "10.0.0.1", OFFER(">250 DSN\n") TALK("", " ORCPT=rfc822;before@y.test") } }, SENT1, "", aliased },
     { "ORCPT in UTF-8 for a server that takes it", "[10.0.0.1]", 1,
-      { { "10.0.0.1", OFFER(">250-SMTPUTF8\n>250 DSN\n") TALK(" SMTPUTF8", " ORCPT=utf-8;b\xc3\xbc+2B@x.test") } }, SENT1, "", utf8_orcpt },
+      { { "10.0.0.1", OFFER(">250-SMTPUTF8\n>250 DSN\n") TALK(" SMTPUTF8", " ORCPT=utf-8;b\\x{FC}\\x{2B}@x.test") } }, SENT1, "", utf8_orcpt },
     { "AUTH=<>", "[10.0.0.1]", 1, { { "10.0.0.1", OFFER(">250 AUTH PLAIN\n") TALK(" AUTH=<>", "") } }, SENT1, "", dummy_auth },
     { "AUTH=<> also where AUTH= was said", "[10.0.0.1]", 1, { { "10.0.0.1", OFFER(">250 AUTH=PLAIN\n") TALK(" AUTH=<>", "") } }, SENT1, "", dummy_auth },
     /* S-22 */

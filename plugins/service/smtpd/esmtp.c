@@ -253,6 +253,16 @@ static struct refusal take_orcpt(struct session *s, ph_str value, struct rcpt_ar
     return fine;
 }
 
+void rcpt_args_written(struct session *s, ph_str written, ph_str address, struct rcpt_args *a)
+{
+    written = ph_str_trim(written);
+    if (written.n > 1 && written.p[0] == '<' && written.p[written.n - 1] == '>')
+        written = ph_str_first(ph_str_from(written, 1), written.n - 2);
+    if (a->orcpt.n || ph_str_eq(written, address) || written.n > ORCPT_MAX || !is_printable(written, 0, 1))
+        return;
+    a->orcpt = ph_str_printf(transaction_scope(s), "%s;%.*s", ph_str_is_ascii(written) ? "rfc822" : "utf-8", PH_FMT(written));
+}
+
 struct refusal rcpt_args_parse(struct session *s, ph_str rest, struct rcpt_args *a)
 {
     struct refusal r = fine;

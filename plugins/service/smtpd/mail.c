@@ -216,7 +216,7 @@ static int is_always_reachable(const struct session *s, ph_str address)
     return ph_str_eq_nocase(address, PH_STR("postmaster")) || (s->c->verify_sender.n && ph_str_eq_nocase(address, s->c->verify_sender));
 }
 
-static int take_rcpt(struct session *s, ph_str address, ph_str rest)
+static int take_rcpt(struct session *s, ph_str address, ph_str written, ph_str rest)
 {
     struct rcpt_args a = { 0 };
     struct refusal r = rcpt_args_parse(s, rest, &a);
@@ -224,6 +224,7 @@ static int take_rcpt(struct session *s, ph_str address, ph_str rest)
 
     if (r.text)
         return refused(s, "RCPT", r);
+    rcpt_args_written(s, written, address, &a);
     if (s->t.rcpt_count >= (uint32_t)s->c->p.rcpt_limit)
         return too_many(s);
     if (is_always_reachable(s, address))
@@ -250,5 +251,5 @@ int do_rcpt(struct session *s, ph_str args)
     if (!ph_address_parse_path(transaction_scope(s), path, s->c->p.strict_envelopes, &address, &rest) || address.n == 0 ||
         (address.p[0] == '-' && !s->c->p.allow_min_user) || !is_domain_allowed(address, s->t.args.utf8))
         return bad_address(s, "RCPT", path, "501 5.1.3 Bad recipient address syntax");
-    return take_rcpt(s, address, rest);
+    return take_rcpt(s, address, ph_str_first(path, path.n - rest.n), rest);
 }

@@ -287,6 +287,9 @@ int ehlo_hide(struct session *s) PH_YIELDS;
 /* esmtp.c: views of *a are on the transaction's scope. */
 struct refusal mail_args_parse(struct session *s, ph_str rest, struct mail_args *a);
 struct refusal rcpt_args_parse(struct session *s, ph_str rest, struct rcpt_args *a);
+/* RFC 3461 4.2: without ORCPT the original recipient is the one of the command, as
+ * it is written: with its route and its quotes, which the address does not have. */
+void rcpt_args_written(struct session *s, ph_str written, ph_str address, struct rcpt_args *a);
 /* 1 when one of the words is SMTPUTF8 and it is offered. */
 int asks_utf8(const struct session *s, ph_str words);
 /* 1 when the address may be used: ASCII, or UTF-8 that was declared; a domain

@@ -128,42 +128,65 @@ static void send_mail(struct smtp_transaction *t)
         ph_stream_str(io, PH_STR(" BODY=8BITMIME"));
     else if ((has & SMTP_HAS_8BITMIME) && (m->facts & PH_FACT_BODY_7BIT))
         ph_stream_str(io, PH_STR(" BODY=7BIT"));
-    if ((has & SMTP_HAS_SMTPUTF8) && smtp_needs_smtputf8(t->j))
-        ph_stream_str(io, PH_STR(" SMTPUTF8"));
     if ((has & SMTP_HAS_DSN) && m->envelope_id.n)
         ph_stream_printf(io, " ENVID=%.*s", PH_FMT(ph_xtext_encode(t->j->scope, m->envelope_id)));
     if ((has & SMTP_HAS_DSN) && m->dsn_ret.n)
         ph_stream_printf(io, " RET=%.*s", PH_FMT(m->dsn_ret));
+    /* Asked for is passed on, though nothing here needs it: a mailing list behind may add what does. */
+    if ((has & SMTP_HAS_SMTPUTF8) && (m->facts & PH_FACT_SMTPUTF8))
+        ph_stream_str(io, PH_STR(" SMTPUTF8"));
     if ((has & SMTP_HAS_AUTH) && t->s->agent->p.dummy_auth)
         ph_stream_str(io, PH_STR(" AUTH=<>"));
     ph_stream_str(io, PH_STR("\r\n"));
 }
 
-/* "type;address", the address in xtext; of type utf-8, RFC 6533 3, bytes beyond
- * ASCII stay as they are for a server that takes them. */
+/* The character that valid UTF-8 begins with, taken off. */
+static uint32_t take_character(ph_str *utf8)
+{
+    unsigned char first = (unsigned char)utf8->p[0];
+    size_t n = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    uint32_t c = n == 1 ? first : first & (0x7fu >> n);
+
+    for (size_t i = 1; i < n; i++)
+        c = c << 6 | ((unsigned char)utf8->p[i] & 0x3f);
+    *utf8 = ph_str_from(*utf8, n);
+    return c;
+}
+
+/* RFC 6533 3, utf-8-addr-xtext: any server takes it, and in a session without
+ * SMTPUTF8 too. */
+static ph_str utf8_address(struct ph_scope *s, ph_str given)
+{
+    struct ph_buf b;
+
+    ph_buf_init(&b, s, 10 * given.n + 1);
+    while (given.n) {
+        uint32_t c = take_character(&given);
+
+        if (c > ' ' && c < 0x7f && c != '+' && c != '=' && c != '\\')
+            ph_buf_putc(&b, (char)c);
+        else
+            ph_buf_printf(&b, "\\x{%02X}", (unsigned)c);
+    }
+    return ph_buf_view(&b);
+}
+
+/* "type;address", the address in xtext. */
 static ph_str orcpt_of(const struct smtp_transaction *t, const struct ph_recipient *r)
 {
+    struct ph_scope *s = t->j->scope;
     ph_str given = r->dsn_orcpt, type = ph_str_cut(&given, ';');
-    struct ph_buf b;
 
     if (!r->dsn_orcpt.n || !given.n) {
         given = r->original.n ? r->original : r->address;
         type = ph_str_is_ascii(given) ? PH_STR("rfc822") : PH_STR("utf-8");
     }
-    ph_str xtext = ph_xtext_encode(t->j->scope, given);
-    if (!ph_str_eq_nocase(type, PH_STR("utf-8")) || !(t->s->features & SMTP_HAS_SMTPUTF8))
-        return ph_str_printf(t->j->scope, "%.*s;%.*s", PH_FMT(type), PH_FMT(xtext));
-    ph_buf_init(&b, t->j->scope, type.n + 3 * given.n + 1);
-    ph_buf_printf(&b, "%.*s;", PH_FMT(type));
-    for (size_t i = 0; i < given.n; i++)
-        if ((unsigned char)given.p[i] >= 0x80)
-            ph_buf_putc(&b, given.p[i]);
-        else
-            ph_buf_str(&b, ph_xtext_encode(t->j->scope, ph_str_first(ph_str_from(given, i), 1)));
-    return ph_buf_view(&b);
+    int utf8 = ph_str_eq_nocase(type, PH_STR("utf-8")) && ph_str_is_utf8(given);
+    return ph_str_printf(s, "%.*s;%.*s", PH_FMT(type), PH_FMT(utf8 ? utf8_address(s, given) : ph_xtext_encode(s, given)));
 }
 
-static void send_rcpt(struct smtp_transaction *t, uint32_t i)
+static void send_rcpt
+(struct smtp_transaction *t, uint32_t i)
 {
     const struct ph_recipient *r = &t->j->d->rcpt[i];
     struct ph_stream *io = t->s->io;
