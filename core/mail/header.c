@@ -76,3 +76,20 @@ ph_str ph_header_unfold(struct ph_scope *s, ph_str value)
     p[n] = 0;
     return (ph_str){ p, n };
 }
+
+uint32_t ph_header_addresses(ph_str name)
+{
+    static const struct { ph_str name; uint32_t what; } known[] = {
+        { PH_STR_INIT("From"), PH_HEADER_SENDER }, { PH_STR_INIT("To"), PH_HEADER_RECIPIENT }, { PH_STR_INIT("Cc"), PH_HEADER_RECIPIENT },
+        { PH_STR_INIT("Bcc"), PH_HEADER_RECIPIENT }, { PH_STR_INIT("Sender"), PH_HEADER_SENDER }, { PH_STR_INIT("Reply-To"), PH_HEADER_SENDER },
+        { PH_STR_INIT("Errors-To"), PH_HEADER_SENDER }, { PH_STR_INIT("Return-Receipt-To"), PH_HEADER_SENDER },
+        { PH_STR_INIT("Disposition-Notification-To"), PH_HEADER_SENDER }, { PH_STR_INIT("Apparently-To"), PH_HEADER_RECIPIENT },
+    };
+
+    if (ph_str_starts_nocase(name, PH_STR("Resent-")))
+        name = ph_str_from(name, 7);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (ph_str_eq_nocase(name, known[i].name))
+            return known[i].what;
+    return 0;
+}

@@ -92,7 +92,7 @@ static int serve_inline(void *arg, struct ph_scope *session, struct ph_stream *i
     return v->ops->serve(v, session, io, &peer);
 }
 
-static int open_uses(struct ph_worker *w, const char *uses, int depth);
+static int open_uses(struct ph_worker *w, const char *uses, const char *unused, int depth);
 
 /* A service that master.yaml places inline, opened here with its own settings. */
 static int open_inline(struct ph_worker *w, const struct ph_service_def *d, int depth)
@@ -114,10 +114,18 @@ static int open_inline(struct ph_worker *w, const struct ph_service_def *d, int 
     if (rc < 0)
         return ph_wrap(rc, "service %s", name);
     ph_client_inline(name, w->tasks, serve_inline, v);
-    return open_uses(w, ops->uses, depth + 1);
+    return open_uses(w, ops->uses, NULL, depth + 1);
 }
 
-static int open_uses(struct ph_worker *w, const char *uses, int depth)
+static int is_word_of(ph_str list, ph_str word)
+{
+    for (ph_str w; (w = ph_str_word(&list)).n; )
+        if (ph_str_eq(w, word))
+            return 1;
+    return 0;
+}
+
+static int open_uses(struct ph_worker *w, const char *uses, const char *unused, int depth)
 {
     ph_str list = ph_cstr(uses), word;
 
@@ -128,7 +136,7 @@ static int open_uses(struct ph_worker *w, const char *uses, int depth)
 
         if (!d)
             return ph_fail(PH_CONF, "%s: service \"%.*s\" is needed by %s and not declared", w->master->file, PH_FMT(word), w->name);
-        if (d->place != PH_PLACE_INLINE || d == w->def || d->kind != PH_DEF_PLUGIN)
+        if (d->place != PH_PLACE_INLINE || d == w->def || d->kind != PH_DEF_PLUGIN || is_word_of(ph_cstr(unused), word))
             continue;
         int rc = open_inline(w, d, depth);
         if (rc < 0)
@@ -147,7 +155,7 @@ static int load_transport(struct ph_worker *w, const struct ph_plugin *desc)
     w->is_transport = 1;
     if (t->ops->open && (rc = t->ops->open(t)) < 0)
         return rc;
-    if ((rc = open_uses(w, t->ops->uses, 0)) < 0)
+    if ((rc = open_uses(w, t->ops->uses, t->unused, 0)) < 0)
         return rc;
     return ph_agent_new(w->scope, t, w->tasks, w->session_max, &w->agent);
 }
@@ -175,5 +183,5 @@ int ph_worker_load(struct ph_worker *w)
         return load_transport(w, desc);
     const struct ph_service_plugin *ops = (const struct ph_service_plugin *)(const void *)desc;
     rc = open_service(w, &w->service, w->conf, w->name, ops);
-    return rc < 0 ? rc : open_uses(w, ops->uses, 0);
+    return rc < 0 ? rc : open_uses(w, ops->uses, NULL, 0);
 }

@@ -5,7 +5,7 @@
 #ifndef POSTHORN_ADDRESS_H
 #define POSTHORN_ADDRESS_H
 
-#include <posthorn/scope.h>
+#include <posthorn/buf.h>
 
 PH_BEGIN
 
@@ -40,6 +40,22 @@ int ph_address_next_at(struct ph_scope *s, ph_str header_value, size_t *at, ph_s
  * quotes stays one (the form in which rewrite is asked). */
 int ph_address_next_external(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address,
                              size_t *from, size_t *to);
+
+/* One address of a header's value, and what is to take its place. */
+struct ph_address_place {
+    ph_str address;                /* internal form */
+    size_t from, to;               /* bytes of the value, as of ph_address_next_at */
+    ph_str other;                  /* internal form; empty: it stays */
+};
+/* All addresses of a value but empty ones and words without dots between them ("John
+ * Doe", which no address is): 0, *list and *n on s.  1: there were more than `tokens`
+ * tokens (words, quoted strings, comments, specials); the list is of what stands before.
+ * PH_PERM: bad syntax. */
+int ph_address_places(struct ph_scope *s, ph_str value, size_t tokens, struct ph_address_place **list, size_t *n);
+/* The value with the others in external form in their places, every other byte as it
+ * was, appended to out: 1; 0: nothing is another, and nothing was appended. */
+int ph_address_replace(ph_str value, const struct ph_address_place *list, size_t n, struct ph_scope *s, struct ph_buf *out);
+
 /* 1 when it is a valid host name (RFC 1123 labels, 255 bytes), resp. domain
  * literal [1.2.3.4] or [IPv6:...]. */
 int ph_hostname_valid(ph_str name);

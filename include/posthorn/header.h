@@ -20,6 +20,11 @@ int ph_header_next(ph_str block, size_t *at, struct ph_header *h);
 int ph_header_find(ph_str block, ph_str name, struct ph_header *h);
 /* Value with folding removed (line ends dropped). */
 ph_str ph_header_unfold(struct ph_scope *s, ph_str value);
+/* What the addresses of a header are, by its name (From, Resent-To ...): those of
+ * senders, of recipients, or 0: it has none that are rewritten. */
+#define PH_HEADER_SENDER    1u
+#define PH_HEADER_RECIPIENT 2u
+uint32_t ph_header_addresses(ph_str name);
 
 PH_END
 #endif

@@ -22,6 +22,11 @@ int ph_ip_in_net(const struct ph_ip *ip, const struct ph_ip *net, unsigned bits)
  * or host bits set: then *ip holds the address masked). */
 int ph_net_parse(ph_str text, struct ph_ip *ip, unsigned *bits);
 
+/* The addresses of inet_interfaces and proxy_interfaces, by number or by name, before
+ * the seal: 0 and *list with *n of them on s; PH_TEMP. */
+struct ph_conf;
+int ph_own_addresses(struct ph_conf *c, struct ph_scope *s, struct ph_ip **list, size_t *n);
+
 /* "host", "[host]", "host:port", "[v6]:port", "inet:host:port" split; port is
  * empty when absent; *literal 1 when it stood in [].  1, or 0: bad syntax. */
 int ph_hostport_parse(ph_str text, ph_str *host, ph_str *port, int *literal);

@@ -53,6 +53,8 @@ struct ph_transport {
     struct ph_conf *conf;
     const char *service;           /* name in master.yaml: "relay" */
     const char *const *args;       /* its arguments, NULL-terminated */
+    const char *unused;            /* set by open: services of `uses` that this configuration never calls;
+                                      they are not opened inside this worker */
 };
 
 struct ph_delivery {

@@ -271,15 +271,11 @@ static ph_str mapped(struct ph_scope *s, ph_str address)
     return is_mapped(address) ? ph_str_printf(s, "%.*s \"x@m.test", PH_FMT(local)) : address;
 }
 
-int ph_maps_find_address(struct ph_maps *m PH_UNUSED, ph_str address, ph_str delimiters PH_UNUSED, int local PH_UNUSED,
-                         struct ph_scope *out, ph_str *val, ph_str *ext)
+int ph_address_map_one(struct ph_address_map *m PH_UNUSED, struct ph_scope *s, ph_str address, ph_str *out)
 {
-    *val = ph_address_external(out, mapped(out, address));
-    *ext = PH_STR("");
+    *out = mapped(s, address);
     return is_mapped(address) ? PH_FOUND : PH_NONE;
 }
-
-int ph_match(struct ph_match *m PH_UNUSED, ph_str name PH_UNUSED, ph_str address PH_UNUSED) { return PH_NONE; }
 
 static ph_str generic_block;
 
@@ -292,24 +288,25 @@ int smtp_read_headers(struct smtp_job *j PH_UNUSED, ph_str *block)
 /* The addresses of a value, mapped if asked; *n how many of them change; 0 when it cannot be read. */
 static int addresses(struct ph_scope *s, ph_str value, int map, ph_str *list, size_t *n)
 {
+    struct ph_address_place *place;
     struct ph_buf b;
-    size_t at = 0;
-    ph_str a;
-    int rc;
+    size_t count;
 
     *n = 0;
+    if (ph_address_places(s, value, value.n + 1, &place, &count) < 0)
+        return 0;
     ph_buf_init(&b, s, 1u << 20);
-    while ((rc = ph_address_next(s, value, &at, &a)) == 1) {
-        *n += (size_t)is_mapped(a);
-        ph_buf_printf(&b, "%.*s\n", PH_FMT(map ? mapped(s, a) : a));
+    for (size_t i = 0; i < count; i++) {
+        *n += (size_t)is_mapped(place[i].address);
+        ph_buf_printf(&b, "%.*s\n", PH_FMT(map ? mapped(s, place[i].address) : place[i].address));
     }
     *list = ph_buf_view(&b);
-    return rc == 0;
+    return 1;
 }
 
 static void generic(struct ph_scope *s, ph_str in)
 {
-    struct smtp agent = { .generic = (void *)&agent, .local_domains = (void *)&agent };
+    struct smtp agent = { .generic = (void *)&agent, .header_tokens = 1 << 20 };
     struct ph_message msg = { .header_bytes = 0 };
     struct ph_delivery d = { .message = &msg };
     struct smtp_job j = { .agent = &agent, .d = &d, .scope = s };

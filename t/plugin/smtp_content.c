@@ -195,8 +195,7 @@ static int generic(void *arg PH_UNUSED)
         struct smtp_job j = { .agent = &self, .d = d, .scope = s };
 
         rig_agent(&self, s);
-        self.generic = RIG_TABLE(TABLE);
-        self.origin = PH_STR("origin.test");
+        self.generic = RIG_GENERIC(TABLE);
         int rc = smtp_generic(&j);
         ok(rc == 0 && ph_str_eq(j.headers.p ? j.headers : ph_cstr(cases[i].in), ph_cstr(cases[i].want)), "generic: %s", cases[i].name);
         if (j.headers.p)
@@ -225,8 +224,7 @@ static int generic_dialogue(void *arg PH_UNUSED)
         d->message->facts = PH_FACT_LEADING_DOT;
         d->message->sender = bad ? PH_STR("bad@my.test") : PH_STR("me@my.test");
         d->rcpt[0].address = PH_STR("a@in.test");
-        self.generic = RIG_TABLE(TABLE);
-        self.origin = PH_STR("origin.test");
+        self.generic = RIG_GENERIC(TABLE);
         int rc = rig_deliver(&self, d);
         ph_group_wait(rig.servers, ph_in_ms(5000));
         if (bad) {

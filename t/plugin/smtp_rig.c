@@ -192,22 +192,23 @@ int ph_maps_find(struct ph_maps *m, ph_str key, struct ph_scope *out, ph_str *va
     return PH_NONE;
 }
 
-int ph_maps_find_address(struct ph_maps *m, ph_str address, ph_str delimiters PH_UNUSED, int local, struct ph_scope *out, ph_str *val, ph_str *ext)
+/* Our domain is my.test, and our origin origin.test. */
+int ph_address_map_one(struct ph_address_map *m, struct ph_scope *s, ph_str address, ph_str *out)
 {
-    ph_str user, domain;
-    int rc = ph_maps_find(m, address, out, val);
+    struct ph_maps *table = (struct ph_maps *)(void *)m;
+    ph_str user, domain, value;
+    int rc = ph_maps_find(table, address, s, &value);
 
     ph_address_split(address, &user, &domain);
-    *ext = PH_STR("");
-    if (rc == PH_NONE && local)
-        rc = ph_maps_find(m, user, out, val);
-    return rc == PH_NONE ? ph_maps_find(m, ph_str_printf(out, "@%.*s", PH_FMT(domain)), out, val) : rc;
-}
-
-/* Our domain is my.test. */
-int ph_match(struct ph_match *m PH_UNUSED, ph_str name, ph_str address PH_UNUSED)
-{
-    return ph_str_eq(name, PH_STR("my.test")) ? PH_FOUND : PH_NONE;
+    if (rc == PH_NONE && ph_str_eq(domain, PH_STR("my.test")))
+        rc = ph_maps_find(table, user, s, &value);
+    if (rc == PH_NONE)
+        rc = ph_maps_find(table, ph_str_printf(s, "@%.*s", PH_FMT(domain)), s, &value);
+    if (rc != PH_FOUND)
+        return rc;
+    *out = value.p[0] == '@' ? ph_str_printf(s, "%.*s%.*s", PH_FMT(user), PH_FMT(value))
+                             : ph_str_find(value, '@') < 0 ? ph_str_printf(s, "%.*s@origin.test", PH_FMT(value)) : value;
+    return PH_FOUND;
 }
 
 /* --- the servers --- */
@@ -380,6 +381,7 @@ void rig_agent(struct smtp *self, struct ph_scope *s)
     self->port = 25;
     self->use_ipv4 = 1;
     self->hostname = PH_STR("my.test");
+    self->header_tokens = 10240;
     self->queue_directory = PH_STR("/queue");
     self->p = (struct smtp_params){
         .helo_name = PH_STR("me.test"), .address_preference = PH_STR("any"), .host_lookup = PH_STR("dns"),

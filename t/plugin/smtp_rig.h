@@ -58,6 +58,7 @@ extern struct rig rig;
  * for failures.  What is not there does not exist. */
 extern const char *rig_zone;
 /* A table of lines "key=value", for the members of struct smtp; FAIL as a value fails. */
+#define RIG_GENERIC(text) ((struct ph_address_map *)(uintptr_t)(const void *)(text))
 #define RIG_TABLE(text) ((struct ph_maps *)(uintptr_t)(const void *)(text))
 /* Not NULL: every address has a server, and this is what it does; it runs in a task
  * of rig.servers and closes the stream. */

@@ -6,27 +6,56 @@
 #ifndef CLEANUP_H
 #define CLEANUP_H
 
+#include <posthorn/address_map.h>
 #include <posthorn/buf.h>
+#include <posthorn/frame.h>
 #include <posthorn/intake.h>
+#include <posthorn/lookup.h>
 #include <posthorn/map.h>
 #include <posthorn/message.h>
 #include <posthorn/param.h>
 
-#define CLEANUP_ROWS 18
+#define CLEANUP_ROWS 32
+
+/* Where an address stands: the words of *_classes. */
+#define CLASS_ENVELOPE_SENDER    1u
+#define CLASS_ENVELOPE_RECIPIENT 2u
+#define CLASS_HEADER_SENDER      4u
+#define CLASS_HEADER_RECIPIENT   8u
+#define CLASS_ALL               15u
+
+struct mapping {
+    struct ph_address_map *map;    /* NULL: not configured, and classes are 0 */
+    uint32_t classes;              /* CLASS_* of the addresses it is for */
+};
 
 struct cleanup_params {
     ph_str myhostname, myorigin, empty_recipient, always_bcc, drop_headers, undisclosed, from_format, end_action, double_bounce;
-    int64_t message_limit, header_limit, hop_limit, duplicate_limit;
-    int32_t add_missing, original, replace_stray, append_domain, detect_8bit;
+    ph_str sender_bcc_maps, recipient_bcc_maps, canonical_maps, sender_canonical_maps, recipient_canonical_maps, virtual_alias_maps;
+    ph_str canonical_classes, sender_canonical_classes, recipient_canonical_classes;
+    ph_str masquerade_domains, masquerade_classes, masquerade_exceptions;
+    int64_t message_limit, header_limit, hop_limit, duplicate_limit, alias_results, alias_depth, alias_bytes;
+    int32_t add_missing, original, replace_stray, detect_8bit;
     /* not read, made of what is */
     ph_str *dropped;               /* drop_headers, each */
     size_t dropped_count;
+    struct ph_address_rules *rules;
+    struct mapping canonical[3];   /* in the order in which they are applied */
+    uint32_t masqueraded, mapped;  /* CLASS_* that masquerading, and that anything of these is for */
+    ph_str *masquerade;            /* masquerade_domains, each */
+    size_t masquerade_count;
+    struct ph_match *exceptions;
+    struct ph_address_map *aliases, *sender_bcc, *recipient_bcc;   /* NULL: none */
+    struct ph_expand_limits limits;
 };
 
 extern const struct ph_param cleanup_rows[CLEANUP_ROWS];
 
+/* setup.c: 0, PH_CONF, PH_TEMP. */
+int cleanup_setup(struct ph_conf *c, struct ph_scope *s, struct cleanup_params *p);
+
 /* Why a message is refused at its end; the first one noted wins by order. */
-enum cleanup_error { CLEAN_OK, CLEAN_WRITE, CLEAN_CONTENT, CLEAN_RECIPIENTS, CLEAN_HOPS, CLEAN_SIZE, CLEAN_DEFER };
+enum cleanup_error { CLEAN_OK, CLEAN_WRITE, CLEAN_CONTENT, CLEAN_RECIPIENTS, CLEAN_HOPS, CLEAN_SIZE, CLEAN_ALIAS, CLEAN_DEFER };
 
 enum cleanup_part { IN_HEADERS, IN_BODY };
 
@@ -41,12 +70,15 @@ enum cleanup_part { IN_HEADERS, IN_BODY };
 #define SAW_RESENT_FROM 128u
 
 struct message {
-    struct ph_scope *scope;
+    struct ph_scope *scope, *step; /* step: until the request that is under way is done */
     const struct cleanup_params *p;
-    struct ph_intake *intake;
+    struct ph_intake *intake;      /* NULL: op=map, and recipients go into the answer */
+    struct ph_frame *answer;
+    size_t answer_bytes;
     ph_str id, sender, full_name;
     int32_t local;                 /* rewrite context */
     int32_t auto_bcc;              /* the client allows automatic copies */
+    int32_t maps;                  /* and that addresses are mapped */
     /* content */
     enum cleanup_part part;
     struct ph_buf line, header;    /* the line being gathered; the header being gathered */
@@ -63,6 +95,11 @@ struct message {
 
 /* Note an error; one that is already noted and graver stays. */
 void cleanup_fail(struct message *m, enum cleanup_error e, const char *reason);
+/* Something could not be looked up (ph_error): log it when it is the first, and the
+ * message will be refused for now.  0, or PH_CANCEL. */
+int cleanup_refuse(struct message *m, int rc);
+/* The same for an expansion that went beyond a limit. */
+int cleanup_refuse_alias(struct message *m);
 
 /* content.c: n bytes of content with CRLF line ends.  0, or PH_CANCEL; other
  * failures are noted in m->error and the rest is passed over. */
@@ -79,11 +116,24 @@ int cleanup_header_end(struct message *m) PH_YIELDS;
 /* 1 when the line starts like a header: name, optional blanks, colon. */
 int cleanup_is_header(ph_str line, ph_str *name);
 
+/* mapping.c: canonical maps and masquerading of an address in standard form that stands
+ * where `class` says (one CLASS_*): in place, on s.  0, PH_TEMP, PH_CANCEL. */
+int cleanup_map(const struct cleanup_params *p, struct ph_scope *s, uint32_t class, ph_str *address) PH_YIELDS;
+
 /* envelope.c */
 int cleanup_sender(struct message *m, ph_str sender) PH_YIELDS;
 int cleanup_recipient(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify) PH_YIELDS;
 /* Not empty: this recipient in place of all that were given. */
 int cleanup_redirect(struct message *m, ph_str address) PH_YIELDS;
+/* The copies of sender_bcc_maps and always_bcc, where the client allows them. */
+int cleanup_copies(struct message *m) PH_YIELDS;
 int cleanup_envelope_end(struct message *m) PH_YIELDS;
+
+/* probe.c: op=map for a message without an intake: 0 and *answer, or PH_CANCEL. */
+int cleanup_probe(struct message *m, const struct ph_frame *in, struct ph_frame **answer) PH_YIELDS;
+int cleanup_probe_put(struct message *m, ph_str to, ph_str original, ph_str notify);
+
+/* service.c: what an SMTP client hears, by m->error. */
+ph_str cleanup_reply(struct message *m);
 
 #endif

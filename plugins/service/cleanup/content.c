@@ -16,6 +16,32 @@ void cleanup_fail(struct message *m, enum cleanup_error e, const char *reason)
     m->reason = ph_str_dup(m->scope, ph_cstr(reason));
 }
 
+static void say(const struct message *m)
+{
+    if (m->id.n)
+        ph_log_warn("%.*s: %s", PH_FMT(m->id), ph_error());
+    else
+        ph_log_warn("%s", ph_error());
+}
+
+int cleanup_refuse(struct message *m, int rc)
+{
+    if (rc == PH_CANCEL)
+        return rc;
+    if (m->error == CLEAN_OK)          /* the first says why; a client may send a million */
+        say(m);
+    cleanup_fail(m, CLEAN_DEFER, ph_error());
+    return 0;
+}
+
+int cleanup_refuse_alias(struct message *m)
+{
+    if (m->error == CLEAN_OK)
+        say(m);
+    cleanup_fail(m, CLEAN_ALIAS, ph_error());
+    return 0;
+}
+
 /* Turn the answer of the intake into the message's error; PH_CANCEL goes up. */
 static int note(struct message *m, int rc)
 {

@@ -1,51 +1,36 @@
-/* envelope: sender and recipients: completed, without duplicates. */
+/* envelope: sender and recipients on their way into the queue: completed, mapped,
+ * expanded, without duplicates, and with copies.  A failure refuses the whole message.
+ *
+ * sender:    complete, the daemon's name becomes null, canonical, masquerade
+ * recipient: complete, canonical, masquerade, aliases, duplicates; then its copies */
 #include <posthorn/address.h>
-#include <posthorn/client.h>
+#include <posthorn/dsn.h>
 #include <posthorn/error.h>
-#include <posthorn/log.h>
 #include "cleanup.h"
-
-/* An address that is whole needs no question to rewrite. */
-static int is_whole(const struct message *m, ph_str a)
-{
-    ph_str local, domain;
-
-    ph_address_split(a, &local, &domain);
-    return local.n && domain.n && a.p[0] != '@' && domain.p[domain.n - 1] != '.' &&
-           (!m->p->append_domain || domain.p[0] == '[' || ph_str_find(domain, '.') >= 0);
-}
 
 /* Standard form of an envelope address (always in local context): 0, or negative. */
 static int complete(struct message *m, ph_str in, ph_str *out)
 {
-    if (in.n == 0 || is_whole(m, in)) {
-        *out = ph_str_dup(m->scope, in);
-        return 0;
-    }
-    struct ph_frame *ask = ph_frame_new(m->scope), *reply;
-
-    ph_frame_cstr(ask, "op", "rewrite");
-    ph_frame_cstr(ask, "context", "local");
-    ph_frame_str(ask, "address", ph_address_external(m->scope, in));
-    int rc = ph_service_call(m->scope, "rewrite", ask, &reply);
-    if (rc < 0)
-        return rc;
-    if (!ph_str_eq(ph_frame_value(reply, "status"), PH_STR("ok")))
-        return ph_fail(PH_TEMP, "rewrite: %.*s", PH_FMT(ph_frame_value(reply, "reason")));
-    *out = ph_address_bare(m->scope, ph_frame_value(reply, "address"));
-    return 0;
+    *out = in;
+    return ph_address_complete(m->p->rules, m->step, "local", out, 1);
 }
 
 int cleanup_sender(struct message *m, ph_str sender)
 {
-    int rc = complete(m, sender, &m->sender);
+    ph_str a;
+    int rc = complete(m, sender, &a);
 
     if (rc < 0)
         return rc;
-    ph_str daemon = ph_str_printf(m->scope, "MAILER-DAEMON@%.*s", PH_FMT(m->p->myorigin));
-    if (ph_str_eq_nocase(m->sender, daemon) || ph_str_eq_nocase(m->sender, PH_STR("MAILER-DAEMON")))
-        m->sender = PH_STR("");
-    ph_intake_sender(m->intake, m->sender);
+    ph_str daemon = ph_str_printf(m->step, "MAILER-DAEMON@%.*s", PH_FMT(m->p->myorigin));
+    if (ph_str_eq_nocase(a, daemon) || ph_str_eq_nocase(a, PH_STR("MAILER-DAEMON")))
+        a = PH_STR("");
+    /* What fails for this sender is told at the end, with the message. */
+    if (m->maps && (rc = cleanup_map(m->p, m->step, CLASS_ENVELOPE_SENDER, &a)) < 0 && (rc = cleanup_refuse(m, rc)) < 0)
+        return rc;
+    m->sender = ph_str_dup(m->scope, a);
+    if (m->intake)
+        ph_intake_sender(m->intake, m->sender);
     return 0;
 }
 
@@ -57,48 +42,105 @@ static int is_duplicate(struct message *m, ph_str address, ph_str original, ph_s
     if (m->p->duplicate_limit && ph_map_count(m->seen) >= (size_t)m->p->duplicate_limit)
         return 0;
     ph_address_split(address, &local, &domain);
-    domain = ph_str_lower(m->scope, domain);
+    domain = ph_str_lower(m->step, domain);
     key = m->p->original
-              ? ph_str_printf(m->scope, "%.*s@%.*s\n%.*s\n%.*s\n%.*s", PH_FMT(local), PH_FMT(domain), PH_FMT(original), PH_FMT(orcpt), PH_FMT(notify))
-              : ph_str_printf(m->scope, "%.*s@%.*s", PH_FMT(local), PH_FMT(domain));
+              ? ph_str_printf(m->step, "%.*s@%.*s\n%.*s\n%.*s\n%.*s", PH_FMT(local), PH_FMT(domain), PH_FMT(original), PH_FMT(orcpt), PH_FMT(notify))
+              : ph_str_printf(m->step, "%.*s@%.*s", PH_FMT(local), PH_FMT(domain));
     if (ph_map_get(m->seen, key))
         return 1;
     ph_map_set(m->seen, key, m);
     return 0;
 }
 
+static int put(struct message *m, ph_str to, ph_str original, ph_str orcpt, ph_str notify)
+{
+    if (is_duplicate(m, to, original, orcpt, notify))
+        return 0;
+    if (m->intake)
+        return ph_intake_recipient(m->intake, to, ph_str_eq(original, to) ? PH_STR("") : original, orcpt, notify);
+    return cleanup_probe_put(m, to, original, notify);
+}
+
+/* A recipient in its last form, or those that it is an alias of. */
+static int put_all(struct message *m, ph_str to, ph_str original, ph_str orcpt, ph_str notify)
+{
+    ph_str *list;
+    size_t n;
+    int rc = m->maps ? ph_address_map_expand(m->p->aliases, m->step, to, &m->p->limits, &list, &n) : PH_NONE;
+
+    if (rc == PH_NONE)
+        return put(m, to, original, orcpt, notify);
+    if (rc == PH_PERM)
+        return cleanup_refuse_alias(m);
+    if (rc > 0)
+        rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = put(m, list[i], original, orcpt, notify);
+    return rc;
+}
+
+/* *to: the address as it is before aliases. */
+static int add(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify, ph_str *to)
+{
+    int rc = complete(m, address.n ? address : m->p->empty_recipient, to);
+
+    if (rc < 0 || (m->maps && (rc = cleanup_map(m->p, m->step, CLASS_ENVELOPE_RECIPIENT, to)) < 0))
+        return rc;
+    return put_all(m, *to, original.n ? original : address, orcpt, notify);
+}
+
+static int add_copy(struct message *m, ph_str address)
+{
+    ph_str to;
+
+    return add(m, address, address, PH_STR(""), PH_STR("NEVER"), &to);
+}
+
+/* A copy to whom a table says, if it says one. */
+static int add_copy_for(struct message *m, struct ph_address_map *map, ph_str address)
+{
+    ph_str copy;
+    int rc = ph_address_map_one(map, m->step, address, &copy);
+
+    return rc == PH_FOUND ? add_copy(m, copy) : rc == PH_NONE ? 0 : rc;
+}
+
 int cleanup_recipient(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
 {
     ph_str to;
-    int rc = complete(m, address.n ? address : m->p->empty_recipient, &to);
+    int rc = add(m, address, original, orcpt, notify, &to);
 
-    if (rc < 0)
-        return rc;
-    if (original.n == 0)
-        original = address;
-    if (is_duplicate(m, to, original, orcpt, notify))
-        return 0;
-    return ph_intake_recipient(m->intake, to, ph_str_eq(original, to) ? PH_STR("") : original, orcpt, notify);
+    return rc < 0 || !m->auto_bcc ? rc : add_copy_for(m, m->p->recipient_bcc, to);
 }
 
 int cleanup_redirect(struct message *m, ph_str address)
 {
+    ph_str to;
+
     if (address.n == 0 || ph_intake_recipients(m->intake) == 0)
         return 0;
     ph_intake_forget_recipients(m->intake);
     m->seen = ph_map_new(m->scope);
-    return cleanup_recipient(m, address, address, PH_STR(""), PH_STR(""));
+    m->auto_bcc = 0;
+    return add(m, address, address, PH_STR(""), PH_STR(""), &to);
+}
+
+int cleanup_copies(struct message *m)
+{
+    int rc = 0;
+
+    if (!m->auto_bcc)
+        return 0;
+    if (m->sender.n)
+        rc = add_copy_for(m, m->p->sender_bcc, m->sender);
+    return rc == 0 && m->p->always_bcc.n ? add_copy(m, m->p->always_bcc) : rc;
 }
 
 int cleanup_envelope_end(struct message *m)
 {
-    if (m->auto_bcc && m->p->always_bcc.n && ph_intake_recipients(m->intake) > 0) {
-        int rc = cleanup_recipient(m, m->p->always_bcc, m->p->always_bcc, PH_STR(""), PH_STR("NEVER"));
+    int rc = ph_intake_recipients(m->intake) > 0 ? cleanup_copies(m) : 0;
 
-        if (rc < 0)
-            return rc;
-    }
-    if (ph_intake_recipients(m->intake) == 0)
+    if (rc == 0 && ph_intake_recipients(m->intake) == 0)
         cleanup_fail(m, CLEAN_RECIPIENTS, "no recipients");
-    return 0;
+    return rc;
 }

@@ -2,84 +2,28 @@
  *
  * One connection carries one message at a time:
  *   begin -> reply with the queue id; rcpt, content (no reply); end -> reply.
+ * begin has flags: "map" (addresses are mapped), "bcc" (there are automatic copies),
+ * "filter" and "bounce".  A refusal with own=1 is about this message: the next may fare
+ * better.  op=map, at any time: probe.c.
  * Content of the client's own (Received:) is "apart": a first line of the
  * message that begins with a blank is no part of it.
  * Without end the message never existed. */
-#include <posthorn/frame.h>
 #include <posthorn/service.h>
 #include "cleanup.h"
-
-#define ST struct cleanup_params
-const struct ph_param cleanup_rows[CLEANUP_ROWS] = {
-    PH_P_STR1(ST, myhostname, "myhostname", "", "Our host name."),
-    PH_P_STR1(ST, myorigin, "myorigin", "$myhostname", "Domain of addresses that have none."),
-    PH_P_STR1(ST, empty_recipient, "empty_address_recipient", "MAILER-DAEMON", "Recipient in place of the null address."),
-    PH_P_STR(ST, always_bcc, "always_bcc", "", "Address that gets a copy of every message."),
-    PH_P_STR(ST, drop_headers, "message_drop_headers", "bcc, content-length, resent-bcc, return-path", "Headers that are removed."),
-    PH_P_STR(ST, undisclosed, "undisclosed_recipients_header", "", "Header added when a message names no recipient."),
-    PH_P_STR(ST, from_format, "header_from_format", "standard", "Form of an added From: header: standard or obsolete."),
-    PH_P_STR(ST, end_action, "non_empty_end_of_header_action", "fix_quietly", "When the headers end without an empty line: fix_quietly."),
-    PH_P_STR1(ST, double_bounce, "double_bounce_sender", "double-bounce", "Sender of notices to the postmaster about undeliverable notices."),
-    PH_P_INT(ST, message_limit, "message_size_limit", "10240000", 0, 0, "Largest message in bytes; 0 means no limit."),
-    PH_P_INT(ST, header_limit, "header_size_limit", "102400", 100, 10000000, "Bytes of one header; the rest is cut off."),
-    PH_P_INT(ST, hop_limit, "hopcount_limit", "50", 1, 0, "Received: headers before a message is taken for looping."),
-    PH_P_INT(ST, duplicate_limit, "duplicate_filter_limit", "1000", 0, 0, "Recipients remembered to leave out duplicates; 0 means all."),
-    PH_P_BOOL(ST, add_missing, "always_add_missing_headers", "no", "Add Message-Id:, Date: and From: to remote mail too."),
-    PH_P_BOOL(ST, original, "enable_original_recipient", "yes", "Keep the recipient address as it was before aliasing."),
-    PH_P_BOOL(ST, replace_stray, "cleanup_replace_stray_cr_lf", "yes", "Replace CR and LF that are no line end by a blank."),
-    PH_P_BOOL(ST, append_domain, "append_dot_mydomain", "${{$compatibility_level} <level {1} ? {yes} : {no}}", "Complete user@host to user@host.$mydomain."),
-    PH_P_BOOL(ST, detect_8bit, "detect_8bit_encoding_header", "yes", "Take Content-Transfer-Encoding: 8bit for a request for 8BITMIME."),
-};
-#undef ST
-
-/* Features of the classic cleanup that are not there yet: a setting of them
- * must not be passed over in silence. */
-static const char *const not_built[] = {
-    "canonical_maps", "sender_canonical_maps", "recipient_canonical_maps", "masquerade_domains", "virtual_alias_maps",
-    "sender_bcc_maps", "recipient_bcc_maps", "header_checks", "mime_header_checks", "nested_header_checks", "body_checks",
-    "non_smtpd_milters", "remote_header_rewrite_domain", "message_reject_characters", "message_strip_characters",
-};
-
-static void warn_not_built(struct ph_conf *c)
-{
-    for (size_t i = 0; i < sizeof not_built / sizeof *not_built; i++) {
-        PH_SCOPED(s, NULL);
-        ph_str value;
-
-        if (ph_conf_get(c, s, not_built[i], &value) == PH_FOUND && value.n)
-            ph_log_warn("%s = %.*s has no effect: it is not built yet", not_built[i], PH_FMT(value));
-    }
-}
-
-/* Each header of each message is held against it. */
-static void split_dropped(struct ph_scope *s, struct cleanup_params *p)
-{
-    ph_str list = p->drop_headers, word;
-
-    p->dropped = ph_alloc_array(s, list.n / 2 + 1, sizeof *p->dropped);
-    while ((word = ph_str_list(&list)).n)
-        p->dropped[p->dropped_count++] = word;
-}
 
 static int cleanup_open(struct ph_service *v)
 {
     struct cleanup_params *p = ph_new(v->scope, struct cleanup_params);
-    int rc = ph_params_load(v->conf, v->scope, cleanup_rows, CLEANUP_ROWS, sizeof *cleanup_rows, p);
 
-    if (rc < 0)
-        return rc;
-    if (!ph_str_eq(p->end_action, PH_STR("fix_quietly")))
-        return ph_fail(PH_CONF, "non_empty_end_of_header_action = %.*s is not built yet; use fix_quietly", PH_FMT(p->end_action));
-    warn_not_built(v->conf);
-    split_dropped(v->scope, p);
     v->self = p;
-    return 0;
+    return cleanup_setup(v->conf, v->scope, p);
 }
 
 /* What a reply says: SMTP text by error, RFC 3463 codes. */
-static ph_str smtp_text(struct message *m)
+ph_str cleanup_reply(struct message *m)
 {
     switch (m->error) {
+    case CLEAN_ALIAS:      return PH_STR("451 4.6.0 Alias expansion error");
     case CLEAN_DEFER:      return PH_STR("451 4.3.0 Error: queue file write error");
     case CLEAN_SIZE:       return PH_STR("552 5.3.4 Error: message file too big");
     case CLEAN_HOPS:       return PH_STR("554 5.4.0 Error: too many hops");
@@ -93,7 +37,7 @@ static ph_str smtp_text(struct message *m)
 
 static const char *status_of(enum cleanup_error e)
 {
-    return e == CLEAN_OK ? "ok" : e == CLEAN_DEFER || e == CLEAN_WRITE ? "temp" : "perm";
+    return e == CLEAN_OK ? "ok" : e == CLEAN_DEFER || e == CLEAN_ALIAS || e == CLEAN_WRITE ? "temp" : "perm";
 }
 
 static int send_reply(struct ph_stream *io, struct ph_frame *f)
@@ -148,9 +92,11 @@ static struct message *message_new(struct ph_scope *s, const struct cleanup_para
     struct message *m = ph_new(s, struct message);
 
     m->scope = s;
+    m->step = ph_scope_new(s);
     m->p = p;
     m->local = !ph_str_eq(ph_frame_value(in, "context"), PH_STR("remote"));
     m->auto_bcc = has_flag(in, "bcc");
+    m->maps = has_flag(in, "map");
     m->full_name = ph_str_dup(s, ph_frame_value(in, "full_name"));
     m->seen = ph_map_new(s);
     ph_buf_init(&m->line, s, (size_t)p->header_limit);
@@ -202,13 +148,8 @@ static int do_rcpt(struct message *m, const struct ph_frame *in)
     int rc = cleanup_recipient(m, ph_frame_value(in, "address"), ph_frame_value(in, "original"),
                                 ph_frame_value(in, "dsn_orcpt"), ph_frame_value(in, "dsn_notify"));
 
-    if (rc < 0 && rc != PH_CANCEL) {
-        if (m->error == CLEAN_OK)      /* the first says why; a client may send a million */
-            ph_log_warn("%.*s: %s", PH_FMT(m->id), ph_error());
-        cleanup_fail(m, CLEAN_DEFER, ph_error());
-        rc = 0;
-    }
-    return rc;
+    ph_scope_reset(m->step);
+    return rc < 0 ? cleanup_refuse(m, rc) : 0;
 }
 
 /* The bytes follow the frame on the stream; they are read even when the
@@ -244,10 +185,8 @@ static int do_end(struct message *m, struct ph_stream *io, const struct ph_frame
         rc = cleanup_redirect(m, ph_frame_value(in, "redirect"));
     if (rc == 0)
         rc = cleanup_envelope_end(m);
-    if (rc == PH_CANCEL)
+    if (rc < 0 && (rc = cleanup_refuse(m, rc)) < 0)
         return rc;
-    if (rc < 0)
-        cleanup_fail(m, CLEAN_DEFER, ph_error());
     if (ph_frame_get_u64(in, "facts", &facts) == PH_FOUND)
         m->facts |= (uint32_t)facts & (PH_FACT_SMTPUTF8 | PH_FACT_BODY_8BIT | PH_FACT_NO_FINAL_EOL);
     if (m->error == CLEAN_OK) {
@@ -265,10 +204,12 @@ static int do_end(struct message *m, struct ph_stream *io, const struct ph_frame
     }
     struct ph_frame *f = ph_frame_new(m->scope);
     ph_frame_cstr(f, "status", status_of(m->error));
-    ph_frame_str(f, "reply", smtp_text(m));
+    ph_frame_str(f, "reply", cleanup_reply(m));
     ph_frame_str(f, "queue_id", m->id);
     if (m->error != CLEAN_OK)
         ph_frame_str(f, "reason", m->reason);
+    if (m->error == CLEAN_ALIAS || m->error == CLEAN_DEFER)
+        ph_frame_cstr(f, "own", "1");
     return send_reply(io, f);
 }
 
@@ -280,6 +221,14 @@ struct talk {
     struct ph_stream *io;
     struct message *m;             /* NULL between messages */
 };
+
+static int do_map(struct talk *t, const struct ph_frame *in)
+{
+    struct ph_frame *answer;
+    int rc = cleanup_probe(message_new(t->step, t->p, in), in, &answer);
+
+    return rc < 0 ? rc : send_reply(t->io, answer);
+}
 
 static int handle(struct talk *t, const struct ph_frame *in)
 {
@@ -296,6 +245,8 @@ static int handle(struct talk *t, const struct ph_frame *in)
         ph_scope_reset(t->s);
         return 0;
     }
+    if (ph_str_eq(op, PH_STR("map")))
+        return do_map(t, in);
     if (!t->m)
         return ph_fail(PH_PERM, "\"%.*s\" without a message", PH_FMT(op));
     if (ph_str_eq(op, PH_STR("rcpt")))

@@ -108,9 +108,14 @@ int pickup_file(struct pickup *k, struct feed *f, struct ph_scope *step, const c
     }
     if (!claim(fd))
         return 0;
+    f->own = 0;
     rc = submit(k, f, step, fd, &(struct origin){ st.st_uid, name });
     if (rc == 0)
         remove_file(k, step, &st, name);
+    else if (rc == PH_TEMP && f->own) {
+        ph_log_warn("maildrop/%s waits: %s", name, ph_error());
+        rc = 0;
+    }
     else if (rc == PH_PERM || rc == PH_CONF || rc == PH_EOF) {
         PH_SCOPED(words, NULL);
         ph_str why = ph_str_dup(words, ph_cstr(rc == PH_EOF ? "cut short" : ph_error()));

@@ -32,6 +32,7 @@ struct pickup {
 struct feed {
     struct ph_scope *scope;            /* the connection's; NULL io: not connected */
     struct ph_stream *io;
+    int own;                           /* what cleanup refused for now was about that message alone */
 };
 
 /* What the message is about, for its log line and trace header. */
@@ -40,7 +41,8 @@ struct origin {
     const char *name;                  /* of the file */
 };
 
-/* file.c: one name of maildrop.  0: done with it, or nothing to do now;
+/* file.c: one name of maildrop.  0: done with it, or nothing to do now (a message
+ * that cleanup will not have yet waits for the next pass);
  * PH_TEMP: cleanup fails, the others will not fare better; PH_CANCEL.  Yields. */
 int pickup_file(struct pickup *k, struct feed *f, struct ph_scope *step, const char *name) PH_YIELDS;
 

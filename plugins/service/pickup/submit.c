@@ -53,6 +53,7 @@ static int answer(struct feed *f, struct ph_scope *step, struct ph_frame **reply
         return 0;
     if (reason.n == 0)
         reason = ph_frame_value(*reply, "reply");
+    f->own = ph_frame_value(*reply, "own").n > 0;
     return ph_fail(ph_str_eq(status, PH_STR("perm")) ? PH_PERM : PH_TEMP, "cleanup: %.*s", PH_FMT(reason));
 }
 

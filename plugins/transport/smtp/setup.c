@@ -169,18 +169,21 @@ static int open_maps(struct ph_transport *t, const char *what, ph_str list, uint
     return rc;
 }
 
+/* Without generic maps nobody is asked to complete an address. */
 static int open_generic(struct smtp *self, struct ph_transport *t)
 {
-    ph_str propagate = ph_conf_value(t->conf, t->scope, "propagate_unmatched_extensions");
-    int rc = open_maps(t, self->lmtp ? "lmtp_generic_maps" : "smtp_generic_maps", self->p.generic_maps, PH_MAPS_FOLD, &self->generic);
+    const char *what = self->lmtp ? "lmtp_generic_maps" : "smtp_generic_maps";
+    struct ph_address_rules *rules;
+    int rc;
 
-    if (rc < 0 || !self->generic)
+    if ((rc = ph_conf_get_i64(t->conf, "header_address_token_limit", &self->header_tokens)) < 0)
         return rc;
-    self->origin = ph_conf_value(t->conf, t->scope, "myorigin");
-    self->delimiters = ph_conf_value(t->conf, t->scope, "recipient_delimiter");
-    for (ph_str w; (w = ph_str_list(&propagate)).n;)
-        self->generic_keeps_ext |= ph_str_eq_nocase(w, PH_STR("generic"));
-    return ph_match_open(t->conf, t->scope, "mydestination", ph_conf_value(t->conf, t->scope, "mydestination"), PH_MATCH_DOMAIN, &self->local_domains);
+    if (self->p.generic_maps.n && ((rc = ph_address_rules_open(t->conf, t->scope, &rules)) < 0 ||
+                                   (rc = ph_address_map_open(rules, what, self->p.generic_maps, "generic", &self->generic)) < 0))
+        return rc;
+    if (!self->generic)
+        t->unused = "rewrite";
+    return 0;
 }
 
 static int open_tables(struct smtp *self, struct ph_transport *t)

@@ -24,6 +24,7 @@
 #ifndef PLUGINS_TRANSPORT_SMTP_H
 #define PLUGINS_TRANSPORT_SMTP_H
 
+#include <posthorn/address_map.h>
 #include <posthorn/lookup.h>
 #include <posthorn/net.h>
 #include <posthorn/transport.h>
@@ -67,10 +68,8 @@ struct smtp {
     size_t our_count;
     struct ph_ip bind4, bind6;     /* family 0: none */
     struct ph_maps *reply_filter, *status_filter, *discard_maps, *pix_maps;   /* NULL: none */
-    struct ph_maps *generic;       /* the same; then the next are set, too */
-    struct ph_match *local_domains;
-    ph_str origin, delimiters;
-    int generic_keeps_ext;
+    struct ph_address_map *generic;/* the same */
+    int64_t header_tokens;         /* of a header in which addresses are looked for */
     struct ph_group *group;
     struct smtp_session *idle;     /* the newest first */
     size_t idle_count;

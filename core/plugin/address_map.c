@@ -1,0 +1,295 @@
+/* address_map: one address through the tables of one feature.  See
+ * posthorn/address_map.h; address_expand.c has what looks up results in turn. */
+#include <string.h>
+#include <posthorn/address.h>
+#include <posthorn/client.h>
+#include <posthorn/error.h>
+#include <posthorn/fold.h>
+#include <posthorn/log.h>
+#include <posthorn/lookup.h>
+#include <posthorn/net.h>
+#include "core/plugin/address_map.h"
+
+#define ASK_ADDRESSES 1000u        /* in one request to rewrite */
+#define ASK_BYTES     (PH_FRAME_MAX / 4)
+
+int ph_address_rules_open(struct ph_conf *c, struct ph_scope *s, struct ph_address_rules **out)
+{
+    struct ph_address_rules *r = ph_new(s, struct ph_address_rules);
+    int rc = ph_conf_get_bool(c, "append_dot_mydomain", &r->append_domain);
+
+    if (rc < 0)
+        return rc;
+    r->scope = s;
+    r->conf = c;
+    r->origin = ph_conf_value(c, s, "myorigin");
+    r->delimiters = ph_conf_value(c, s, "recipient_delimiter");
+    r->propagate = ph_conf_value(c, s, "propagate_unmatched_extensions");
+    *out = r;
+    return 0;
+}
+
+static int is_named(ph_str list, const char *name)
+{
+    for (ph_str word; (word = ph_str_list(&list)).n; )
+        if (ph_str_eq_nocase(word, ph_cstr(name)))
+            return 1;
+    return 0;
+}
+
+/* Which domains are local, once there is a map to ask for a user of them. */
+static int open_local(struct ph_address_rules *r)
+{
+    uint32_t how = PH_MATCH_DOMAIN;
+
+    if (r->local)
+        return 0;
+    if (is_named(ph_conf_value(r->conf, r->scope, "parent_domain_matches_subdomains"), "mydestination"))
+        how |= PH_MATCH_PARENT;
+    int rc = ph_own_addresses(r->conf, r->scope, &r->own, &r->own_count);
+    return rc < 0 ? rc : ph_match_open(r->conf, r->scope, "mydestination", ph_conf_value(r->conf, r->scope, "mydestination"), how, &r->local);
+}
+
+int ph_address_map_open(struct ph_address_rules *r, const char *what, ph_str list, const char *feature, struct ph_address_map **out)
+{
+    struct ph_address_map *m = ph_new(r->scope, struct ph_address_map);
+    int rc = ph_maps_open(r->conf, r->scope, what, list, PH_MAPS_FOLD, &m->maps);
+
+    *out = NULL;
+    if (rc < 0 || ph_maps_is_empty(m->maps))
+        return rc;
+    m->rules = r;
+    m->what = what;
+    m->keeps_ext = feature && is_named(r->propagate, feature);
+    if ((rc = open_local(r)) < 0)
+        return rc;
+    *out = m;
+    return 0;
+}
+
+/* ---- standard form ---- */
+
+int ph_address_is_whole(const struct ph_address_rules *r, ph_str a)
+{
+    ph_str local, domain;
+
+    ph_address_split(a, &local, &domain);
+    return local.n && domain.n && a.p[0] != '@' && domain.p[domain.n - 1] != '.' &&
+           (!r->append_domain || domain.p[0] == '[' || ph_str_find(domain, '.') >= 0);
+}
+
+/* Send the question that is ready, and put the answers where `at` says. */
+static int ask(struct ph_scope *s, const struct ph_frame *question, ph_str *list, const size_t *at, size_t n)
+{
+    struct ph_frame *reply;
+    size_t walk = 0, got = 0;
+    ph_str name, value;
+    int rc = ph_service_call(s, "rewrite", question, &reply);
+
+    if (rc < 0)
+        return rc == PH_CANCEL ? rc : ph_wrap(PH_TEMP, "completing an address");
+    if (!ph_str_eq(ph_frame_value(reply, "status"), PH_STR("ok")))
+        return ph_fail(PH_TEMP, "rewrite: %.*s", PH_FMT(ph_frame_value(reply, "reason")));
+    while (ph_frame_next(reply, &walk, &name, &value))
+        if (ph_str_eq(name, PH_STR("address")) && got < n)
+            list[at[got++]] = value;
+    return got == n ? 0 : ph_fail(PH_TEMP, "rewrite: %zu answers to %zu questions", got, n);
+}
+
+int ph_address_complete(const struct ph_address_rules *r, struct ph_scope *s, const char *context, ph_str *list, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n) {
+        struct ph_frame *f = NULL;
+        size_t *at = NULL, count = 0, bytes = 0;
+
+        for (; i < n && count < ASK_ADDRESSES && bytes < ASK_BYTES; i++) {
+            if (list[i].n == 0 || ph_address_is_whole(r, list[i]))
+                continue;
+            if (!f) {
+                f = ph_frame_new(s);
+                at = ph_alloc_array(s, n - i < ASK_ADDRESSES ? n - i : ASK_ADDRESSES, sizeof *at);
+                ph_frame_cstr(f, "op", "rewrite");
+                ph_frame_cstr(f, "context", context);
+            }
+            ph_frame_str(f, "address", list[i]);
+            at[count++] = i;
+            bytes += list[i].n + 16;
+        }
+        int rc = count ? ask(s, f, list, at, count) : 0;
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* ---- look-up ---- */
+
+static int is_own_literal(const struct ph_address_rules *r, ph_str domain)
+{
+    struct ph_ip ip = { 0 };
+
+    if (domain.p[0] != '[' || !ph_ip_parse(domain, &ip))
+        return 0;
+    for (size_t i = 0; i < r->own_count; i++)
+        if (r->own[i].family == ip.family && memcmp(r->own[i].bytes, ip.bytes, ip.family == 4 ? 4 : 16) == 0)
+            return 1;
+    return 0;
+}
+
+/* Is a user alone a key for addresses of that domain?  1, 0, negative. */
+static int is_local(const struct ph_address_rules *r, ph_str domain)
+{
+    if (domain.n == 0 || ph_str_eq_nocase(domain, r->origin) || is_own_literal(r, domain))
+        return 1;
+    int rc = ph_match(r->local, domain, PH_STR(""));
+    return rc < 0 ? rc : rc == PH_FOUND;
+}
+
+/* A table's trouble, whatever it is called there, is no verdict about the mail. */
+static int trouble(const struct ph_address_map *m, int rc)
+{
+    return ph_wrap(rc == PH_CANCEL || rc == PH_TIMEOUT ? rc : PH_TEMP, "%s", m->what);
+}
+
+int ph_address_map_find(struct ph_address_map *m, ph_str address, struct ph_scope *out, ph_str *value, ph_str *ext)
+{
+    ph_str local, domain;
+
+    if (!m || address.n == 0)
+        return PH_NONE;
+    if (!ph_str_is_ascii(address) && !ph_str_is_utf8(address)) {
+        ph_log_warn("%s: an address that is no UTF-8 is not looked up", m->what);
+        return PH_NONE;
+    }
+    ph_address_split(address, &local, &domain);
+    int ours = is_local(m->rules, domain);
+    if (ours < 0)
+        return trouble(m, ours);
+    int rc = ph_maps_find_address(m->maps, address, m->rules->delimiters, ours, out, value, ext);
+    if (rc < 0)
+        return trouble(m, rc);
+    if (!m->keeps_ext)
+        *ext = PH_STR("");
+    return rc;
+}
+
+/* ---- results ---- */
+
+struct results {
+    ph_str *list;
+    size_t n, room;
+};
+
+static void add(struct ph_scope *s, struct results *r, ph_str a)
+{
+    if (r->n == r->room) {
+        ph_str *more = ph_alloc_array(s, r->room * 2 + 4, sizeof *more);
+
+        if (r->n)
+            memcpy(more, r->list, r->n * sizeof *more);
+        r->list = more;
+        r->room = r->room * 2 + 4;
+    }
+    r->list[r->n++] = a;
+}
+
+/* The end of the word that begins the text: a blank outside quotes that stands
+ * between two words and not around "." or "@". */
+static size_t word_end(ph_str t)
+{
+    int quoted = 0;
+
+    for (size_t i = 0; i < t.n; i++) {
+        if (t.p[i] == '\\' && i + 1 < t.n) {
+            i++;
+        } else if (t.p[i] == '"') {
+            quoted = !quoted;
+        } else if (!quoted && ph_is_space(t.p[i])) {
+            ph_str rest = ph_str_trim(ph_str_from(t, i));
+
+            if (rest.n && !strchr(".@", rest.p[0]) && i && !strchr(".@", t.p[i - 1]))
+                return i;
+        }
+    }
+    return t.n;
+}
+
+/* "a@x b@y": who wrote that meant two. */
+static int add_words(struct ph_scope *s, struct results *r, ph_str text)
+{
+    while ((text = ph_str_trim(text)).n) {
+        size_t n = word_end(text);
+        ph_str a;
+
+        if (!ph_address_internal(s, ph_str_first(text, n), &a))
+            return ph_fail(PH_TEMP, "bad address \"%.*s\"", PH_FMT(ph_str_first(text, n < 200 ? n : 200)));
+        add(s, r, a);
+        text = ph_str_from(text, n);
+    }
+    return 0;
+}
+
+/* The addresses of a value, in internal form: 0, or PH_TEMP. */
+static int parse_value(struct ph_scope *s, ph_str value, struct results *r)
+{
+    size_t at = 0, from, to;
+    ph_str a;
+    int rc;
+
+    while ((rc = ph_address_next_at(s, value, &at, &a, &from, &to)) == 1) {
+        ph_str text = ph_str_first(ph_str_from(value, from), to - from);
+
+        if (a.n == 0)
+            continue;
+        if (word_end(text) == text.n)
+            add(s, r, a);
+        else if ((rc = add_words(s, r, text)) < 0)
+            return rc;
+    }
+    if (rc < 0)
+        return ph_fail(PH_TEMP, "bad value \"%.*s\"", PH_FMT(ph_str_first(value, 200)));
+    return r->n ? 0 : ph_fail(PH_TEMP, "a value without an address");
+}
+
+/* "@other" in front keeps the user; an extension goes behind each other user. */
+static void apply(struct ph_scope *s, struct results *r, ph_str address, ph_str ext)
+{
+    ph_str user, domain;
+
+    for (size_t i = 0; i < r->n; i++)
+        if (i == 0 && r->list[i].p[0] == '@') {
+            ph_address_split(address, &user, &domain);
+            r->list[i] = ph_str_printf(s, "%.*s%.*s", PH_FMT(user), PH_FMT(r->list[i]));
+        } else if (ext.n) {
+            ph_address_split(r->list[i], &user, &domain);
+            r->list[i] = ph_str_printf(s, "%.*s%.*s%.*s", PH_FMT(user), PH_FMT(ext), PH_FMT(ph_str_from(r->list[i], user.n)));
+        }
+}
+
+int ph_address_map_results(struct ph_address_map *m, struct ph_scope *s, ph_str address, size_t wanted, ph_str **list, size_t *n)
+{
+    struct results r = { 0 };
+    ph_str value, ext;
+    int rc = ph_address_map_find(m, address, s, &value, &ext);
+
+    if (rc != PH_FOUND)
+        return rc;
+    if ((rc = parse_value(s, value, &r)) < 0)
+        return ph_wrap(rc, "%s: %.*s", m->what, PH_FMT(ph_str_first(address, 200)));
+    *n = r.n;
+    r.n = r.n < wanted ? r.n : wanted;
+    apply(s, &r, address, ext);
+    if ((rc = ph_address_complete(m->rules, s, "local", r.list, r.n)) < 0)
+        return ph_wrap(rc, "%s", m->what);
+    *list = r.list;
+    return PH_FOUND;
+}
+
+int ph_address_same(struct ph_scope *s, ph_str a, ph_str b)
+{
+    if (ph_str_eq_nocase(a, b))
+        return 1;
+    return !ph_str_is_ascii(a) && ph_str_eq(ph_key_fold(s, a), ph_key_fold(s, b));
+}
