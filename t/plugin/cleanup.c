@@ -1,6 +1,8 @@
 /* t/plugin/cleanup.c: the cleanup service over a memory stream.  The queue and
  * the rewrite service are stood in for: what would be queued is kept as text. */
 #include "t/unit/tap.h"
+#include <limits.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <posthorn/client.h>
 #include <posthorn/error.h>
@@ -8,6 +10,7 @@
 #include <posthorn/service.h>
 #include <posthorn/wire.h>
 #include "core/conf/conf.h"
+#include "core/plugin/registry.h"
 #include "core/run/log.h"
 #include "core/run/loop.h"
 #include "plugins/service/cleanup/cleanup.h"
@@ -22,10 +25,10 @@ struct ph_intake { int in_body, attrs; uint32_t rcpts; };
 static struct {
     char content[5000000];
     size_t n, header_n;
-    char sender[300], rcpts[2000], attrs[2000];
+    char sender[300], rcpts[60000], attrs[2000];
     uint32_t facts;
     int begun, committed, ended, commits;
-    int fail_begin, fail_commit, fail_rewrite;
+    int fail_begin, fail_commit, fail_rewrite, asked;
     size_t limit;
 } queue;
 
@@ -103,15 +106,21 @@ int ph_intake_commit(struct ph_intake *q PH_UNUSED)
     return 0;
 }
 
-/* The rewrite service. */
+/* The rewrite service: an origin for each address, by context. */
 int ph_service_call(struct ph_scope *s, const char *name PH_UNUSED, const struct ph_frame *request, struct ph_frame **reply)
 {
     struct ph_frame *f = ph_frame_new(s);
+    const char *origin = ph_str_eq(ph_frame_value(request, "context"), PH_STR("local")) ? "origin.example" : "remote.example";
+    ph_str what, value;
+    size_t at = 0;
 
     if (queue.fail_rewrite)
         return ph_fail(PH_TEMP, "rewrite is not there");
+    queue.asked++;
     ph_frame_cstr(f, "status", "ok");
-    ph_frame_str(f, "address", ph_str_printf(s, "%.*s@origin.example", PH_FMT(ph_frame_value(request, "address"))));
+    while (ph_frame_next(request, &at, &what, &value))
+        if (ph_str_eq(what, PH_STR("address")))
+            ph_frame_str(f, "address", ph_str_printf(s, "%.*s@%s", PH_FMT(value), origin));
     *reply = f;
     return 0;
 }
@@ -326,6 +335,130 @@ static void test_envelope(void)
     is_int(queue.begun, queue.ended, "no slot is left taken");
 }
 
+/* Envelope by configuration: sender -> recipients in, sender -> recipients out, or the
+ * reply that refuses it. */
+static const struct { const char *name, *conf, *flags, *in, *out; } envelopes[] = {
+    { "nothing is configured", "", "map bcc", "s@a.test>r@b.test", "s@a.test>r@b.test()" },
+    { "canonical: both", "canonical_maps = inline:{s@a.test=x@y.test, r@b.test=q@b.test}", "map", "s@a.test>r@b.test", "x@y.test>q@b.test(r@b.test)" },
+    { "by its classes", "canonical_classes = envelope_recipient\ncanonical_maps = static:x@y.test", "map", "s@a.test>r@b.test", "s@a.test>x@y.test(r@b.test)" },
+    { "of senders first", "sender_canonical_maps = inline:{s@a.test=t@a.test}\ncanonical_maps = inline:{t@a.test=u@a.test, s@a.test=no@a.test}", "map",
+      "s@a.test>s@a.test", "u@a.test>no@a.test(s@a.test)" },
+    { "of recipients first", "recipient_canonical_maps = inline:{r@b.test=t@a.test}\ncanonical_maps = inline:{t@a.test=u@a.test, r@b.test=no@a.test}", "map",
+      "r@b.test>r@b.test", "no@a.test>u@a.test(r@b.test)" },
+    { "senders' classes", "sender_canonical_classes = header_sender\nsender_canonical_maps = static:x@y.test", "map", "s@a.test>r@b.test", "s@a.test>r@b.test()" },
+    { "an address that is not complete", "canonical_maps = inline:{bob=robert}\nmydestination = origin.example", "map", "bob>bob", "robert@origin.example>robert@origin.example(bob)" },
+    { "the null sender has no entry", "canonical_maps = static:x@y.test", "map", ">r@b.test", ">x@y.test(r@b.test)" },
+    { "a circle", "canonical_maps = inline:{r@b.test=q@b.test, q@b.test=r@b.test}", "map", "s@a.test>r@b.test", "451 4.3.0 Error: queue file write error" },
+    { "a circle of the sender", "canonical_maps = inline:{s@b.test=q@b.test, q@b.test=s@b.test}", "map", "s@b.test>r@b.test", "451 4.3.0 Error: queue file write error" },
+    { "a table that fails", "recipient_canonical_maps = fail:x", "map", "s@a.test>r@b.test", "451 4.3.0 Error: queue file write error" },
+    { "the sender's", "sender_canonical_maps = fail:x", "map", "s@a.test>r@b.test", "451 4.3.0 Error: queue file write error" },
+    { "nothing is mapped unless the client says so", "canonical_maps = static:x@y.test\nvirtual_alias_maps = static:x@y.test\nmasquerade_domains = b.test", "bcc",
+      "s@h.b.test>r@b.test", "s@h.b.test>r@b.test()" },
+    { "masquerade: senders", "masquerade_domains = b.test", "map", "s@h.b.test>r@h.b.test", "s@b.test>r@h.b.test()" },
+    { "recipients when named", "masquerade_domains = b.test\nmasquerade_classes = envelope_recipient", "map", "s@h.b.test>r@h.b.test", "s@h.b.test>r@b.test(r@h.b.test)" },
+    { "from left to right", "masquerade_domains = x.b.test b.test", "map", "s@h.x.B.test>r@c.test", "s@x.b.test>r@c.test()" },
+    { "the domain itself ends it", "masquerade_domains = x.b.test b.test", "map", "s@x.b.test>r@c.test", "s@x.b.test>r@c.test()" },
+    { "!domain", "masquerade_domains = !x.b.test b.test", "map", "s@h.x.b.test>r@c.test", "s@h.x.b.test>r@c.test()" },
+    { "at a dot", "masquerade_domains = b.test", "map", "s@hb.test>r@c.test", "s@hb.test>r@c.test()" },
+    { "users that are excepted", "masquerade_domains = b.test\nmasquerade_exceptions = root s", "map", "s@h.b.test>r@c.test", "s@h.b.test>r@c.test()" },
+    { "by a table that fails", "masquerade_domains = b.test\nmasquerade_exceptions = fail:x", "map", "s@h.b.test>r@c.test", "451 4.3.0 Error: queue file write error" },
+    { "behind canonical maps", "masquerade_domains = b.test\ncanonical_maps = inline:{s@a.test=s@h.b.test}", "map", "s@a.test>r@c.test", "s@b.test>r@c.test()" },
+    { "aliases: recipients alone", "virtual_alias_maps = inline:{ {s@a.test=q@c.test, p@c.test} }", "map", "s@a.test>s@a.test", "s@a.test>q@c.test(s@a.test) p@c.test(s@a.test)" },
+    { "behind canonical maps", "canonical_maps = inline:{r@b.test=q@b.test}\nvirtual_alias_maps = inline:{q@b.test=p@b.test, r@b.test=no@b.test}", "map",
+      "s@a.test>r@b.test", "s@a.test>p@b.test(r@b.test)" },
+    { "a->a,b", "virtual_alias_maps = inline:{ {a@x.test=a@x.test, b@x.test} }", "map", "s@a.test>a@x.test", "s@a.test>a@x.test() b@x.test(a@x.test)" },
+    { "a->b->a", "virtual_alias_maps = inline:{a@x.test=b@x.test, b@x.test=a@x.test}", "map", "s@a.test>a@x.test", "451 4.6.0 Alias expansion error" },
+    { "and nobody gets it", "virtual_alias_maps = inline:{a@x.test=b@x.test, b@x.test=a@x.test}", "map", "s@a.test>ok@x.test,a@x.test", "451 4.6.0 Alias expansion error" },
+    { "growth", "virtual_alias_maps = regexp:{ {/^(.*)@x/ $${1}+1234567@x.test} }", "map", "s@a.test>a@x.test", "451 4.6.0 Alias expansion error" },
+    { "too many", "virtual_alias_expansion_limit = 2\nvirtual_alias_maps = inline:{ {a@x.test=b@x.test,c@x.test,d@x.test} }", "map", "s@a.test>a@x.test",
+      "451 4.6.0 Alias expansion error" },
+    { "failure behind a part", "virtual_alias_maps = inline:{ {a@x.test=b@x.test,c@x.test}, {b@x.test=b@x.test} } fail:x", "map", "s@a.test>a@x.test",
+      "451 4.3.0 Error: queue file write error" },
+    { "two to the same, by what they were", "virtual_alias_maps = inline:{a@x.test=c@x.test, b@x.test=c@x.test}", "map", "s@a.test>a@x.test,b@x.test",
+      "s@a.test>c@x.test(a@x.test) c@x.test(b@x.test)" },
+    { "or once", "enable_original_recipient = no\nvirtual_alias_maps = inline:{a@x.test=c@x.test, b@x.test=c@x.test}", "map", "s@a.test>a@x.test,b@x.test",
+      "s@a.test>c@x.test(a@x.test)" },
+    { "one that names a recipient twice", "virtual_alias_maps = inline:{ {a@x.test=c@x.test, c@x.test} }", "map", "s@a.test>a@x.test", "s@a.test>c@x.test(a@x.test)" },
+    { "the null recipient", "empty_address_recipient = postmaster@x.test\nvirtual_alias_maps = inline:{postmaster@x.test=c@x.test}", "map", "s@a.test>,a@x.test",
+      "s@a.test>c@x.test() a@x.test()" },
+    { "copies: of all", "always_bcc = c", "map bcc", "s@a.test>a@x.test", "s@a.test>a@x.test() c@origin.example(c,NEVER)" },
+    { "for a sender", "sender_bcc_maps = inline:{s@a.test=c@x.test}", "map bcc", "s@a.test>a@x.test", "s@a.test>a@x.test() c@x.test(,NEVER)" },
+    { "his address as it was mapped", "sender_bcc_maps = inline:{s@a.test=no@x.test, t@a.test=c@x.test}\ncanonical_maps = inline:{s@a.test=t@a.test}", "map bcc",
+      "s@a.test>a@x.test", "t@a.test>a@x.test() c@x.test(,NEVER)" },
+    { "not for the null sender", "sender_bcc_maps = static:c@x.test", "map bcc", ">a@x.test", ">a@x.test()" },
+    { "for recipients", "recipient_bcc_maps = inline:{a@x.test=c@x.test, @y.test=d@x.test}", "map bcc", "s@a.test>a@x.test,b@y.test",
+      "s@a.test>a@x.test() c@x.test(,NEVER) b@y.test() d@x.test(,NEVER)" },
+    { "as they are before aliases", "recipient_bcc_maps = inline:{a@x.test=c@x.test, b@x.test=no@x.test}\nvirtual_alias_maps = inline:{a@x.test=b@x.test}", "map bcc",
+      "s@a.test>a@x.test", "s@a.test>b@x.test(a@x.test) c@x.test(,NEVER)" },
+    { "copies are mapped", "always_bcc = c@x.test\ncanonical_maps = inline:{c@x.test=d@x.test}\nvirtual_alias_maps = inline:{ {d@x.test=e@x.test,f@x.test} }", "map bcc",
+      "s@a.test>a@x.test", "s@a.test>a@x.test() e@x.test(c@x.test,NEVER) f@x.test(c@x.test,NEVER)" },
+    { "a copy has no copies", "recipient_bcc_maps = static:c@x.test", "map bcc", "s@a.test>a@x.test", "s@a.test>a@x.test() c@x.test(,NEVER)" },
+    { "none without leave", "always_bcc = c\nsender_bcc_maps = static:c@x.test\nrecipient_bcc_maps = static:c@x.test", "map", "s@a.test>a@x.test", "s@a.test>a@x.test()" },
+    { "a table of copies that fails", "recipient_bcc_maps = fail:x", "map bcc", "s@a.test>a@x.test", "451 4.3.0 Error: queue file write error" },
+    { "of senders", "sender_bcc_maps = fail:x", "map bcc", "s@a.test>a@x.test", "451 4.3.0 Error: queue file write error" },
+};
+
+static ph_str map_frame(struct session *x, const char *flags, ph_str sender, ph_str rcpts)
+{
+    struct ph_frame *f = ph_frame_new(x->s), *answer;
+    ph_str name, value;
+    struct ph_buf b;
+    size_t at = 0;
+
+    ph_frame_cstr(f, "op", "map");
+    ph_frame_cstr(f, "flags", flags);
+    ph_frame_str(f, "sender", sender);
+    for (int more = 1; more; ) {
+        more = ph_str_find(rcpts, ',') >= 0;
+        ph_frame_str(f, "address", ph_str_cut(&rcpts, ','));
+    }
+    ph_frame_send(x->io, f);
+    answer = receive(x);
+    ph_buf_init(&b, x->s, 60000);
+    if (!ph_str_eq(ph_frame_value(answer, "status"), PH_STR("ok")))
+        return ph_frame_value(answer, "reply");
+    ph_buf_printf(&b, "%.*s>", PH_FMT(ph_frame_value(answer, "sender")));
+    ph_str to = PH_STR(""), original = PH_STR("");
+    while (ph_frame_next(answer, &at, &name, &value)) {
+        if (ph_str_eq(name, PH_STR("recipient")))
+            to = value;
+        else if (ph_str_eq(name, PH_STR("original")))
+            original = value;
+        else if (ph_str_eq(name, PH_STR("notify")))
+            ph_buf_printf(&b, "%.*s(%.*s%s%.*s) ", PH_FMT(to), PH_FMT(ph_str_eq(to, original) ? PH_STR("") : original), value.n ? "," : "", PH_FMT(value));
+    }
+    return ph_str_trim(ph_buf_view(&b));
+}
+
+/* Through a message, and through op=map, which must say the same. */
+static void test_envelopes(void)
+{
+    for (size_t i = 0; i < sizeof envelopes / sizeof *envelopes; i++) {
+        PH_SCOPED(s, NULL);
+        struct session *x = session_start(s, envelopes[i].conf);
+        ph_str rcpts = ph_cstr(envelopes[i].in), sender = ph_str_cut(&rcpts, '>');
+        int refused = ph_is_digit(envelopes[i].out[0]), commits = queue.commits;
+
+        is_bytes(map_frame(x, envelopes[i].flags, sender, rcpts), envelopes[i].out, "map: %s", envelopes[i].name);
+        is_int(queue.begun, queue.ended, "without a message");
+        is_bytes(begin(x, "remote", ph_cstr_dup(s, sender), envelopes[i].flags), "ok", "%s", envelopes[i].name);
+        for (int more = 1; more; ) {
+            more = ph_str_find(rcpts, ',') >= 0;
+            const char *to = ph_cstr_dup(s, ph_str_cut(&rcpts, ','));
+            SEND(x, "op", "rcpt", "address", to, "original", to);
+        }
+        send_content(x, PH_STR("A: b\r\n\r\n"), 100);
+        struct ph_frame *r = end(x);
+        is_bytes(refused ? ph_frame_value(r, "reply") : ph_str_trim(ph_str_printf(s, "%s>%s", queue.sender, queue.rcpts)), envelopes[i].out, "%s: the envelope",
+                 envelopes[i].name);
+        is_int(queue.commits - commits, !refused, "%s: committed or not", envelopes[i].name);
+        if (refused)
+            is_bytes(ph_frame_value(r, "own"), "1", "%s: it is this message's own trouble", envelopes[i].name);
+        session_end(x);
+        is_int(queue.begun, queue.ended, "no slot is left taken");
+    }
+}
+
 static void test_duplicates(void)
 {
     PH_SCOPED(s, NULL);
@@ -490,7 +623,7 @@ static void test_log(void)
 
     close(mkstemp(log_path));
     is_int(ph_log_open(&o), 0, "a log file");
-    x = session_start(s, "virtual_alias_maps = inline:{x=y}");
+    x = session_start(s, "body_checks = inline:{x=y}");
     pass(x, "remote", "s@a.test", PH_STR("Message-ID:\r\n  <1@b>\r\n\r\n"), 100);
     pass(x, "remote", "s@a.test", PH_STR("A: b\r\n\r\n"), 100);
     begin(x, "remote", "s@a.test", "");
@@ -499,7 +632,7 @@ static void test_log(void)
     ok(ph_str_search(text, PH_STR(": " ID ": message-id=<1@b>\n")) > 0, "message-id is logged, unfolded");
     ok(ph_str_search(text, PH_STR(": " ID ": message-id=<>\n")) > 0, "also when there is none");
     ok(ph_str_search(text, PH_STR("removed (canceled)")) > 0, "a message that was given up is logged");
-    ok(ph_str_search(text, PH_STR("warning: virtual_alias_maps = inline:{x=y} has no effect")) > 0, "a setting that does nothing yet is said");
+    ok(ph_str_search(text, PH_STR("warning: body_checks = inline:{x=y} has no effect")) > 0, "a setting that does nothing yet is said");
     ok(ph_str_search(text, PH_STR(" mx postfix/cleanup[")) > 0, "in the form log tools know");
     unlink(log_path);
 }
@@ -508,6 +641,7 @@ static int all(void *arg PH_UNUSED)
 {
     test_content();
     test_envelope();
+    test_envelopes();
     test_duplicates();
     test_many_headers();
     test_failures();
@@ -518,8 +652,44 @@ static int all(void *arg PH_UNUSED)
     return 0;
 }
 
+static char dir[] = "/tmp/posthorn-cleanup-XXXXXX";
+
+static void put_text(struct ph_scope *s, const char *name, const char *text)
+{
+    FILE *f = fopen(ph_str_printf(s, "%s/%s", dir, name).p, "w");
+
+    if (!f || fputs(text, f) < 0 || fclose(f) != 0)
+        ph_die("%s", name);
+}
+
+/* The tables are the built plugins. */
+static void install(struct ph_scope *s, const char *folder, const char *name)
+{
+    char real[PATH_MAX];
+
+    if (!realpath(ph_str_printf(s, "%s/plugins/table/%s/.libs/table_%s.so", build_dir(), folder, name).p, real))
+        ph_die("table_%s.so is not built", name);
+    put_text(s, ph_str_printf(s, "plugins.d/%s.yaml", name).p,
+             ph_str_printf(s, "format: 1\nkind: table\nname: %s\nobject: %s\n", name, real).p);
+}
+
 int main(void)
 {
+    PH_SCOPED(s, NULL);
+    struct ph_conf *conf;
+
+    umask(022);
+    if (!mkdtemp(dir) || mkdir(ph_str_printf(s, "%s/plugins.d", dir).p, 0700) < 0)
+        ph_die("%s", dir);
+    install(s, "inline", "inline");
+    install(s, "static", "static");
+    install(s, "fail", "fail");
+    install(s, "pattern", "regexp");
+    ph_registry_data_dir(dir);
+    if (ph_conf_parse(s, dir, "main.cf", PH_STR(""), &conf) < 0 || ph_registry_open(conf) < 0)
+        ph_die("%s", ph_error());
     is_int(ph_run_main(all, NULL), 0, "the loop ends");
+    if (system(ph_str_printf(s, "rm -rf %s", dir).p) != 0)
+        printf("# left behind: %s\n", dir);
     return done_testing();
 }

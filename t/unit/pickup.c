@@ -23,6 +23,7 @@ static int root_fd;
 static struct ph_buf seen;             /* what cleanup committed, one text per message */
 static int committed, refuse_dial;
 static const char *end_status = "ok";
+static const char *refuse_one;         /* not yet: messages with these words */
 
 /* One message as cleanup sees it. */
 static int take_message(struct ph_stream *io, struct ph_scope *s)
@@ -55,6 +56,11 @@ static int take_message(struct ph_stream *io, struct ph_scope *s)
         } else {
             ph_frame_cstr(reply, "status", end_status);
             ph_frame_cstr(reply, "reason", "because");
+            if (refuse_one && ph_str_search(ph_buf_view(&text), ph_cstr(refuse_one)) >= 0) {
+                reply = ph_frame_new(s);
+                ph_frame_cstr(reply, "status", "temp");
+                ph_frame_cstr(reply, "own", "1");
+            } else
             if (!strcmp(end_status, "ok")) {
                 committed++;
                 ph_buf_str(&seen, ph_buf_view(&text));
@@ -136,6 +142,7 @@ static int exists(const char *path)
 
 #define ENVELOPE "posthorn-maildrop 1\ntime 17\nsender alice\nfull_name A L\nrcpt bob@x\nnotify NEVER\nrcpt carl\n\n"
 static const char good[] = ENVELOPE "data 12\nSubject: x\n\ndata 9\nhi\r\n.\nendend\n";
+static const char own[] = ENVELOPE "data 12\nSubject: x\n\ndata 12\nown trouble\nend\n";
 
 static void test_good(struct ph_service *v)
 {
@@ -199,6 +206,21 @@ static void test_failures(struct ph_service *v)
     ok(exists("corrupt/W") && !exists("maildrop/W"), "a refused message is put aside");
     end_status = "ok";
     is_int(committed, 0, "nothing was committed");
+    for (int i = 0; i < 20; i++) {
+        char name[8];
+
+        snprintf(name, sizeof name, "O%d", i);
+        drop(name, good, 0744);
+    }
+    drop("OWN", own, 0744);
+    refuse_one = "own trouble";
+    service_pickup_LTX_ph_plugin.wakeup(v);
+    ok(exists("maildrop/OWN"), "a failure that is a message's own leaves it");
+    is_int(committed, 20, "and no other waits for it");
+    refuse_one = NULL;
+    service_pickup_LTX_ph_plugin.wakeup(v);
+    ok(!exists("maildrop/OWN"), "until it has passed");
+    committed = 0;
 }
 
 static void test_requeued(struct ph_service *v)

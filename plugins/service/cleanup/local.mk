@@ -13,4 +13,5 @@ check_PROGRAMS += t/plugin/cleanup.t
 t_plugin_cleanup_t_SOURCES = t/plugin/cleanup.c $(CLEANUP_SOURCES)
 t_plugin_cleanup_t_CFLAGS = $(AM_CFLAGS)
 t_plugin_cleanup_t_LDADD = core/libposthorn.la
+EXTRA_t_plugin_cleanup_t_DEPENDENCIES = $(plugin_LTLIBRARIES)
 dist_man_MANS += plugins/service/cleanup/cleanup.8
