@@ -1,0 +1,156 @@
+#!/usr/bin/perl
+# Address maps end to end: what the envelope becomes on its way through SMTP and
+# sendmail to mailboxes and to another server; limits, loops, failures.
+use strict;
+use warnings;
+use Test::More;
+use lib 't/lib';
+use Posthorn;
+use Notice;
+
+my $sink = Posthorn::Sink->new(rcpt => sub { $_[1] =~ /^bad/ ? "550 5.1.1 <$_[1]>: no such user" : '250 2.1.5 ok' });
+my $ph = Posthorn->new(myhostname => 'mx.posthorn.test', myorigin => 'here.test', relayhost => '[127.0.0.1]:' . $sink->port, recipient_delimiter => '+',
+    mydestination => 'here.test', local_recipient_maps => '');
+my $tmp = "$ph->{tmp}";
+
+sub table { my ($name, @lines) = @_; Posthorn::spew("$tmp/$name", map { "$_\n" } @lines); return "texthash:$tmp/$name" }
+
+sub reload {
+    my (%set) = @_;
+    my $n = () = $ph->log =~ /reload -- /g;
+    $ph->set(%set);
+    my $said = $ph->postfix('reload');
+    diag $said if $?;
+    Posthorn::wait_for(sub { (() = $ph->log =~ /reload -- /g) > $n });
+    return;
+}
+
+# Through SMTP: the last code, the last reply.
+sub send_to {
+    my ($from, $to, %o) = @_;
+    my ($code, $text) = $ph->smtp->send(from => $from, to => ref $to ? $to : [$to], body => $o{body} // "From: x\@client.test\r\nTo: y\@client.test\r\nSubject: x\r\nMessage-Id: <1\@x>\r\nDate: x\r\n\r\nhi\r\n",
+        mail_args => $o{mail_args}, rcpt_args => $o{rcpt_args});
+    return wantarray ? ($code, $text) : $code;
+}
+
+# What arrives at the sink for it: "from>to to", and its text.
+my $seen = 0;
+sub relayed {
+    my ($from, $to, %o) = @_;
+    my ($code, $text) = send_to($from, $to, %o);
+    return "$text" unless $code == 250;
+    my @m = $sink->wait_messages(++$seen);
+    my $m = $m[$seen - 1] or return 'nothing arrived';
+    return wantarray ? ("$m->{from}>@{ $m->{to} }", $m->{body}) : "$m->{from}>@{ $m->{to} }";
+}
+sub nothing_queued { my ($why) = @_; is(scalar($ph->queued), 0, "$why: nothing is queued"); is(scalar($sink->messages), $seen, "$why: nothing was sent"); return }
+
+# ---- canonical maps and masquerading ----
+
+$ph->set(canonical_maps => table('canonical', 'ann@here.test ann.long@out.test', 'bob robert', '@old.test @new.test', 'one@loop.test two@loop.test', 'two@loop.test one@loop.test',
+        'two@x.test first@x.test, second@x.test', 'chain1@x.test chain2@x.test', 'chain2@x.test chain3@x.test'),
+    sender_canonical_maps => table('senders', 'only@here.test sender@out.test'), recipient_canonical_maps => table('recipients', 'only@here.test recipient@out.test'),
+    masquerade_domains => '!shown.mask.test mask.test', masquerade_exceptions => 'root',
+    virtual_alias_maps => table('aliases', 'list@v.test a@far.test, b@far.test', 'self@v.test self@v.test, copy@far.test', 'nest@v.test list@v.test, c@far.test',
+        'box@v.test mailbox@example.test', '@catch.test @example.test', 'round@v.test there@v.test', 'there@v.test round@v.test', 'same@v.test a@far.test', 'bad@v.test bad1@far.test',
+        'two@v.test one@example.test, two@example.test', 'part@v.test fine@far.test, round@v.test', 'local@v.test bob', 'v.test x', 'catch.test x',
+        'wide@v.test ' . join(', ', map { "w$_\@far.test" } 1 .. 1000), 'wider@v.test ' . join(', ', map { "w$_\@far.test" } 1 .. 1001)));
+$ph->start;
+
+is(relayed('ann@here.test', 'cid@old.test'), 'ann.long@out.test>cid@new.test', 'canonical_maps: sender and recipient');
+is(relayed('ann+x@here.test', 'cid+y@old.test'), 'ann.long+x@out.test>cid+y@new.test', 'with extensions');
+is(relayed('bob', 'x@far.test'), 'robert@here.test>x@far.test', 'a user of ours, who is completed before and after');
+is(relayed('bob@far.test', 'x@far.test'), 'bob@far.test>x@far.test', 'not one of others');
+is(relayed('only@here.test', 'x@far.test'), 'sender@out.test>x@far.test', 'sender_canonical_maps');
+is(relayed('x@far.test', 'only@here.test'), 'x@far.test>recipient@out.test', 'recipient_canonical_maps');
+is(relayed('chain1@x.test', 'two@x.test'), 'chain3@x.test>first@x.test', 'again and again; of several the first');
+ok($ph->wait_log(qr/warning: multi-valued canonical_maps entry for two\@x\.test/), 'which is said');
+is(relayed('u@h.deep.mask.test', 'r@h.mask.test'), 'u@mask.test>r@h.mask.test', 'masquerade_domains: senders');
+is(relayed('root@h.mask.test', 'x@far.test'), 'root@h.mask.test>x@far.test', 'but for exceptions');
+is(relayed('u@h.shown.mask.test', 'x@far.test'), 'u@h.shown.mask.test>x@far.test', 'and !domain');
+is(relayed('', 'x@far.test'), '>x@far.test', 'the null sender stays');
+my ($code, $text) = send_to('one@loop.test', 'x@far.test');
+is("$code $text", '451 451 4.3.0 Error: queue file write error', 'a canonical loop: 451');
+ok($ph->wait_log(qr/unreasonable canonical_maps map nesting for one\@loop\.test/), 'which is said');
+nothing_queued('a canonical loop');
+
+# ---- aliases ----
+
+is(relayed('s@far.test', 'list@v.test'), 's@far.test>a@far.test b@far.test', 'virtual_alias_maps: a list');
+is(relayed('s@far.test', 'nest@v.test'), 's@far.test>a@far.test b@far.test c@far.test', 'lists in lists');
+is(relayed('s@far.test', 'list+x@v.test'), 's@far.test>a+x@far.test b+x@far.test', 'extensions go on');
+send_to('', 'local@v.test');
+ok($ph->wait_log(qr/to=<bob\@here\.test>, orig_to=<local\@v\.test>/), 'a result is completed, and canonical_maps are behind us');
+is(relayed('s@far.test', ['list@v.test', 'same@v.test', 'a@far.test']), 's@far.test>a@far.test b@far.test a@far.test a@far.test', 'the same target by three ways is three recipients');
+send_to('s@far.test', 'box@v.test');
+my ($mail) = $ph->wait_mail('mailbox', 1);
+like($mail // '', qr/^X-Original-To: box\@v\.test\nDelivered-To: mailbox\@example\.test\n/m, 'X-Original-To: is the alias');
+ok($ph->wait_log(qr/to=<mailbox\@example\.test>, orig_to=<box\@v\.test>, .*status=sent/), 'orig_to= too');
+send_to('s@far.test', 'any+ext@catch.test');
+like(($ph->wait_mail('any', 1))[0] // '', qr/^X-Original-To: any\+ext\@catch\.test\n/m, '@domain to @domain keeps user and extension');
+send_to('s@far.test', 'two@v.test');
+is(scalar($ph->wait_mail($_, 1)), 1, "an alias of two mailboxes: $_") for qw(one two);
+is(send_to('s@far.test', 'wide@v.test'), 250, '1000 results');
+my %wide;
+Posthorn::wait_for(sub { %wide = map { $_ => 1 } grep { /^w/ } map { @{ $_->{to} } } $sink->messages; keys %wide == 1000 });
+is(scalar(keys %wide), 1000, 'each gets it');
+Posthorn::wait_for(sub { !$ph->queued });
+$seen = $sink->messages;
+for ([wider => '1001 results', qr/virtual_alias_expansion_limit/], [round => 'a loop', qr/virtual_alias_recursion_limit/], [part => 'a part that loops', qr/virtual_alias_recursion_limit/]) {
+    my ($user, $what, $why) = @$_;
+    ($code, $text) = send_to('s@far.test', ['fine@far.test', "$user\@v.test"]);
+    is($text, '451 4.6.0 Alias expansion error', $what);
+    ok($ph->wait_log($why), 'the log names the limit');
+    nothing_queued($what);
+}
+
+# Notices name who was meant: the alias, not where it leads.
+$ph->sendmail("Subject: x\n\nx\n", '-f', 'back@example.test', 'bad@v.test');
+my $n = Notice->new($ph, ($ph->wait_mail('back', 1))[0]);
+is($n->header('Subject'), 'Undelivered Mail Returned to Sender', 'an alias of somebody unknown') or diag $ph->log;
+is($n->recipient('bad1@far.test')->{'Original-Recipient'}, 'rfc822;bad@v.test', 'Original-Recipient is the alias');
+like($n->words, qr/^<bad1\@far\.test> \(expanded from <bad\@v\.test>\): /m, 'and in words');
+
+# One message that cannot be taken yet holds up no other.
+$ph->sendmail("Subject: x\n\nx\n", '-f', 'back@example.test', 'round@v.test');
+ok($ph->wait_log(qr/pickup\[\d+\]: warning: maildrop\/\S+ waits: cleanup: unreasonable virtual_alias_maps expansion/), 'sendmail: it waits in maildrop');
+$ph->sendmail("Subject: x\n\nx\n", '-f', 'back@example.test', 'behind@example.test');
+is(scalar($ph->wait_mail('behind', 1)), 1, 'and the next goes through');
+is(scalar(my @waiting = glob "$ph->{dir}/queue/maildrop/[A-Z0-9]*"), 1, 'the file is there');
+reload(virtual_alias_maps => table('aliases2', 'round@v.test found@example.test', 'v.test x'), queue_run_delay => '5s');
+$ph->cmd('postqueue', '-f');
+$ph->sendmail("Subject: x\n\nx\n", '-f', 'back@example.test', 'behind@example.test');
+is(scalar($ph->wait_mail('found', 1)), 1, 'until the map is right');
+
+# ---- copies ----
+
+reload(virtual_alias_maps => '', canonical_maps => 'inline:{bcc@far.test=copy@far.test}', sender_bcc_maps => 'inline:{s@far.test=sbcc@far.test}', recipient_bcc_maps => 'inline:{r@far.test=rbcc@far.test}',
+    always_bcc => 'bcc@far.test');
+my $all;
+Posthorn::wait_for(sub { $all = relayed('s@far.test', 'r@far.test'); $all =~ /rbcc/ });
+is($all, 's@far.test>r@far.test rbcc@far.test sbcc@far.test copy@far.test', 'sender_bcc_maps, recipient_bcc_maps, always_bcc');
+is(relayed('s@far.test', ['r@far.test', 'rbcc@far.test']), 's@far.test>r@far.test rbcc@far.test rbcc@far.test sbcc@far.test copy@far.test', 'each once, beside one who was named');
+$ph->sendmail("Subject: x\n\nx\n", '-f', 'back@example.test', 'bad@far.test');
+my @back = $ph->wait_mail('back', 2);
+is(scalar(@back), 2, 'a notice comes back');
+Posthorn::wait_for(sub { !$ph->queued });
+$seen = $sink->messages;
+is(scalar(grep { $_->{from} eq '' && "@{ $_->{to} }" =~ /copy/ } $sink->messages), 0, 'no copy is made of it');
+
+# ---- failures ----
+
+reload(always_bcc => '', sender_bcc_maps => '', recipient_bcc_maps => '', canonical_maps => '', sender_canonical_maps => '', recipient_canonical_maps => '', masquerade_domains => '');
+Posthorn::wait_for(sub { relayed('s@far.test', 'r@far.test') eq 's@far.test>r@far.test' });
+for my $map (qw(canonical_maps sender_canonical_maps recipient_canonical_maps virtual_alias_maps sender_bcc_maps recipient_bcc_maps)) {
+    reload($map => 'fail:down');
+    my $reply;
+    Posthorn::wait_for(sub { my ($c, $t) = send_to('s@far.test', ['r@far.test', 'q@far.test']); $seen++ if $c == 250; $reply = $t; $c != 250 });
+    like($reply, qr/^451 4\.3\.0 /, "$map that fails: 451");
+    $sink->wait_messages($seen);
+    Posthorn::wait_for(sub { !$ph->queued });
+    nothing_queued("$map that fails");
+    reload($map => '');
+}
+Posthorn::wait_for(sub { send_to('s@far.test', 'r@far.test') == 250 });
+unlike($ph->log, qr/panic|fatal|warning: .*(?:protocol|signal)/, 'nothing broke') or diag $ph->log;
+done_testing();
