@@ -91,7 +91,7 @@ struct places {
     size_t n, room;
 };
 
-static void add(struct ph_scope *s, struct places *p, ph_str address, size_t from, size_t to)
+static void add(struct ph_scope *s, struct places *p, ph_str external, size_t from, size_t to)
 {
     if (p->n == p->room) {
         struct ph_address_place *more = ph_alloc_array(s, p->room * 2 + 4, sizeof *more);
@@ -101,7 +101,7 @@ static void add(struct ph_scope *s, struct places *p, ph_str address, size_t fro
         p->list = more;
         p->room = p->room * 2 + 4;
     }
-    p->list[p->n++] = (struct ph_address_place){ .address = address, .from = from, .to = to };
+    p->list[p->n++] = (struct ph_address_place){ .address = ph_address_bare(s, external), .external = external, .from = from, .to = to };
 }
 
 int ph_address_places(struct ph_scope *s, ph_str value, size_t tokens, struct ph_address_place **list, size_t *n)
@@ -111,7 +111,7 @@ int ph_address_places(struct ph_scope *s, ph_str value, size_t tokens, struct ph
     size_t at = 0, from, to;
     int rc;
 
-    while ((rc = ph_address_next_at(s, v, &at, &a, &from, &to)) == 1)
+    while ((rc = ph_address_next_external(s, v, &at, &a, &from, &to)) == 1)
         if (a.n && is_joined(ph_str_first(ph_str_from(v, from), to - from)))
             add(s, &p, a, from, to);
     if (rc < 0 && v.n == value.n)

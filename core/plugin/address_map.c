@@ -69,12 +69,30 @@ int ph_address_map_open(struct ph_address_rules *r, const char *what, ph_str lis
 
 /* ---- standard form ---- */
 
-int ph_address_is_whole(const struct ph_address_rules *r, ph_str a)
+/* Behind the last "@" outside quotes; 0: there is none. */
+static size_t domain_of(ph_str external)
 {
-    ph_str local, domain;
+    size_t behind = 0;
+    int quoted = 0;
 
-    ph_address_split(a, &local, &domain);
-    return local.n && domain.n && a.p[0] != '@' && domain.p[domain.n - 1] != '.' &&
+    if (ph_str_find(external, '"') < 0 && ph_str_find(external, '\\') < 0)
+        return (size_t)(ph_str_rfind(external, '@') + 1);
+    for (size_t i = 0; i < external.n; i++)
+        if (external.p[i] == '\\')
+            i++;
+        else if (external.p[i] == '"')
+            quoted = !quoted;
+        else if (external.p[i] == '@' && !quoted)
+            behind = i + 1;
+    return behind;
+}
+
+int ph_address_is_whole(const struct ph_address_rules *r, ph_str external)
+{
+    size_t at = domain_of(external);
+    ph_str domain = ph_str_from(external, at);
+
+    return at > 1 && domain.n && external.p[0] != '@' && domain.p[domain.n - 1] != '.' &&
            (!r->append_domain || domain.p[0] == '[' || ph_str_find(domain, '.') >= 0);
 }
 
@@ -92,7 +110,7 @@ static int ask(struct ph_scope *s, const struct ph_frame *question, ph_str *list
         return ph_fail(PH_TEMP, "rewrite: %.*s", PH_FMT(ph_frame_value(reply, "reason")));
     while (ph_frame_next(reply, &walk, &name, &value))
         if (ph_str_eq(name, PH_STR("address")) && got < n)
-            list[at[got++]] = value;
+            list[at[got++]] = ph_address_bare(s, value);
     return got == n ? 0 : ph_fail(PH_TEMP, "rewrite: %zu answers to %zu questions", got, n);
 }
 
@@ -105,8 +123,10 @@ int ph_address_complete(const struct ph_address_rules *r, struct ph_scope *s, co
         size_t *at = NULL, count = 0, bytes = 0;
 
         for (; i < n && count < ASK_ADDRESSES && bytes < ASK_BYTES; i++) {
-            if (list[i].n == 0 || ph_address_is_whole(r, list[i]))
+            if (list[i].n == 0 || ph_address_is_whole(r, list[i])) {
+                list[i] = ph_address_bare(s, list[i]);
                 continue;
+            }
             if (!f) {
                 f = ph_frame_new(s);
                 at = ph_alloc_array(s, n - i < ASK_ADDRESSES ? n - i : ASK_ADDRESSES, sizeof *at);
@@ -221,24 +241,24 @@ static int add_words(struct ph_scope *s, struct results *r, ph_str text)
 {
     while ((text = ph_str_trim(text)).n) {
         size_t n = word_end(text);
-        ph_str a;
+        ph_str word = ph_str_first(text, n), a;
 
-        if (!ph_address_internal(s, ph_str_first(text, n), &a))
-            return ph_fail(PH_TEMP, "bad address \"%.*s\"", PH_FMT(ph_str_first(text, n < 200 ? n : 200)));
-        add(s, r, a);
+        if (!ph_address_internal(s, word, &a))
+            return ph_fail(PH_TEMP, "bad address \"%.*s\"", PH_FMT(ph_str_first(word, 200)));
+        add(s, r, word);
         text = ph_str_from(text, n);
     }
     return 0;
 }
 
-/* The addresses of a value, in internal form: 0, or PH_TEMP. */
+/* The addresses of a value, in external form: 0, or PH_TEMP. */
 static int parse_value(struct ph_scope *s, ph_str value, struct results *r)
 {
     size_t at = 0, from, to;
     ph_str a;
     int rc;
 
-    while ((rc = ph_address_next_at(s, value, &at, &a, &from, &to)) == 1) {
+    while ((rc = ph_address_next_external(s, value, &at, &a, &from, &to)) == 1) {
         ph_str text = ph_str_first(ph_str_from(value, from), to - from);
 
         if (a.n == 0)
@@ -253,19 +273,24 @@ static int parse_value(struct ph_scope *s, ph_str value, struct results *r)
     return r->n ? 0 : ph_fail(PH_TEMP, "a value without an address");
 }
 
-/* "@other" in front keeps the user; an extension goes behind each other user. */
-static void apply(struct ph_scope *s, struct results *r, ph_str address, ph_str ext)
+/* "@other" in front keeps the user of the address. */
+static int keep_user(struct ph_scope *s, struct results *r, ph_str address)
 {
     ph_str user, domain;
 
-    for (size_t i = 0; i < r->n; i++)
-        if (i == 0 && r->list[i].p[0] == '@') {
-            ph_address_split(address, &user, &domain);
-            r->list[i] = ph_str_printf(s, "%.*s%.*s", PH_FMT(user), PH_FMT(r->list[i]));
-        } else if (ext.n) {
-            ph_address_split(r->list[i], &user, &domain);
-            r->list[i] = ph_str_printf(s, "%.*s%.*s%.*s", PH_FMT(user), PH_FMT(ext), PH_FMT(ph_str_from(r->list[i], user.n)));
-        }
+    if (r->list[0].p[0] != '@')
+        return 0;
+    ph_address_split(address, &user, &domain);
+    r->list[0] = ph_address_external(s, ph_str_printf(s, "%.*s%.*s", PH_FMT(user), PH_FMT(r->list[0])));
+    return 1;
+}
+
+static void append(struct ph_scope *s, ph_str *a, ph_str ext)
+{
+    ph_str user, domain;
+
+    ph_address_split(*a, &user, &domain);
+    *a = ph_str_printf(s, "%.*s%.*s%.*s", PH_FMT(user), PH_FMT(ext), PH_FMT(ph_str_from(*a, user.n)));
 }
 
 int ph_address_map_results(struct ph_address_map *m, struct ph_scope *s, ph_str address, size_t wanted, ph_str **list, size_t *n)
@@ -280,9 +305,11 @@ int ph_address_map_results(struct ph_address_map *m, struct ph_scope *s, ph_str 
         return ph_wrap(rc, "%s: %.*s", m->what, PH_FMT(ph_str_first(address, 200)));
     *n = r.n;
     r.n = r.n < wanted ? r.n : wanted;
-    apply(s, &r, address, ext);
+    size_t kept = (size_t)keep_user(s, &r, address);
     if ((rc = ph_address_complete(m->rules, s, "local", r.list, r.n)) < 0)
         return ph_wrap(rc, "%s", m->what);
+    for (size_t i = kept; ext.n && i < r.n; i++)
+        append(s, &r.list[i], ext);
     *list = r.list;
     return PH_FOUND;
 }

@@ -43,7 +43,7 @@ int ph_address_next_external(struct ph_scope *s, ph_str header_value, size_t *at
 
 /* One address of a header's value, and what is to take its place. */
 struct ph_address_place {
-    ph_str address;                /* internal form */
+    ph_str address, external;      /* internal form; external form, what was quoted is */
     size_t from, to;               /* bytes of the value, as of ph_address_next_at */
     ph_str other;                  /* internal form; empty: it stays */
 };

@@ -2,9 +2,10 @@
  * virtual_alias_maps, smtp_generic_maps, the *_bcc_maps), the same way for all who use
  * them: canonical(5), virtual(5), generic(5).
  *
- * Addresses are in internal form (address.h), results of tables in external form.  What
- * a result leaves open is completed by the rewrite service, which the caller names in
- * its `uses`; it is asked only for what is not whole.  An error is never "not found". */
+ * Addresses are in internal form (address.h) where nothing else is said; results of
+ * tables stand in external form.  What a result leaves open is completed by the rewrite
+ * service, which the caller names in its `uses`; it is asked only for what is not whole.
+ * An error is never "not found". */
 #ifndef POSTHORN_ADDRESS_MAP_H
 #define POSTHORN_ADDRESS_MAP_H
 
@@ -26,11 +27,12 @@ int ph_address_rules_open(struct ph_conf *c, struct ph_scope *s, struct ph_addre
 int ph_address_map_open(struct ph_address_rules *r, const char *what, ph_str list, const char *feature,
                         struct ph_address_map **m);
 
-/* 1 when rewrite would give it back as it is: local part, "@", a domain that is complete. */
-int ph_address_is_whole(const struct ph_address_rules *r, ph_str address);
-/* Standard form of n addresses, in place, in the context "local" or "remote" of rewrite;
- * results on s.  Empty ones stay.  Few requests, none when all are whole.  0; PH_TEMP,
- * PH_CANCEL: the list is void.  Yields. */
+/* 1 when rewrite would give it back as it is: local part, "@", a domain that is complete.
+ * External form: an "@" in quotes is none. */
+int ph_address_is_whole(const struct ph_address_rules *r, ph_str external);
+/* Standard form of n addresses, in the context "local" or "remote" of rewrite: in
+ * external form before, in internal form after, on s.  Empty ones stay.  Few requests,
+ * none when all are whole.  0; PH_TEMP, PH_CANCEL: the list is void.  Yields. */
 int ph_address_complete(const struct ph_address_rules *r, struct ph_scope *s, const char *context, ph_str *list,
                         size_t n) PH_YIELDS;
 

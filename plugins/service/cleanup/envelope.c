@@ -11,7 +11,7 @@
 /* Standard form of an envelope address (always in local context): 0, or negative. */
 static int complete(struct message *m, ph_str in, ph_str *out)
 {
-    *out = in;
+    *out = ph_address_external(m->step, in);
     return ph_address_complete(m->p->rules, m->step, "local", out, 1);
 }
 
