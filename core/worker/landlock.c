@@ -12,6 +12,7 @@
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "core/net/dial.h"
+#include "core/plugin/reopen.h"
 #include "core/worker/worker.h"
 
 #ifndef LANDLOCK_ACCESS_FS_REFER
@@ -82,10 +83,18 @@ static int allow_common(struct rules *r, const struct ph_seal *s)
     snprintf(path, sizeof path, "%.*s", PH_FMT(s->config_directory));
     if (rc == 0)
         rc = allow(r, path, READS);
-    for (size_t i = 0; rc == 0 && i < s->extra_read_count; i++) {
-        snprintf(path, sizeof path, "%.*s", PH_FMT(s->extra_read[i]));
-        rc = allow(r, path, READS);
-    }
+    return rc;
+}
+
+/* Tables elsewhere that are rebuilt while we run; nobody lists what lies beside them. */
+static int allow_tables(struct rules *r)
+{
+    const char *const *dirs;
+    size_t n = ph_reopen_dirs(&dirs);
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = allow(r, dirs[i], LANDLOCK_ACCESS_FS_READ_FILE);
     return rc;
 }
 
@@ -158,6 +167,8 @@ int ph_landlock(const struct ph_seal *s)
     if (r.fd < 0)
         return ph_fail_errno(PH_CONF, errno, "landlock");
     int rc = allow_common(&r, s);
+    if (rc == 0)
+        rc = allow_tables(&r);
     if (rc == 0)
         rc = allow_needs(&r, s);
     if (rc == 0 && ph_needs(s->needs, "network"))

@@ -77,8 +77,6 @@ int ph_worker_spawner(struct ph_worker *w);
 struct ph_seal {
     const char *needs;             /* words of service.h, transport.h */
     ph_str queue_directory, config_directory, mailbox_base;
-    const ph_str *extra_read;      /* further paths that may be read */
-    size_t extra_read_count;
 };
 int ph_seal(const struct ph_seal *s);
 int ph_landlock(const struct ph_seal *s);

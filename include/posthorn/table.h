@@ -4,8 +4,9 @@
  *                     .open = static_open, .lookup = static_lookup);
  *
  * A table is opened in each process that uses it, before the seal, with what
- * it needs already at hand afterwards (or reopened through t->dir).  A failed
- * lookup is PH_TEMP, never "not found". */
+ * it needs already at hand afterwards; of files it says in open which it opens again
+ * (ph_reopen_later), of servers which ports (ph_dial_later).  A failed lookup is
+ * PH_TEMP, never "not found". */
 #ifndef POSTHORN_TABLE_H
 #define POSTHORN_TABLE_H
 
@@ -81,6 +82,12 @@ int ph_table_update(struct ph_table *t, ph_str key, ph_str val) PH_YIELDS;
 int ph_table_remove(struct ph_table *t, ph_str key) PH_YIELDS;
 int ph_table_next(struct ph_table *t, int first, struct ph_scope *out, ph_str *key, ph_str *val) PH_YIELDS;
 int ph_table_commit(struct ph_table *t) PH_YIELDS;
+
+/* In open, before it can fail: the file at this path will be opened again, when it was
+ * replaced, or is not there yet.  The seal leaves files in its directory (and below)
+ * readable, for the owner's and groups' rights that the process has; not what lies in
+ * the root directory, with a warning.  A path that does not begin with / is nothing. */
+void ph_reopen_later(const char *path);
 
 #define PH_PLUGIN_TABLE(name_, ...) \
     PH_ENTRY_(struct ph_table_plugin, table_##name_##_LTX_ph_plugin, PH_KIND_TABLE, PH_TABLE_REVISION, name_, __VA_ARGS__)

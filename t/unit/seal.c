@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <posthorn/error.h>
+#include <posthorn/table.h>
 #include "config.h"
 #include "core/worker/worker.h"
 
@@ -52,6 +53,12 @@ static int try_make_bounce(void)    { return make_file("queue/bounce/log"); }
 static int try_read_config(void)    { return read_file("conf/main.cf"); }
 static int try_make_config(void)    { return make_file("conf/new"); }
 static int try_read_mailbox(void)   { return read_file("mail/box"); }
+static int try_read_table(void)     { return read_file("maps/x.db"); }
+static int try_read_beside(void)    { return read_file("maps/below/y.db"); }
+static int try_read_linked(void)    { return read_file("far/z.db"); }
+static int try_read_far(void)       { return read_file("other/secret"); }
+static int try_make_table(void)     { return make_file("maps/new.db"); }
+static int try_list_tables(void)    { int fd = open(below("maps"), O_RDONLY | O_DIRECTORY); return fd < 0 ? errno : (close(fd), 0); }
 static int try_read_libc(void)      { int fd = open("/etc/passwd", O_RDONLY); return fd < 0 ? errno : (close(fd), 0); }
 static int try_exec(void)           { execl("/bin/true", "true", (char *)NULL); return errno; }
 static int try_fork(void)           { pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); if (pid == 0) _exit(0); return pid < 0 ? errno : 0; }
@@ -142,6 +149,12 @@ static const struct {
     { "and not be changed",                           "queue-owner", try_make_config,   EACCES, 1 },
     { "mailboxes are for who delivers to them",       "mailbox",     try_read_mailbox,  0,      0 },
     { "and for nobody else",                          "network",     try_read_mailbox,  EACCES, 1 },
+    { "a table elsewhere can be opened again",        "",            try_read_table,    0,      0 },
+    { "and what lies beside and below",               "",            try_read_beside,   0,      0 },
+    { "also where a link leads",                      "",            try_read_linked,   0,      0 },
+    { "but nothing of another directory",             "",            try_read_far,      EACCES, 1 },
+    { "nor is a table changed",                       "queue-owner", try_make_table,    EACCES, 1 },
+    { "or its directory listed",                      "queue-owner", try_list_tables,   EACCES, 1 },
     { "libraries find their files",                   "",            try_read_libc,     0,      0 },
     { "no program can be run",                        "queue-owner", try_exec,          ENOSYS, 0 },
     { "no process can be made",                       "network",     try_fork,          ENOSYS, 0 },
@@ -176,6 +189,10 @@ static int in_child(size_t i)
                          .mailbox_base = ph_cstr(mail) };
     pid_t pid = fork();
     if (pid == 0) {
+        ph_reopen_later(below("maps/x.db"));
+        ph_reopen_later(below("links/z.db"));
+        ph_reopen_later("/not-here");
+        ph_reopen_later("relative/x");
         if (ph_seal(&s) < 0)
             _exit(255);
         _exit(cases[i].attempt());
@@ -185,8 +202,8 @@ static int in_child(size_t i)
 
 static void set_stage(void)
 {
-    static const char *const dirs[] = { "queue", "queue/deferred", "queue/maildrop", "queue/bounce", "queue/defer", "queue/trace", "queue/corrupt", "conf", "mail" };
-    static const char *const files[] = { "queue/deferred/message", "queue/maildrop/message", "conf/main.cf", "mail/box" };
+    static const char *const dirs[] = { "queue", "queue/deferred", "queue/maildrop", "queue/bounce", "queue/defer", "queue/trace", "queue/corrupt", "conf", "mail", "maps", "maps/below", "links", "far", "other" };
+    static const char *const files[] = { "queue/deferred/message", "queue/maildrop/message", "conf/main.cf", "mail/box", "maps/x.db", "maps/below/y.db", "far/z.db", "other/secret" };
     struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     struct sockaddr_un un;
     socklen_t n = sizeof sa, len;
@@ -204,6 +221,8 @@ static void set_stage(void)
         mkdir(below(dirs[i]), 0700);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         make_file(files[i]);
+    if (symlink("../far/z.db", below("links/z.db")) < 0)
+        exit(1);
 }
 
 int main(void)

@@ -114,6 +114,7 @@ int rebuild_look(struct ph_table *t, struct rebuild *r, ph_str spec)
     PH_SCOPED(s, t->scope);
     struct stat src;
 
+    ph_reopen_later(r->path);
     if (stat(r->path, &r->st) < 0)
         return ph_fail_errno(PH_TEMP, errno, "open database %s", r->path);
     if (stat(ph_cstr_dup(s, spec), &src) == 0 && src.st_mtime > r->st.st_mtime && src.st_mtime + QUIET_SECONDS < ph_wall_us() / 1000000)

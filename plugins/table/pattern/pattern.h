@@ -1,4 +1,10 @@
-/* pattern: rule files of regexp and pcre tables, over either engine. */
+/* pattern: rule files of regexp and pcre tables, over either engine.
+ *
+ * A pattern is compiled in open, and nowhere else: before the seal, on the large stack,
+ * once in a process.  pcre asks for machine code at the same time, since memory that
+ * may be executed is what a stricter seal (ours or systemd's) would no longer give; and
+ * that it is refused is no error of PCRE's, so the table says it (is_slow).  What is
+ * made before the seal serves behind it: t/system/table_reopen.t looks. */
 #ifndef PATTERN_H
 #define PATTERN_H
 

@@ -39,6 +39,7 @@ static int32_t sqlite_open(struct ph_table *t, ph_str spec)
     if ((path = client_get(&self->client, "dbpath", "")).n == 0)
         return ph_fail(PH_CONF, "%.*s: dbpath is not set", PH_FMT(spec));
     self->path = ph_cstr_dup(t->scope, path);
+    ph_reopen_later(self->path);
     if (stat(self->path, &self->st) < 0)
         return ph_fail_errno(PH_TEMP, errno, "open database %s", self->path);
     ph_defer(t->scope, sqlite_close, self);

@@ -47,6 +47,7 @@ static int32_t texthash_open(struct ph_table *t, ph_str spec)
 
     self->path = ph_cstr_dup(t->scope, spec);
     self->map = ph_map_new(t->scope);
+    ph_reopen_later(self->path);
     if (stat(self->path, &self->st) < 0)
         return ph_fail_errno(PH_TEMP, errno, "open database %s", self->path);
     int rc = ph_source_open(t->scope, self->path, &src);

@@ -1,0 +1,60 @@
+/* reopen: directories whose files stay readable behind the seal, because a table
+ * there is rebuilt while we run: another file then, which no descriptor that was
+ * opened before leads to; and Landlock judges a file by where it lies, also when it
+ * is opened through the descriptor of its directory. */
+#include <stdlib.h>
+#include <string.h>
+#include <posthorn/error.h>
+#include <posthorn/log.h>
+#include "core/plugin/reopen.h"
+
+static char *later[PH_REOPEN_DIRS];
+static size_t later_count;
+
+/* Takes over `dir`. */
+static void remember(char *dir)
+{
+    for (size_t i = 0; i < later_count; i++)
+        if (strcmp(later[i], dir) == 0) {
+            free(dir);
+            return;
+        }
+    if (later_count < PH_REOPEN_DIRS) {
+        later[later_count++] = dir;
+        return;
+    }
+    ph_log_warn("tables lie in more than %d directories: those in %s are not read again before a reload", PH_REOPEN_DIRS, dir);
+    free(dir);
+}
+
+/* Takes over `path`, or NULL: its directory. */
+static void add_dir(char *path)
+{
+    char *slash = path ? strrchr(path, '/') : NULL;
+
+    if (!slash || slash == path) {             /* all files there are: that is no seal any more */
+        if (slash)
+            ph_log_warn("%s lies in the root directory: it is not read again before a reload", path);
+        free(path);
+        return;
+    }
+    *slash = 0;
+    remember(path);
+}
+
+void ph_reopen_later(const char *path)
+{
+    if (path[0] != '/')
+        return;
+    char *copy = strdup(path);
+    if (!copy)
+        ph_die("out of memory");
+    add_dir(copy);
+    add_dir(realpath(path, NULL));             /* a link: Landlock looks at where it leads */
+}
+
+size_t ph_reopen_dirs(const char *const **dirs)
+{
+    *dirs = (const char *const *)later;
+    return later_count;
+}
