@@ -9,6 +9,7 @@
  * loader.c   libltdl with our own dlopen    elf.c       which symbol versions an object needs
  * path.c     ownership of every component   negotiate.c sizes and revisions
  * tables.c   opening and asking tables      lookup.c, match.c, restriction.c  the public calls
+ * why.c      what look-ups tell who asks     inline.c    services in this process (inline.h)
  * fold.c     folding of keys */
 #ifndef CORE_PLUGIN_REGISTRY_H
 #define CORE_PLUGIN_REGISTRY_H

@@ -18,6 +18,7 @@
 #include "core/run/context.h"
 #include "core/run/log.h"
 #include "core/run/loop.h"
+#include "core/run/why.h"
 
 #define LINE_MAX_BYTES 2000u
 #define GATHER_MAX (512u << 10)
@@ -351,14 +352,25 @@ static void emit(const char *service, int priority, const char *severity, char *
         ph_log_flush();
 }
 
+/* Who asks why hears what is logged; before a log is open nobody else needs to. */
+static int is_told(const char *severity, const char *text, size_t n)
+{
+    struct ph_why_step step = { .size = sizeof step, .kind = PH_WHY_LOG, .value = { text, n }, .remark = ph_cstr(severity) };
+
+    ph_why_put(&step);
+    return sink.fd < 0 && !sink.is_syslog;
+}
+
 static void vlog(int priority, const char *severity, const char *fmt, va_list ap)
 {
     const char *service = ph_context()->log_service;
     char text[LINE_MAX_BYTES + 1] PH_UNFILLED;
     int n = ph_vformat(text, sizeof text, fmt, ap);
+    size_t len = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
 
-    if (n >= 0)
-        emit(service ? service : sink.service, priority, severity, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+    if (n < 0 || (ph_why_is_on() && is_told(severity, text, len)))
+        return;
+    emit(service ? service : sink.service, priority, severity, text, len);
 }
 
 void ph_log(const char *fmt, ...)

@@ -1,11 +1,10 @@
 /* setup: configuration, the plugin and the services it runs inline. */
-#include <fcntl.h>
 #include <string.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "core/conf/snapshot.h"
 #include "core/ipc/channel.h"
-#include "core/ipc/client.h"
+#include "core/plugin/inline.h"
 #include "core/plugin/registry.h"
 #include "core/sched/qmgr.h"
 #include "core/worker/worker.h"
@@ -56,65 +55,18 @@ static const char *const *arguments(struct ph_worker *w)
     return v;
 }
 
-static int open_queue_dir(struct ph_worker *w, struct ph_conf *conf)
-{
-    PH_SCOPED(s, w->scope);
-    ph_str dir;
-
-    if (ph_conf_get(conf, s, "queue_directory", &dir) != PH_FOUND)
-        return -1;
-    int fd = open(ph_cstr_dup(s, dir), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0)
-        ph_defer_close(w->scope, fd);
-    return fd;
-}
-
-/* Open one service in this process: 0, or negative. */
-static int open_service(struct ph_worker *w, struct ph_service *v, struct ph_conf *conf, const char *name,
-                        const struct ph_service_plugin *ops)
-{
-    int rc;
-
-    *v = (struct ph_service){ .scope = w->scope, .ops = ops, .conf = conf, .name = name, .args = arguments(w),
-                              .queue_dir_fd = open_queue_dir(w, conf) };
-    if (!ops->serve)
-        return ph_fail(PH_CONF, "service %s has no serve", name);
-    if (ops->open && (rc = ops->open(v)) < 0)
-        return rc;
-    return ops->warmup ? ops->warmup(v) : 0;
-}
-
-static int serve_inline(void *arg, struct ph_scope *session, struct ph_stream *io)
-{
-    struct ph_service *v = arg;
-    struct ph_peer peer = { .size = sizeof peer, .inline_ = 1, .address = PH_STR("unix") };
-
-    return v->ops->serve(v, session, io, &peer);
-}
-
 static int open_uses(struct ph_worker *w, const char *uses, const char *unused, int depth);
 
 /* A service that master.yaml places inline, opened here with its own settings. */
 static int open_inline(struct ph_worker *w, const struct ph_service_def *d, int depth)
 {
-    const struct ph_plugin *desc;
-    struct ph_service *v = ph_new(w->scope, struct ph_service);
-    struct ph_conf *conf;
-    const char *name = ph_cstr_dup(w->scope, d->name), *old;
-    int rc;
+    struct ph_service *v;
+    int rc = ph_inline_open(w->scope, w->base, d, &v);
 
-    if ((rc = ph_plugin_find(PH_KIND_SERVICE, d->code, &desc)) < 0 ||
-        (rc = ph_conf_service(w->scope, w->base, d->settings, d->settings_count, &conf)) < 0)
-        return rc;
-    ph_conf_identity(conf, ph_cstr_dup(w->scope, d->code), name);
-    const struct ph_service_plugin *ops = (const struct ph_service_plugin *)(const void *)desc;
-    old = ph_log_service(name);
-    rc = open_service(w, v, conf, name, ops);
-    ph_log_service(old);
     if (rc < 0)
-        return ph_wrap(rc, "service %s", name);
-    ph_client_inline(name, w->tasks, serve_inline, v);
-    return open_uses(w, ops->uses, NULL, depth + 1);
+        return rc;
+    ph_inline_serve(v->name, w->tasks, v);
+    return open_uses(w, v->ops->uses, NULL, depth + 1);
 }
 
 static int is_word_of(ph_str list, ph_str word)
@@ -175,13 +127,13 @@ int ph_worker_load(struct ph_worker *w)
     if (w->is_builtin) {
         if (!ph_str_eq(w->def->code, PH_STR("qmgr")))
             return ph_fail(PH_CONF, "%s: there is no builtin \"%.*s\"", w->master->file, PH_FMT(w->def->code));
-        return open_service(w, &w->service, w->conf, w->name, &ph_qmgr_service);
+        return ph_service_open(w->scope, w->def, w->conf, w->name, &ph_qmgr_service, &w->service);
     }
     if ((rc = ph_plugin_find(ph_worker_kind(w), w->def->code, &desc)) < 0)
         return rc;
     if (ph_worker_kind(w) == PH_KIND_TRANSPORT)
         return load_transport(w, desc);
     const struct ph_service_plugin *ops = (const struct ph_service_plugin *)(const void *)desc;
-    rc = open_service(w, &w->service, w->conf, w->name, ops);
+    rc = ph_service_open(w->scope, w->def, w->conf, w->name, ops, &w->service);
     return rc < 0 ? rc : open_uses(w, ops->uses, NULL, 0);
 }

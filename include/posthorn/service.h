@@ -35,6 +35,7 @@ struct ph_peer {
     uint32_t inline_;                  /* 1: a client in this very process */
     ph_str address, port;              /* of the client: "192.0.2.1", "2001:db8::1", or "unix" */
     ph_str server_address, server_port;
+    ph_str name;                       /* of the client, when it is known already ("unknown": it has none); else empty */
 };
 
 struct ph_service_plugin {

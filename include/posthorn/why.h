@@ -17,6 +17,7 @@ PH_BEGIN
 #define PH_WHY_MATCH  2            /* a list: `table` is the item that decided, empty when none did */
 #define PH_WHY_RULE   3            /* a restriction: `table` is its name and argument, `value` its verdict */
 #define PH_WHY_NOTE   4            /* `value` says it */
+#define PH_WHY_LOG    5            /* `value` is a line for the log, `remark` its severity ("warning: ", empty) */
 
 /* One step.  Views hold for the call only; what is not known is empty. */
 struct ph_why_step {
