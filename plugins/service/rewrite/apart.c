@@ -1,6 +1,7 @@
 /* apart: an address is taken apart until its domain is not ours: a routing
  * operator may stand behind a domain of ours, and is then the way on. */
 #include <posthorn/address.h>
+#include <posthorn/why.h>
 #include "rewrite.h"
 
 /* 1 ours, 0 not, negative: could not look. */
@@ -8,8 +9,10 @@ static int is_local(struct rewriter *w, ph_str domain)
 {
     struct ph_ip ip;
 
-    if (domain.p[0] == '[' && ph_ip_parse(domain, &ip) && rewrite_is_own(w, &ip))
+    if (domain.p[0] == '[' && ph_ip_parse(domain, &ip) && rewrite_is_own(w, &ip)) {
+        ph_why("inet_interfaces", "%.*s is one of our addresses", PH_FMT(domain));
         return 1;
+    }
     int rc = ph_match(w->mydestination, domain, PH_STR(""));
     return rc < 0 ? rc : rc == PH_FOUND;
 }

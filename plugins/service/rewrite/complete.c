@@ -1,4 +1,5 @@
 /* complete: the rewriting of incomplete addresses. */
+#include <posthorn/why.h>
 #include "rewrite.h"
 
 /* @a,@b:user@dom: what stands behind the colon. */
@@ -17,6 +18,7 @@ static void find_domain(const struct rewriter *w, struct text *t, ph_str origin)
         return;
     text_append(t, PH_STR("@"));
     text_append(t, origin);
+    ph_why("append_at_myorigin", "%.*s", PH_FMT(text_external(t)));
 }
 
 /* The domain at `from`: its own gets one when it has no dot; one trailing dot goes. */
@@ -31,6 +33,7 @@ static void complete_domain(const struct rewriter *w, struct text *t, size_t fro
     if (w->p.append_domain && domain.n && text_byte(t, from) != '[' && !dots) {
         text_append(t, PH_STR("."));
         text_append(t, domain);
+        ph_why("append_dot_mydomain", "%.*s", PH_FMT(text_external(t)));
     } else {
         text_drop_dot(t);
     }
@@ -40,12 +43,15 @@ int rewrite_turn(const struct rewriter *w, struct text *t)
 {
     ptrdiff_t at;
 
-    if (w->p.swap_bang && (at = text_find(t, '!')) >= 0)
+    if (w->p.swap_bang && (at = text_find(t, '!')) >= 0) {
         text_turn_bang(t, (size_t)at);
-    else if (w->p.percent && (at = text_rfind(t, '%')) >= 0)
+        ph_why("swap_bangpath", "%.*s", PH_FMT(text_external(t)));
+    } else if (w->p.percent && (at = text_rfind(t, '%')) >= 0) {
         text_turn_percent(t, (size_t)at);
-    else
+        ph_why("allow_percent_hack", "%.*s", PH_FMT(text_external(t)));
+    } else {
         return 0;
+    }
     return 1;
 }
 

@@ -7,6 +7,7 @@
 #include <posthorn/address.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
+#include <posthorn/why.h>
 #include "rewrite.h"
 
 /* Their next hop is a text. */
@@ -23,6 +24,13 @@ static void set_transport(struct resolved *r, ph_str value)
     r->transport = ph_str_trim(transport);
     if (value.n)
         r->nexthop = ph_str_trim(value);
+}
+
+/* The same of a parameter, for who asks why. */
+static void set_transport_of(struct resolved *r, const char *parameter, ph_str value)
+{
+    set_transport(r, value);
+    ph_why(parameter, "class %s, transport %.*s", r->class_, PH_FMT(value));
 }
 
 /* Sender-dependent table: PH_FOUND and *val (DUNNO reads as none), PH_NONE, negative. */
@@ -45,10 +53,12 @@ static int set_relayhost(struct rewriter *w, struct ph_scope *s, const struct ro
 
     if (rc < 0)
         return rc;
-    if (rc == PH_FOUND && host.n)
+    if (rc == PH_FOUND && host.n) {
         r->nexthop = host;
-    else if (to->p->relayhost.n)
+    } else if (to->p->relayhost.n) {
         r->nexthop = to->p->relayhost;
+        ph_why("relayhost", "next hop %.*s", PH_FMT(r->nexthop));
+    }
     return 0;
 }
 
@@ -62,7 +72,10 @@ static int route_default(struct rewriter *w, struct ph_scope *s, const struct ro
     rc = by_sender(w, s, to->sender_transport, sender, w->p.null_transport_key, &value);
     if (rc < 0)
         return rc;
-    set_transport(r, rc == PH_FOUND && value.n ? value : to->p->other);
+    if (rc == PH_FOUND && value.n)
+        set_transport_of(r, "sender_dependent_default_transport_maps", value);
+    else
+        set_transport_of(r, "default_transport", to->p->other);
     if (ph_str_eq(r->transport, PH_STR("error")) && ph_str_eq(r->nexthop, domain))
         r->nexthop = PH_STR("");
     return 0;
@@ -76,20 +89,21 @@ static int route_remote(struct rewriter *w, struct ph_scope *s, const struct rou
     r->nexthop = domain;
     if ((rc = ph_match(w->alias_domains, domain, PH_STR(""))) == PH_FOUND) {
         r->class_ = "alias";
+        ph_why("virtual_alias_domains", "class alias: each address must be an alias");
         r->transport = PH_STR("error");
         r->nexthop = PH_STR("5.1.1 User unknown in virtual alias table");
         return 0;
     }
     if (rc > 0 && (rc = ph_match(w->mailbox_domains, domain, PH_STR(""))) == PH_FOUND) {
         r->class_ = "virtual";
-        set_transport(r, to->p->virtual_);
+        set_transport_of(r, "virtual_transport", to->p->virtual_);
         return 0;
     }
     if (rc > 0 && (rc = ph_match(w->relay_domains, domain, PH_STR(""))) == PH_FOUND) {
         r->class_ = "relay";
         if ((rc = set_relayhost(w, s, to, sender, r)) < 0)
             return rc;
-        set_transport(r, to->p->relay);
+        set_transport_of(r, "relay_transport", to->p->relay);
         return 0;
     }
     if (rc < 0)
@@ -169,6 +183,7 @@ static int check_moved(struct rewriter *w, struct ph_scope *s, struct resolved *
 static int refuse(struct ph_scope *s, const char *error, struct resolved *r)
 {
     r->error = error;
+    ph_why(NULL, "the address is not valid: %s", error);
     r->transport = PH_STR("error");
     r->nexthop = ph_str_printf(s, "5.1.3 Bad recipient address syntax: %s", error);
     return 0;
@@ -204,7 +219,7 @@ int rewrite_resolve(struct rewriter *w, struct ph_scope *s, const struct questio
         r->class_ = "local";
         r->nexthop = parts.domain;
         warn_of_two(w, parts.domain);
-        set_transport(r, to->p->local);
+        set_transport_of(r, "local_transport", to->p->local);
     } else if ((rc = route_remote(w, s, to, ask->sender, parts.domain, r)) < 0) {
         return rc;
     }

@@ -138,6 +138,13 @@ static void identify_dns(struct session *s, const struct ph_ip *ip)
                 rc == PH_FOUND ? "" : rc < 0 ? ph_error() : "host not found");
 }
 
+/* Whoever connected us has looked it up. */
+static void identify_told(struct session *s, ph_str name)
+{
+    s->w.name = s->w.reverse = name;
+    s->w.name_status = s->w.reverse_status = ph_str_eq(name, PH_STR("unknown")) ? "PERM" : "OK";
+}
+
 void client_identify(struct session *s)
 {
     struct ph_ip ip = { 0 };
@@ -146,7 +153,9 @@ void client_identify(struct session *s)
         .name = PH_STR("unknown"), .reverse = PH_STR("unknown"), .name_status = "PERM", .reverse_status = "PERM", .addr = s->peer->address,
         .port = s->peer->port, .server_addr = s->peer->server_address, .server_port = s->peer->server_port,
     };
-    if (!ph_ip_parse(s->w.addr, &ip)) {
+    if (s->peer->name.n) {
+        identify_told(s, s->peer->name);
+    } else if (!ph_ip_parse(s->w.addr, &ip)) {
         s->w.name = s->w.reverse = PH_STR("localhost");
         s->w.name_status = s->w.reverse_status = "OK";
     } else if (s->c->p.peername && is_loopback(&ip)) {

@@ -2,6 +2,7 @@
 #include <sys/statvfs.h>
 #include <posthorn/address.h>
 #include <posthorn/error.h>
+#include <posthorn/why.h>
 #include "smtpd.h"
 
 #define SPACE_MS 1000              /* the filesystem is asked once a second, not once a message */
@@ -227,8 +228,10 @@ static int take_rcpt(struct session *s, ph_str address, ph_str written, ph_str r
     rcpt_args_written(s, written, address, &a);
     if (s->t.rcpt_count >= (uint32_t)s->c->p.rcpt_limit)
         return too_many(s);
-    if (is_always_reachable(s, address))
+    if (is_always_reachable(s, address)) {
+        ph_why(NULL, "always accepted, whatever the restrictions say");
         return accept_rcpt(s, address, &a);
+    }
     int rc = restrict_stage(s, PH_STAGE_RCPT, "RCPT", address, &text);
     if (rc < 0)
         return rc;

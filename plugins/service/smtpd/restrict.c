@@ -5,6 +5,7 @@
  * a rule cannot decide, the answer is 4xx. */
 #include <string.h>
 #include <posthorn/error.h>
+#include <posthorn/why.h>
 #include "smtpd.h"
 
 #define DEPTH_MAX 100
@@ -357,6 +358,23 @@ static enum verdict run_rule(struct run *x, const struct rule *r, int warn, int 
     return V_DUNNO;
 }
 
+/* To who asks why: the rule and what it said. */
+static void tell(const struct run *x, const char *list, const struct rule *r, int warn, enum verdict v, ph_str text)
+{
+    static const char *const verdicts[] = {
+        [V_DUNNO] = "DUNNO", [V_OK] = "OK", [V_REJECT] = "REJECT", [V_DEFER_IF_PERMIT] = "DEFER_IF_PERMIT", [V_DEFER_IF_REJECT] = "DEFER_IF_REJECT",
+        [V_RULES] = "DUNNO", [V_FAIL] = "REJECT",
+    };
+    int has_text = v != V_DUNNO && v != V_OK;
+    ph_str argument = r->check ? r->check->argument : PH_STR("");
+
+    ph_why_put(&(struct ph_why_step){
+        .size = sizeof(struct ph_why_step), .kind = PH_WHY_RULE, .what = list,
+        .table = ph_str_printf(x->out, "%s%s%s%.*s", warn ? "warn_if_reject " : "", r->name, argument.n ? " " : "", PH_FMT(argument)),
+        .value = ph_str_printf(x->out, "%s%s%.*s", verdicts[v], has_text ? " " : "", PH_FMT(has_text ? text : PH_STR(""))),
+    });
+}
+
 /* V_DUNNO: the list came to its end; V_OK, V_REJECT: it ended there. */
 static enum verdict run_list(struct run *x, const struct rule_list *l, int warn, int depth, ph_str *text)
 {
@@ -368,6 +386,8 @@ static enum verdict run_list(struct run *x, const struct rule_list *l, int warn,
     for (const struct rule *r = l->first; r; r = r->next) {
         enum verdict v = run_rule(x, r, warn || r->warn, depth, text);
 
+        if (ph_why_is_on())
+            tell(x, l->name, r, warn || r->warn, v, *text);
         if (x->cancelled || v == V_OK)
             return v;
         if (v == V_DEFER_IF_PERMIT && !(warn || r->warn) && x->defer_if_permit.n == 0)
@@ -406,11 +426,14 @@ static const int *order_of(const struct session *s, uint32_t stage)
     }
 }
 
-static enum verdict run_unlisted(struct run *x, struct ph_restriction *r, ph_str *text)
+static enum verdict run_unlisted(struct run *x, struct ph_restriction *r, const char *parameter, ph_str *text)
 {
     struct rule rule = { .kind = RULE_CHECK, .name = r->name, .check = r };
+    enum verdict v = run_check(x, &rule, 0, 0, text);
 
-    return run_check(x, &rule, 0, 0, text);
+    if (ph_why_is_on())
+        tell(x, parameter, &rule, 0, v, *text);
+    return v;
 }
 
 /* With smtpd_delay_reject = no a "defer_if_permit" of an early list is kept for
@@ -472,10 +495,10 @@ static enum verdict run_stage(struct run *x, ph_str *text)
         *text = x->defer_if_permit;
         return V_REJECT;
     }
-    if (x->stage == PH_STAGE_RCPT && s->c->unlisted_sender && s->t.sender.n && (v = run_unlisted(x, s->c->unlisted_sender, text)) == V_REJECT)
+    if (x->stage == PH_STAGE_RCPT && s->c->unlisted_sender && s->t.sender.n && (v = run_unlisted(x, s->c->unlisted_sender, "smtpd_reject_unlisted_sender", text)) == V_REJECT)
         return v;
     if ((x->stage == PH_STAGE_RCPT || x->stage == PH_STAGE_VRFY) && s->c->unlisted_rcpt && !x->saw_unlisted)
-        return run_unlisted(x, s->c->unlisted_rcpt, text);
+        return run_unlisted(x, s->c->unlisted_rcpt, "smtpd_reject_unlisted_recipient", text);
     return v;
 }
 
