@@ -1,0 +1,315 @@
+/* postwhy: one configuration.  Its own services answer, opened in this process with the
+ * rights of who calls; no running system is asked, and the queue is not touched.  See
+ * postwhy.h. */
+#include <string.h>
+#include <posthorn/address.h>
+#include <posthorn/client.h>
+#include <posthorn/error.h>
+#include <posthorn/lookup.h>
+#include <posthorn/policy.h>
+#include "core/cmd/postwhy.h"
+#include "core/ipc/client.h"
+#include "core/net/dns.h"
+#include "core/plugin/inline.h"
+#include "core/plugin/registry.h"
+#include "core/run/why.h"
+
+#define CALL_MS 3600000            /* no service is waited for longer */
+
+struct why_engine {
+    struct ph_scope *scope;
+    const struct postwhy *o;
+    struct ph_conf *conf;
+    const struct ph_master_def *master;
+    struct ph_group *tasks;
+    struct ph_service *rewrite, *smtpd;
+    struct ph_restriction *unlisted;
+    struct ph_maps *aliases;
+    ph_str delimiters;
+    struct ph_why_sink sink;
+    struct ph_conf *conf_now;      /* of the service whose parameters are spoken of */
+    const char *stage;
+    struct why_report *report;     /* NULL: nobody asks */
+    struct why_session *session;   /* the one under way */
+};
+
+/* ---- steps ---- */
+
+static int names_no_file(ph_str table)
+{
+    return table.n == 0 || ph_str_search(table, PH_STR(":{")) >= 0 || ph_str_search(table, PH_STR(":/")) < 0;
+}
+
+/* Where the parameter is set: for what stands in main.cf itself. */
+static void find_parameter(struct why_engine *e, struct why_line *l)
+{
+    struct ph_place place = { 0 };
+    ph_str value;
+
+    if (l->what.n && ph_conf_raw_set(e->conf_now, l->what, &value, &place) == PH_FOUND && place.file) {
+        l->parameter_file = ph_cstr(place.file);
+        l->parameter_line = place.line;
+    }
+    if (l->file.n || l->parameter_file.n == 0)
+        return;
+    if (l->kind == PH_WHY_MATCH ? l->answer != PH_NONE || l->table.n : l->kind == PH_WHY_LOOKUP && l->answer == PH_FOUND && names_no_file(l->table)) {
+        l->file = l->parameter_file;
+        l->line = l->parameter_line;
+    }
+}
+
+/* Whether the recipient exists is asked by resolving it once more: what was said then
+ * is not said again. */
+static int is_repeated(const struct why_engine *e, const struct why_line *l)
+{
+    if (!ph_str_eq(l->stage, PH_STR("recipient")))
+        return 0;
+    for (const struct why_line *old = e->report->first; old; old = old->next)
+        if (ph_str_eq(old->stage, PH_STR("resolve")) && old->kind == l->kind && old->answer == l->answer && ph_str_eq(old->what, l->what) &&
+            ph_str_eq(old->table, l->table) && ph_str_eq(old->key, l->key) && ph_str_eq(old->value, l->value))
+            return 1;
+    return 0;
+}
+
+static void put(struct ph_why_sink *w, const struct ph_why_step *s)
+{
+    struct why_engine *e = w->arg;
+    struct why_line l = { .kind = s->kind, .depth = s->depth, .line = s->line, .answer = s->answer, .stage = ph_cstr(e->stage),
+                          .what = ph_cstr(s->what ? s->what : ""), .table = s->table, .key = s->key, .value = s->value, .file = s->file,
+                          .remark = s->remark };
+
+    if (!e->report || is_repeated(e, &l))
+        return;
+    find_parameter(e, &l);
+    why_report_step(e->report, &l);
+}
+
+static void begin_stage(struct why_engine *e, const char *stage, const struct ph_service *v)
+{
+    e->stage = stage;
+    e->conf_now = v->conf;
+}
+
+/* ---- opening ---- */
+
+static const struct ph_service_def *find_smtpd(const struct why_engine *e)
+{
+    for (size_t i = 0; i < e->master->services_count; i++) {
+        const struct ph_service_def *d = &e->master->services[i];
+
+        if (d->enabled && d->kind == PH_DEF_PLUGIN && ph_str_eq(d->code, PH_STR("smtpd")) &&
+            (!e->o->service || ph_str_eq(d->name, ph_cstr(e->o->service))))
+            return d;
+    }
+    ph_cmd_fatal("%s: there is no %s%sservice of smtpd", e->master->file, e->o->service ? e->o->service : "", e->o->service ? ", a " : "");
+}
+
+static struct ph_service *open_service(struct why_engine *e, const struct ph_service_def *d)
+{
+    struct ph_service *v;
+
+    if (ph_inline_open(e->scope, e->conf, d, &v) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    return v;
+}
+
+static struct ph_service *open_named(struct why_engine *e, const char *name)
+{
+    const struct ph_service_def *d = ph_master_find_unix(e->master, ph_cstr(name));
+
+    if (!d)
+        ph_cmd_fatal("%s: service \"%s\" is not declared", e->master->file, name);
+    struct ph_service *v = open_service(e, d);
+    ph_inline_serve(name, e->tasks, v);
+    return v;
+}
+
+static void open_smtpd(struct why_engine *e)
+{
+    e->smtpd = open_service(e, find_smtpd(e));
+    ph_client_inline("cleanup", e->tasks, why_take_message, &e->session);
+}
+
+/* Who exists, and what local(8) makes of a name. */
+static void open_recipients(struct why_engine *e)
+{
+    e->delimiters = ph_conf_value(e->conf, e->scope, "recipient_delimiter");
+    if (ph_restriction_open(e->conf, e->scope, PH_STR("reject_unlisted_recipient"), PH_STR(""), &e->unlisted) < 0 ||
+        ph_maps_open(e->conf, e->scope, "alias_maps", ph_conf_value(e->conf, e->scope, "alias_maps"), PH_MAPS_FOLD | PH_MAPS_SECURE, &e->aliases) < 0)
+        ph_cmd_fatal("%s", ph_error());
+}
+
+struct why_engine *why_engine_open(struct ph_scope *s, const struct postwhy *o, const char *dir)
+{
+    struct why_engine *e = ph_new(s, struct why_engine);
+
+    e->scope = s;
+    e->o = o;
+    e->stage = "";
+    e->sink = (struct ph_why_sink){ .put = put, .arg = e };
+    e->conf = ph_cmd_conf(s, dir);
+    e->conf_now = e->conf;
+    e->tasks = ph_group_new(s);
+    if (ph_registry_open(e->conf) < 0 || ph_master_open(s, e->conf, ph_conf_dir(e->conf), &e->master) < 0 ||
+        ph_dns_open(ph_conf_value(e->conf, s, "dns_servers")) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    ph_client_setup(PH_STR(""), CALL_MS);      /* what is not here is nowhere */
+    e->rewrite = open_named(e, "rewrite");
+    open_recipients(e);
+    if (o->client)
+        open_smtpd(e);
+    return e;
+}
+
+/* ---- asking ---- */
+
+/* Internal form of what was typed; as it stands when it has none. */
+static ph_str internal_of(struct ph_scope *s, ph_str text)
+{
+    ph_str internal;
+
+    if (text.n >= 2 && text.p[0] == '<' && text.p[text.n - 1] == '>')
+        text = ph_str_first(ph_str_from(text, 1), text.n - 2);
+    return ph_address_internal(s, text, &internal) ? internal : text;
+}
+
+static int call_rewrite(struct why_report *r, const char *op, ph_str sender, ph_str address, struct ph_frame **got)
+{
+    struct ph_frame *f = ph_frame_new(r->scope);
+
+    ph_frame_cstr(f, "op", op);
+    ph_frame_cstr(f, "context", "local");
+    ph_frame_str(f, "sender", sender);
+    ph_frame_str(f, "address", address);
+    int rc = ph_service_call(r->scope, "rewrite", f, got);
+    if (rc < 0)
+        return rc;
+    return ph_str_eq(ph_frame_value(*got, "status"), PH_STR("ok")) ? 0 : ph_fail(PH_TEMP, "%.*s", PH_FMT(ph_frame_value(*got, "reason")));
+}
+
+static void note_failure(struct why_report *r)
+{
+    why_report_refuse(r, WHY_TEMP, ph_str_printf(r->scope, "451 4.3.0 %s", ph_error()));
+}
+
+static int is(ph_str a, const char *b)
+{
+    return ph_str_eq(a, ph_cstr(b));
+}
+
+/* 1 when there is such a recipient, as smtpd would ask; whom there is not our own
+ * transports return. */
+static int exists(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address)
+{
+    struct ph_policy_facts f = { .size = sizeof f, .stage = PH_STAGE_RCPT, .sender = sender, .recipient = address, .has_sender = 1, .has_recipient = 1 };
+    ph_str action;
+
+    e->stage = "recipient";
+    e->conf_now = e->conf;
+    int rc = ph_restriction_check(e->unlisted, &f, r->scope, &action);
+    if (rc < 0)
+        note_failure(r);
+    else if (rc == PH_FOUND)
+        why_report_refuse(r, action.n && action.p[0] == '4' ? WHY_TEMP : WHY_REFUSED, action);
+    return rc == PH_NONE;
+}
+
+/* For information: the first step of what local(8) will do. */
+static void look_at_alias(struct why_engine *e, struct why_report *r, ph_str address)
+{
+    ph_str local, domain, value, ext;
+
+    e->stage = "alias";
+    e->conf_now = e->conf;
+    ph_address_split(address, &local, &domain);
+    ph_maps_find_address(e->aliases, local, e->delimiters, 1, r->scope, &value, &ext);
+}
+
+/* Where one recipient goes. */
+static void resolve(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address)
+{
+    struct ph_frame *got;
+
+    begin_stage(e, "resolve", e->rewrite);
+    if (call_rewrite(r, "resolve", sender, address, &got) < 0) {
+        note_failure(r);
+        return;
+    }
+    struct why_result n = { .recipient = ph_frame_value(got, "recipient"), .class_ = ph_frame_value(got, "class"),
+                            .transport = ph_frame_value(got, "transport"), .nexthop = ph_frame_value(got, "nexthop") };
+    why_report_result(r, &n);
+    if (is(n.transport, "error"))
+        why_report_refuse(r, WHY_REFUSED, n.nexthop);
+    else if (is(n.transport, "retry"))
+        why_report_refuse(r, WHY_TEMP, n.nexthop);
+    else if ((is(n.transport, "virtual") || is(n.transport, "local")) && exists(e, r, sender, n.recipient) && is(n.transport, "local"))
+        look_at_alias(e, r, n.recipient);
+}
+
+/* The address as cleanup would hand it to the queue. */
+static void map(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address)
+{
+    struct ph_frame *got;
+
+    begin_stage(e, "map", e->rewrite);
+    if (call_rewrite(r, "rewrite", sender, address, &got) < 0)
+        note_failure(r);
+    else
+        resolve(e, r, sender, ph_frame_value(got, "address"));
+}
+
+/* 1 when smtpd takes the message: then *rcpts are its recipients. */
+static int is_accepted(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address, struct why_rcpt **rcpts)
+{
+    struct why_session x = { .scope = r->scope, .o = e->o, .smtpd = e->smtpd, .sender = ph_address_external(r->scope, sender),
+                             .address = ph_address_external(r->scope, address) };
+
+    begin_stage(e, "smtpd", e->smtpd);
+    e->session = &x;
+    int rc = why_session_run(&x);
+    e->session = NULL;
+    r->reply = x.reply;
+    if (rc < 0) {
+        note_failure(r);
+        return 0;
+    }
+    if (x.code >= 400) {
+        why_report_refuse(r, x.code < 500 ? WHY_TEMP : WHY_REFUSED, x.reply);
+        return 0;
+    }
+    *rcpts = x.rcpts;
+    if (x.redirect.n) {
+        ph_why(NULL, "an access table sends it to %.*s instead", PH_FMT(x.redirect));
+        *rcpts = ph_new(r->scope, struct why_rcpt);
+        (*rcpts)->address = x.redirect;
+    }
+    if (x.hold)
+        ph_why(NULL, "the message waits in the hold queue until postsuper -H lets it go");
+    if (!x.has_message)
+        why_report_refuse(r, WHY_OK, PH_STR("accepted and discarded"));
+    return x.has_message;
+}
+
+static void ask(struct why_engine *e, struct why_report *r)
+{
+    ph_str address = internal_of(r->scope, r->address), sender = internal_of(r->scope, r->sender);
+    struct why_rcpt own = { .address = address }, *rcpts = &own;
+
+    if (e->smtpd && !is_accepted(e, r, sender, address, &rcpts))
+        return;
+    for (const struct why_rcpt *one = rcpts; one; one = one->next)
+        map(e, r, sender, one->address);
+}
+
+struct why_report *why_engine_ask(struct why_engine *e, struct ph_scope *s, ph_str address, int lines)
+{
+    struct why_report *r = why_report_new(s, address, e->o->sender);
+
+    e->report = r;
+    e->sink.no_lines = !lines;
+    struct ph_why_sink *old = ph_why_to(&e->sink);
+    ask(e, r);
+    ph_why_to(old);
+    e->report = NULL;
+    return r;
+}
