@@ -83,6 +83,7 @@ struct why_session {
     int code;                      /* of the last reply; 0: there was none */
     ph_str reply;
     /* What smtpd handed on. */
+    ph_str flags;                  /* what cleanup is to do */
     struct why_rcpt *rcpts, **rcpts_last;
     ph_str redirect;
     int hold, has_message, is_over;

@@ -15,6 +15,8 @@
 #include "core/run/why.h"
 
 #define CALL_MS 3600000            /* no service is waited for longer */
+#define CLEANUP "cleanup itself"   /* its name here: smtpd talks to why_take_message */
+#define LOCAL_FLAGS "bcc map"      /* what is done to mail that comes from sendmail */
 
 struct why_engine {
     struct ph_scope *scope;
@@ -22,7 +24,7 @@ struct why_engine {
     struct ph_conf *conf;
     const struct ph_master_def *master;
     struct ph_group *tasks;
-    struct ph_service *rewrite, *smtpd;
+    struct ph_service *rewrite, *cleanup, *smtpd;
     struct ph_restriction *unlisted;
     struct ph_maps *aliases;
     ph_str delimiters;
@@ -58,14 +60,14 @@ static void find_parameter(struct why_engine *e, struct why_line *l)
     }
 }
 
-/* Whether the recipient exists is asked by resolving it once more: what was said then
- * is not said again. */
+/* Whether the recipient exists is asked with what was asked before: that is not said
+ * again. */
 static int is_repeated(const struct why_engine *e, const struct why_line *l)
 {
     if (!ph_str_eq(l->stage, PH_STR("recipient")))
         return 0;
     for (const struct why_line *old = e->report->first; old; old = old->next)
-        if (ph_str_eq(old->stage, PH_STR("resolve")) && old->kind == l->kind && old->answer == l->answer && ph_str_eq(old->what, l->what) &&
+        if (!ph_str_eq(old->stage, PH_STR("smtpd")) && old->kind == l->kind && old->answer == l->answer && ph_str_eq(old->what, l->what) &&
             ph_str_eq(old->table, l->table) && ph_str_eq(old->key, l->key) && ph_str_eq(old->value, l->value))
             return 1;
     return 0;
@@ -113,14 +115,14 @@ static struct ph_service *open_service(struct why_engine *e, const struct ph_ser
     return v;
 }
 
-static struct ph_service *open_named(struct why_engine *e, const char *name)
+static struct ph_service *open_named(struct why_engine *e, const char *name, const char *as)
 {
     const struct ph_service_def *d = ph_master_find_unix(e->master, ph_cstr(name));
 
     if (!d)
         ph_cmd_fatal("%s: service \"%s\" is not declared", e->master->file, name);
     struct ph_service *v = open_service(e, d);
-    ph_inline_serve(name, e->tasks, v);
+    ph_inline_serve(as, e->tasks, v);
     return v;
 }
 
@@ -154,7 +156,8 @@ struct why_engine *why_engine_open(struct ph_scope *s, const struct postwhy *o, 
         ph_dns_open(ph_conf_value(e->conf, s, "dns_servers")) < 0)
         ph_cmd_fatal("%s", ph_error());
     ph_client_setup(PH_STR(""), CALL_MS);      /* what is not here is nowhere */
-    e->rewrite = open_named(e, "rewrite");
+    e->rewrite = open_named(e, "rewrite", "rewrite");
+    e->cleanup = open_named(e, "cleanup", CLEANUP);
     open_recipients(e);
     if (o->client)
         open_smtpd(e);
@@ -173,18 +176,23 @@ static ph_str internal_of(struct ph_scope *s, ph_str text)
     return ph_address_internal(s, text, &internal) ? internal : text;
 }
 
-static int call_rewrite(struct why_report *r, const char *op, ph_str sender, ph_str address, struct ph_frame **got)
+/* 0 and the answer, or negative. */
+static int call(struct why_report *r, const char *service, const struct ph_frame *f, struct ph_frame **got)
+{
+    int rc = ph_service_call(r->scope, service, f, got);
+
+    if (rc < 0)
+        return rc;
+    return ph_str_eq(ph_frame_value(*got, "status"), PH_STR("ok")) ? 0 : ph_fail(PH_TEMP, "%.*s", PH_FMT(ph_frame_value(*got, "reason")));
+}
+
+static struct ph_frame *question(struct why_report *r, const char *op, ph_str sender)
 {
     struct ph_frame *f = ph_frame_new(r->scope);
 
     ph_frame_cstr(f, "op", op);
-    ph_frame_cstr(f, "context", "local");
     ph_frame_str(f, "sender", sender);
-    ph_frame_str(f, "address", address);
-    int rc = ph_service_call(r->scope, "rewrite", f, got);
-    if (rc < 0)
-        return rc;
-    return ph_str_eq(ph_frame_value(*got, "status"), PH_STR("ok")) ? 0 : ph_fail(PH_TEMP, "%.*s", PH_FMT(ph_frame_value(*got, "reason")));
+    return f;
 }
 
 static void note_failure(struct why_report *r)
@@ -228,10 +236,11 @@ static void look_at_alias(struct why_engine *e, struct why_report *r, ph_str add
 /* Where one recipient goes. */
 static void resolve(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address)
 {
-    struct ph_frame *got;
+    struct ph_frame *f = question(r, "resolve", sender), *got;
 
     begin_stage(e, "resolve", e->rewrite);
-    if (call_rewrite(r, "resolve", sender, address, &got) < 0) {
+    ph_frame_str(f, "address", address);
+    if (call(r, "rewrite", f, &got) < 0) {
         note_failure(r);
         return;
     }
@@ -246,20 +255,34 @@ static void resolve(struct why_engine *e, struct why_report *r, ph_str sender, p
         look_at_alias(e, r, n.recipient);
 }
 
-/* The address as cleanup would hand it to the queue. */
-static void map(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address)
+/* The envelope as cleanup would hand it to the queue: 0 and its answer, or negative. */
+static int map(struct why_engine *e, struct why_report *r, ph_str flags, ph_str sender, const struct why_rcpt *rcpts, struct ph_frame **got)
 {
-    struct ph_frame *got;
+    struct ph_frame *f = question(r, "map", sender);
 
-    begin_stage(e, "map", e->rewrite);
-    if (call_rewrite(r, "rewrite", sender, address, &got) < 0)
-        note_failure(r);
-    else
-        resolve(e, r, sender, ph_frame_value(got, "address"));
+    begin_stage(e, "map", e->cleanup);
+    ph_frame_str(f, "flags", flags);
+    for (; rcpts; rcpts = rcpts->next)
+        ph_frame_str(f, "address", rcpts->address);
+    int rc = call(r, CLEANUP, f, got);
+    if (rc == 0 && !ph_str_eq(ph_frame_value(*got, "sender"), sender))
+        ph_why(NULL, "the sender becomes %.*s", PH_FMT(ph_frame_value(*got, "sender")));
+    return rc;
+}
+
+/* Each recipient that would be queued. */
+static void resolve_all(struct why_engine *e, struct why_report *r, const struct ph_frame *mapped)
+{
+    ph_str name, value, sender = ph_frame_value(mapped, "sender");
+    size_t at = 0;
+
+    while (ph_frame_next(mapped, &at, &name, &value))
+        if (ph_str_eq(name, PH_STR("recipient")))
+            resolve(e, r, sender, value);
 }
 
 /* 1 when smtpd takes the message: then *rcpts are its recipients. */
-static int is_accepted(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address, struct why_rcpt **rcpts)
+static int is_accepted(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address, struct why_rcpt **rcpts, ph_str *flags)
 {
     struct why_session x = { .scope = r->scope, .o = e->o, .smtpd = e->smtpd, .sender = ph_address_external(r->scope, sender),
                              .address = ph_address_external(r->scope, address) };
@@ -278,6 +301,7 @@ static int is_accepted(struct why_engine *e, struct why_report *r, ph_str sender
         return 0;
     }
     *rcpts = x.rcpts;
+    *flags = x.flags;
     if (x.redirect.n) {
         ph_why(NULL, "an access table sends it to %.*s instead", PH_FMT(x.redirect));
         *rcpts = ph_new(r->scope, struct why_rcpt);
@@ -292,13 +316,16 @@ static int is_accepted(struct why_engine *e, struct why_report *r, ph_str sender
 
 static void ask(struct why_engine *e, struct why_report *r)
 {
-    ph_str address = internal_of(r->scope, r->address), sender = internal_of(r->scope, r->sender);
+    ph_str address = internal_of(r->scope, r->address), sender = internal_of(r->scope, r->sender), flags = PH_STR(LOCAL_FLAGS);
     struct why_rcpt own = { .address = address }, *rcpts = &own;
+    struct ph_frame *mapped;
 
-    if (e->smtpd && !is_accepted(e, r, sender, address, &rcpts))
+    if (e->smtpd && !is_accepted(e, r, sender, address, &rcpts, &flags))
         return;
-    for (const struct why_rcpt *one = rcpts; one; one = one->next)
-        map(e, r, sender, one->address);
+    if (map(e, r, flags, sender, rcpts, &mapped) < 0)
+        note_failure(r);
+    else
+        resolve_all(e, r, mapped);
 }
 
 struct why_report *why_engine_ask(struct why_engine *e, struct ph_scope *s, ph_str address, int lines)

@@ -176,8 +176,11 @@ static int take_frame(struct why_session *x, struct ph_scope *s, struct ph_strea
     ph_str op = ph_frame_value(in, "op");
     uint64_t bytes = 0;
 
-    if (ph_str_eq(op, PH_STR("begin")))
+    if (ph_str_eq(op, PH_STR("begin"))) {
+        if (x)
+            x->flags = ph_str_dup(x->scope, ph_frame_value(in, "flags"));
         return answer(s, io);
+    }
     if (ph_str_eq(op, PH_STR("rcpt")) && x)
         add_rcpt(x, ph_frame_value(in, "address"));
     if (ph_str_eq(op, PH_STR("content")) && ph_frame_get_u64(in, "bytes", &bytes) == PH_FOUND)

@@ -19,13 +19,16 @@ my $ph = Posthorn->new(
     relay_domains => 'relay.test, hash:$config_directory/relays', relay_recipient_maps => '', transport_maps => 'hash:$config_directory/transport, regexp:$config_directory/transport.re',
     sender_dependent_relayhost_maps => 'inline:{special@s.test=[127.0.0.3]:1}', relayhost => '[127.0.0.2]:1', virtual_mailbox_maps => 'texthash:$config_directory/users',
     mydestination => 'local.test, $config_directory/ours', local_transport => 'error:5.2.1 nobody lives here', smtp_connect_timeout => '1s', minimal_backoff_time => '1000s',
-    maximal_backoff_time => '1000s', transport_retry_time => '600s', alias_maps => 'inline:{root=alice}', soft_bounce => 'no');
+    maximal_backoff_time => '1000s', transport_retry_time => '600s', alias_maps => 'inline:{root=alice}', soft_bounce => 'no', recipient_delimiter => '+',
+    virtual_alias_maps => 'texthash:$config_directory/alias', recipient_canonical_maps => 'inline:{canon@example.test=alice@example.test}', sender_canonical_maps => 'inline:{sc@s.test=special@s.test}',
+    recipient_bcc_maps => 'inline:{copied@example.test=bob@example.test}', masquerade_domains => 'm.test');
 my $dir = $ph->dir;
 my %file = (
     clients => "# networks\n203.0.113.0/24 REJECT not you\n192.0.2.66 DEFER later\n", senders => "spam\@s.test REJECT no spam\nhold\@s.test HOLD\nheavy\@s.test REDIRECT alice\@example.test\n",
     rcpt => "ok\@far.test OK\nno\@example.test REJECT go\n# one more\nMixed\@Example.test 450 4.7.1 wait\n", careful => "/^never/ REJECT never\n/^bin/ DISCARD\n",
     relays => "relay2.test x\n", transport => "relay2.test smtp:[127.0.0.4]:1\nslow\@example.test discard:\n.sub.test discard:here\n", 'transport.re' => "/^moved/ error:5.1.6 gone\n/^later/ retry:4.3.0 later\n",
-    users => "alice\@example.test alice/\nslow\@example.test s/\nmoved\@example.test m/\nlater\@example.test l/\nbob\@example.test b/\nno\@example.test n/\nmixed\@example.test m/\ndata\@example.test d/\nnever\@example.test n/\nbinned\@example.test b/\n",
+    users => "alice\@example.test alice/\nslow\@example.test s/\nmoved\@example.test m/\nlater\@example.test l/\nbob\@example.test b/\nno\@example.test n/\nmixed\@example.test m/\ndata\@example.test d/\nnever\@example.test n/\ncopied\@example.test c/\ncanon\@example.test c/\nloop\@example.test l/\nbinned\@example.test b/\n",
+    alias => "# aliases\nteam\@example.test alice\@example.test, u\@relay.test,\n  boss\@example.test\nboss\@example.test bob\@example.test\nloop\@example.test loop\@example.test\nlocal\@example.test alice\n",
     ours => "# files too\nours.test\n",
 );
 Posthorn::spew("$dir/$_", $file{$_}) for keys %file;
@@ -96,6 +99,25 @@ for my $case (@cases) {
     my ($host, $port) = $nexthop =~ /^\[([\d.]+)\]:(\d+)$/ or next;
     like($line, qr/\Q$host\E\[\Q$host\E\]:$port|connect to \Q$host\E/, "$name: the next hop of the log");
 }
+# ---- what cleanup makes of an envelope ----
+for my $case (['aliases, of aliases too', 'x@s.test', 'team@example.test', 3], ['a canonical address', 'x@s.test', 'canon@example.test', 1], ['a copy', 'x@s.test', 'copied@example.test', 2],
+              ['an extension', 'x@s.test', 'alice+ext@example.test', 1], ['an alias of itself', 'x@s.test', 'loop@example.test', 1], ['an alias without domain', 'x@s.test', 'local@example.test', 1],
+              ['a canonical sender', 'sc@s.test', 'u@relay.test', 1], ['a masqueraded one', 'x@sub.m.test', 'alice@example.test', 1]) {
+    my ($name, $from, $to, $n) = @$case;
+    my ($reply, $id) = reply_of($out, 'c.test', $from, $to);
+    my $r = why_json('--client', $out, '--client-name', 'unknown', '--sender', $from, $to);
+    is($r->{reply}, $reply, "$name: the reply of smtpd");
+    my @log;
+    Posthorn::wait_for(sub { @log = $ph->log =~ /^.*: $id: to=<.*$/mg; @log >= $n });
+    my @life = sort map { m{postfix/([^/\[]+)\S*\[\d+\]: \w+: to=<([^>]*)>} ? "$2 $1" : $_ } @log;
+    is_deeply([sort map { "$_->{recipient} $_->{transport}" } @{$r->{results}}], \@life, "$name: recipients and transports of the log");
+    is(scalar @life, $n, "$name: all of them");
+    my ($sender) = $ph->wait_log(qr/$id: from=<([^>]*)>/);
+    my ($note) = grep { $_->{value} =~ /^the sender becomes / } steps($r, kind => 'note', stage => 'map');
+    is($note ? $note->{value} =~ s/^the sender becomes //r : $from, $sender, "$name: the sender of the log");
+}
+is(join(' ', map { "$_->{key} $_->{line}" } steps(why_json('team@example.test'), table => "texthash:$dir/alias", answer => 'found', stage => 'map')), 'team@example.test 2 boss@example.test 4',
+   'each alias has its line');
 is((reply_of($out, 'bad.helo.test', 'x@s.test', 'alice@example.test'))[0], why_json('--client', $out, '--client-name', 'unknown', '--helo', 'bad.helo.test', '--sender', 'x@s.test', 'alice@example.test')->{reply},
    'a HELO name');
 like(why('--client', $out, '--client-name', 'unknown', 'binned@example.test'), qr/^=> accepted and discarded$/m, 'DISCARD is said');
@@ -113,7 +135,7 @@ is(place(why_json('moved@example.test'), table => "regexp:$dir/transport.re", an
 is(place(why_json('bob@example.test'), table => "texthash:$dir/users", answer => 'found'), "$dir/users:5", 'texthash');
 is(place(why_json('u@ours.test'), kind => 'match', answer => 'found'), "$dir/ours:2", 'an item of a file');
 is(place(why_json('u@relay.test'), kind => 'match', answer => 'found'), "$dir/main.cf:" . line_of('relay_domains'), 'an item of the parameter');
-is(place(why_json('--sender', 'special@s.test', 'u@relay.test'), key => 'special@s.test'), "$dir/main.cf:" . line_of('sender_dependent_relayhost_maps'), 'an inline table: that of the parameter');
+is(place(why_json('--sender', 'special@s.test', 'u@relay.test'), key => 'special@s.test', answer => 'found'), "$dir/main.cf:" . line_of('sender_dependent_relayhost_maps'), 'an inline table: that of the parameter');
 is(place(why_json('--client', '203.0.113.5', '--client-name', 'unknown', 'alice@example.test'), table => "cidr:$dir/clients", answer => 'found'), "$dir/clients:2", 'cidr');
 is(place(why_json('--client', $out, '--client-name', 'unknown', 'Mixed@example.test'), table => "hash:$dir/rcpt", answer => 'found'), "$dir/rcpt:4", 'hash: folded, and in a restriction');
 for my $type (qw(btree lmdb cdb)) {

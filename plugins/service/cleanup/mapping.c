@@ -1,6 +1,7 @@
 /* mapping: canonical maps and masquerading of one address, wherever it stands. */
 #include <posthorn/address.h>
 #include <posthorn/error.h>
+#include <posthorn/why.h>
 #include "cleanup.h"
 
 /* 1 when the domain lies below the other. */
@@ -36,6 +37,7 @@ static int masquerade(const struct cleanup_params *p, struct ph_scope *s, ph_str
         if (rc < 0)
             return rc;
         *address = ph_str_printf(s, "%.*s@%.*s", PH_FMT(user), PH_FMT(parent));
+        ph_why("masquerade_domains", "%.*s", PH_FMT(*address));
         return 0;
     }
     return 0;
