@@ -51,6 +51,9 @@ int client_check_template(const char *what, ph_str template);
  * of the domain from the right, %% a percent sign.  1; 0: the key lacks such a part,
  * or it cannot stand where it would: not asked for. */
 int client_expand(ph_str template, ph_str key, client_quote *quote, void *arg, struct ph_buf *out);
+/* Has the key all parts that the template names: 1, or 0: client_expand would say so
+ * too.  For who quotes with a connection, before there is one. */
+int client_has_parts(ph_str template, ph_str key);
 /* The next value of an answer to it: through result_format, joined by commas; empty
  * ones are passed over.  *count: of values so far.  0, or PH_TEMP (too many, too long). */
 int client_add(const struct client *c, ph_str key, ph_str value, struct ph_buf *answer, int64_t *count);

@@ -200,6 +200,8 @@ int sql_lookup(struct sql *s, ph_str key, struct ph_scope *out, ph_str *val)
 
     if (rc != PH_FOUND)
         return rc;
+    if (!client_has_parts(s->query, key))
+        return PH_NONE;
     size_t n = arrange(s, turn);
     ph_buf_init(&answer, out, CLIENT_ANSWER_MAX);
     rc = n ? PH_EOF : ph_fail(PH_TEMP, "all servers are set aside; %s", s->hosts[0].why);

@@ -7,7 +7,7 @@ int client_check_template(const char *what, ph_str template)
     for (size_t i = 0; i < template.n; i++) {
         if (template.p[i] != '%')
             continue;
-        if (++i >= template.n || !strchr("%sudSUD123456789", template.p[i]))
+        if (++i >= template.n || template.p[i] == 0 || !strchr("%sudSUD123456789", template.p[i]))
             return ph_fail(PH_CONF, "%s: \"%.*s\" is none of %%%% %%s %%u %%d %%S %%U %%D %%1 to %%9", what, PH_FMT(ph_str_first(ph_str_from(template, i - 1), 2)));
     }
     return 0;
@@ -45,6 +45,16 @@ static int part_of(ph_str text, char letter, ph_str *part)
     default:
         return at >= 0 && label(ph_str_from(text, (size_t)(at + 1)), letter - '0', part);
     }
+}
+
+int client_has_parts(ph_str template, ph_str key)
+{
+    ph_str part;
+
+    for (size_t i = 0; i < template.n; i++)
+        if (template.p[i] == '%' && template.p[++i] != '%' && !part_of(key, ph_lower(template.p[i]), &part))
+            return 0;
+    return 1;
 }
 
 static int plain(void *arg PH_UNUSED, char place PH_UNUSED, ph_str in, struct ph_buf *out)
