@@ -46,7 +46,7 @@ static const struct { const char *template, *key, *want; } quoted[] = {
     { "'%s'",             "''",            "''''''" },
     { "'%s'",             "a\\",           "'a\\'" },
     { "'%s'",             "a\"b",          "'a\"b'" },
-    { "'%s'",             "a\nb",          "'a\nb'" },
+    { "'%s'",             "a\001b",        "'a\001b'" },
     { "'it''s %s'",       "o'n",           "'it''s o''n'" },
     { "'\"' || '%s'",     "o'n",           "'\"' || 'o''n'" },
     { "\"%s\"",           "col",           "\"col\"" },
