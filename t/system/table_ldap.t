@@ -20,7 +20,7 @@ sub query { my ($table, $key) = @_; my $out = $ph->cmd('postmap', '-q', $key, $t
 # ---- settings ----
 my %bad = (
     'version = 3' => 'search_base is not set', "search_base = x\nquery_filter = %x" => 'query_filter: "%x" is none of', "search_base = %" => 'search_base: "%" is none of', "search_base = x\nscope = all" => 'scope: "all" is none of',
-    "search_base = x\nversion = 4" => 'version: "4" is no number from 2', "search_base = x\nbind = maybe" => 'bind: "maybe" is neither', "search_base = x\nbind = sasl" => 'not implemented yet', "search_base = x\nbind_dn = cn=me" => 'bind_pw is not',
+    "search_base = x\nversion = 4" => 'version: "4" is no number from 2', "search_base = x\nbind = maybe" => 'bind: "maybe" is neither', "search_base = x\nbind = sasl" => 'only EXTERNAL is implemented yet', "search_base = x\nversion = 3\nbind = sasl\nsasl_mechs = DIGEST-MD5" => 'sasl_mechs is "DIGEST-MD5"', "search_base = x\nbind = sasl\nsasl_mechs = EXTERNAL" => 'needs version = 3', "search_base = x\nbind_dn = cn=me" => 'bind_pw is not',
     "search_base = x\nstart_tls = yes" => 'needs version = 3', "search_base = x\nserver_host = ," => 'names no server', "search_base = x\nserver_port = 0" => 'server_port: "0"', "search_base = x\ndereference = 4" => 'dereference: "4"',
     "search_base = x\nresult_filter = %x" => 'result_filter: "%x"', "search_base = x\nrecursion_limit = 0" => 'recursion_limit: "0"',
 );
@@ -45,9 +45,15 @@ SKIP: {
     my @slapd = TableRig::program('/usr/sbin/slapd', 'slapd', "$tmp", qw(slapd libldap-2.5-0 libltdl7 libwrap0 libnsl2 libtirpc3)) or skip $TableRig::missing, 1;
     my $root = Posthorn::debian('slapd');
     my $at = Posthorn::free_port();
+    my $has_tls = system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ldap.test -addext subjectAltName=IP:127.0.0.1 -keyout '$tmp/key' -out '$tmp/cert' 2>/dev/null") == 0;
+    my $secure = Posthorn::free_port();
+    my $ldapi = 'ldapi://' . "$tmp/ldapi" =~ s{/}{%2F}gr;
     symlink "$tmp/slapd", "$tmp/slapadd";
     mkdir "$tmp/db";
     Posthorn::spew("$tmp/slapd.conf", (map { "include $root/etc/ldap/schema/$_.schema\n" } qw(core cosine inetorgperson)), <<"C");
+@{[$has_tls ? "TLSCertificateFile $tmp/cert\nTLSCertificateKeyFile $tmp/key\nTLSCACertificateFile $tmp/cert\nTLSVerifyClient allow\n" : '']}
+authz-regexp "gidNumber=.*,cn=peercred,cn=external,cn=auth" "uid=joe,ou=people,dc=test"
+authz-regexp "cn=ldap.test" "uid=two,ou=people,dc=test"
 modulepath $root/usr/lib/ldap
 moduleload back_mdb
 allow bind_v2
@@ -72,7 +78,7 @@ C
         $group->('byurl', $member->('dead'), 'labeledURI: ldap:///ou=people,dc=test?uid?sub?(mail=two@x.test)'), $group->('badurl', $member->('dead'), 'labeledURI: ldap:///ou=people,dc=test?uid?wrong'));
     my $said = $ph->run(@slapd[0, 1], "$tmp/slapadd", '-f', "$tmp/slapd.conf", '-l', "$tmp/ldif");
     is($?, 0, 'slapd is filled') or diag $said;
-    my $start = sub { return TableRig::start("$tmp/slapd.out", sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $at) }, @slapd, '-f', "$tmp/slapd.conf", '-h', "ldap://127.0.0.1:$at", '-d', 0) };
+    my $start = sub { return TableRig::start("$tmp/slapd.out", sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $at) }, @slapd, '-f', "$tmp/slapd.conf", '-h', "ldap://127.0.0.1:$at $ldapi" . ($has_tls ? " ldaps://127.0.0.1:$secure" : ''), '-d', 0) };
     my $pid = $start->();
     my @as = ("server_host = ldap://127.0.0.1:$at", 'search_base = dc=test', 'query_filter = mail=%s');
     cf('plain', @as, 'result_attribute = uid', 'version = 3', 'timeout = 1');
@@ -89,7 +95,18 @@ C
     cf('values', @as, 'result_attribute = uid', 'expansion_limit = 1', 'result_filter = <%s>');
     cf('entries', @as[0, 1], 'query_filter = uid=*', 'result_attribute = uid', 'size_limit = 2');
     cf('none', @as, 'result_attribute =');
-    cf('tls', @as, 'version = 3', 'start_tls = yes');
+    my @tls = (@as[1, 2], 'result_attribute = uid', 'version = 3');
+    cf('tls', $as[0], @tls, 'start_tls = yes');
+    cf('checked', $as[0], @tls, 'start_tls = yes', 'tls_require_cert = yes', "tls_ca_cert_file = $tmp/cert");
+    cf('unknown', $as[0], @tls, 'start_tls = yes', 'tls_require_cert = yes', 'tls_ca_cert_file = /etc/ssl/certs/ca-certificates.crt');
+    cf('misnamed', "server_host = ldap://localhost:$at", @tls, 'start_tls = yes', 'tls_require_cert = yes', "tls_ca_cert_file = $tmp/cert");
+    cf('ldaps', "server_host = ldaps://127.0.0.1:$secure", @tls, 'tls_require_cert = yes', "tls_ca_cert_file = $tmp/cert");
+    cf('ldapsunknown', "server_host = ldaps://127.0.0.1:$secure", @tls, 'tls_require_cert = yes');
+    cf('weak', "server_host = ldaps://127.0.0.1:$secure", @tls, 'tls_cipher_suite = NONE:+NOSUCH');
+    cf('certificate', "server_host = ldaps://127.0.0.1:$secure", @tls, "tls_cert = $tmp/cert", "tls_key = $tmp/key", 'bind = sasl', 'sasl_mechs = EXTERNAL');
+    cf('external', "server_host = $ldapi", @tls, 'bind = sasl', 'sasl_mechs = external');
+    cf('other', "server_host = $ldapi", @tls, 'bind = sasl', 'sasl_mechs = EXTERNAL', 'sasl_authz_id = dn:uid=star,ou=people,dc=test');
+    cf('nobody', "server_host = $ldapi", @tls);
     is(script(<<"T"), '', 'questions and answers');
 open ldap:$tmp/plain.cf
 found joe\@x.test -- joe
@@ -151,9 +168,40 @@ open ldap:$tmp/entries.cf
 fails x -- Size limit exceeded
 open ldap:$tmp/none.cf
 none joe\@x.test
-open ldap:$tmp/tls.cf
-fails joe\@x.test -- start TLS with
+open ldap:$tmp/nobody.cf
+none secret\@x.test
+found joe\@x.test -- joe
+# as the account that we run as
+open ldap:$tmp/external.cf
+found secret\@x.test -- secret
+open ldap:$tmp/other.cf
+fails joe\@x.test -- bind to
 T
+    SKIP: {
+        if (!$has_tls) {
+            is(script("open ldap:$tmp/tls.cf\nfails joe\@x.test -- start TLS with\n"), '', 'a server without TLS is a failure');
+            skip 'needs openssl to make a certificate', 1;
+        }
+        is(script(<<"T"), '', 'TLS');
+open ldap:$tmp/tls.cf
+found joe\@x.test -- joe
+open ldap:$tmp/checked.cf
+found joe\@x.test -- joe
+open ldap:$tmp/unknown.cf
+fails joe\@x.test -- start TLS with
+open ldap:$tmp/misnamed.cf
+fails joe\@x.test -- start TLS with
+open ldap:$tmp/ldaps.cf
+found joe\@x.test -- joe
+open ldap:$tmp/ldapsunknown.cf
+fails joe\@x.test -- Can't contact LDAP server
+open ldap:$tmp/weak.cf
+fails joe\@x.test -- refused by the LDAP library
+# as the owner of a certificate
+open ldap:$tmp/certificate.cf
+found secret\@x.test -- secret
+T
+    }
     my $plain = "ldap:$tmp/plain.cf";
     unlike(query("ldap:$tmp/wrong.cf", 'x'), qr/guess/, 'messages do not tell the password');
     my $out = $ph->run_in(join('', map { $_ % 2 ? "joe\@x.test\n" : "nobody$_\@x.test\n" } 1 .. 10_000), $ph->sbin('postmap'), '-c', $ph->dir, '-q', '-', $plain);

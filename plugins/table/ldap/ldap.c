@@ -64,12 +64,27 @@ static const char *get_file(struct client *c, const char *name)
     return text.n ? ph_cstr_dup(c->table->scope, text) : NULL;
 }
 
+/* EXTERNAL: as whom the server knows us by our uid (ldapi://) or our certificate.  The
+ * other mechanisms need the Cyrus library, and its questions answered. */
+static int read_sasl(struct client *c, struct session *s)
+{
+    ph_str mechs = client_get(c, "sasl_mechs", "");
+
+    if (!ph_str_eq_nocase(mechs, PH_STR("EXTERNAL")))
+        return ph_fail(PH_CONF, "bind = sasl: sasl_mechs is \"%.*s\", and only EXTERNAL is implemented yet", PH_FMT(mechs));
+    if (s->version < 3)
+        return ph_fail(PH_CONF, "bind = sasl needs version = 3");
+    s->binds = s->is_external = 1;
+    s->authz_id = ph_cstr_dup(c->table->scope, client_get(c, "sasl_authz_id", ""));
+    return 0;
+}
+
 static int read_bind(struct client *c, struct session *s)
 {
     ph_str how = client_get(c, "bind", "yes");
 
     if (ph_str_eq_nocase(how, PH_STR("sasl")))
-        return ph_fail(PH_CONF, "bind = sasl is not implemented yet");
+        return read_sasl(c, s);
     s->bind_dn = ph_cstr_dup(c->table->scope, client_get(c, "bind_dn", ""));
     s->bind_pw = ph_cstr_dup(c->table->scope, client_get(c, "bind_pw", ""));
     s->binds = ph_str_eq_nocase(how, PH_STR("simple"));

@@ -14,10 +14,10 @@
 struct session {
     LDAP *ld;                      /* or NULL */
     const char *uris;              /* separated by blanks */
-    const char *bind_dn, *bind_pw;
+    const char *bind_dn, *bind_pw, *authz_id;
     const char *ca_file, *ca_dir, *cert, *key, *ciphers;   /* each may be NULL */
     int64_t timeout_s, size_limit, deref, version;
-    int binds, starts_tls, chases, checks_cert;
+    int binds, is_external, starts_tls, chases, checks_cert;   /* is_external: SASL EXTERNAL, as authz_id */
 };
 
 /* Names, ended by NULL, of the attributes. */

@@ -51,15 +51,22 @@ static int set_tls(struct session *s)
     return 0;
 }
 
+static int bind_session(struct session *s)
+{
+    const char *secret = s->is_external ? s->authz_id : s->bind_pw;
+    struct berval cred = { .bv_len = ph_cstr(secret).n, .bv_val = (char *)(uintptr_t)secret };
+
+    return ldap_sasl_bind_s(s->ld, s->is_external ? NULL : s->bind_dn, s->is_external ? "EXTERNAL" : LDAP_SASL_SIMPLE, &cred, NULL, NULL, NULL);
+}
+
 /* Anonymous sessions of version 3 need no bind; the first request connects. */
 static int secure_and_bind(struct session *s)
 {
-    struct berval password = { .bv_len = ph_cstr(s->bind_pw).n, .bv_val = (char *)(uintptr_t)s->bind_pw };
     int err;
 
     if (s->starts_tls && (err = ldap_start_tls_s(s->ld, NULL, NULL)) != LDAP_SUCCESS)
         return session_failed(s, "start TLS with", err);
-    if (s->binds && (err = ldap_sasl_bind_s(s->ld, s->bind_dn, LDAP_SASL_SIMPLE, &password, NULL, NULL, NULL)) != LDAP_SUCCESS)
+    if (s->binds && (err = bind_session(s)) != LDAP_SUCCESS)
         return session_failed(s, "bind to", err);
     return 0;
 }
