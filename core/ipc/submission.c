@@ -32,6 +32,7 @@ int ph_submission_begin(struct ph_scope *s, ph_str sender, const char *flags, in
         return rc;
     ph_frame_cstr(f, "op", "begin");
     ph_frame_cstr(f, "who", "notice");
+    ph_frame_cstr(f, "origin", sender.n ? "notify" : "bounce");
     ph_frame_cstr(f, "context", "local");
     ph_frame_cstr(f, "flags", flags);
     ph_frame_str(f, "sender", sender);

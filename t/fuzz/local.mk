@@ -63,7 +63,7 @@ t_fuzz_qmgr_t_LDADD = $(FUZZ_LDADD)
 # Cleanup's and smtp's own sources; the target stands in for the queue and the tables.
 check_PROGRAMS += t/fuzz/headers.t
 EXTRA_DIST += t/fuzz/headers.dict
-t_fuzz_headers_t_SOURCES = t/fuzz/headers.c plugins/service/cleanup/content.c plugins/service/cleanup/headers.c \
+t_fuzz_headers_t_SOURCES = t/fuzz/headers.c plugins/service/cleanup/content.c plugins/service/cleanup/headers.c plugins/service/cleanup/rewrite.c plugins/service/cleanup/mapping.c \
 	plugins/transport/smtp/generic.c
 t_fuzz_headers_t_CFLAGS = $(AM_CFLAGS)
 t_fuzz_headers_t_LDADD = $(FUZZ_LDADD)

@@ -237,8 +237,8 @@ static const struct { const char *name, *conf, *context, *in, *out; } cases[] = 
       "Date: d\r\nFrom: f\r\nMessage-Id: <" ID "@mx.test>\r\n\r\n" },
     { "the old form of From", "header_from_format = obsolete", "local", "Date: d\r\nMessage-Id: <x>\r\n\r\n",
       "Date: d\r\nMessage-Id: <x>\r\nFrom: s@here.test (A. Sender)\r\n\r\n" },
-    { "a resent message gets Resent- headers", "", "local", FULL "Resent-To: x\r\n\r\n",
-      FULL "Resent-To: x\r\nResent-Message-Id: <" ID "@mx.test>\r\nResent-Date: DATE\r\nResent-From: \"A. Sender\" <s@here.test>\r\n\r\n" },
+    { "a resent message gets Resent- headers", "", "local", FULL "Resent-To: x@y\r\n\r\n",
+      FULL "Resent-To: x@y\r\nResent-Message-Id: <" ID "@mx.test>\r\nResent-Date: DATE\r\nResent-From: \"A. Sender\" <s@here.test>\r\n\r\n" },
     { "no recipient header", "undisclosed_recipients_header = To: undisclosed-recipients:;", "local", FULL "\r\n",
       FULL "To: undisclosed-recipients:;\r\n\r\n" },
     { "some headers are dropped, with their lines", "", "remote", "Bcc: a,\r\n b\r\nSubject: s\r\nReturn-Path: <x>\r\nCONTENT-LENGTH: 1\r\n\r\nbcc: b\r\n",
@@ -259,6 +259,135 @@ static const struct { const char *name, *conf, *context, *in, *out; } cases[] = 
       "Long: 567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234\r\n more and more\r\nB: c\r\n\r\nb\r\n",
       "Long: 567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234\r\nB: c\r\n\r\nb\r\n" },
 };
+
+#define BOTH "canonical_maps = inline:{ann@d.test=ann.x@out.test, cid@d.test=cid.x@out.test}\n"
+/* configuration, context, headers in, headers out; NULL: byte for byte the same. */
+static const struct { const char *name, *conf, *context, *in, *out; } rewritten[] = {
+    { "nothing to do", "", "local", "From: \"A, B\" <a@b.test> (c)\r\nTo: x@y.test,\r\n\tz@y.test (d)\r\n", NULL },
+    { "an address without a domain", "", "local", "From: Bob <bob>\r\nTo: x@y.test, ann (Ann)\r\n", "From: Bob <bob@origin.example>\r\nTo: x@y.test, ann@origin.example (Ann)\r\n" },
+    { "of others it stays", "", "remote", "From: Bob <bob>\r\nTo: ann\r\n", NULL },
+    { "or gets another", "remote_header_rewrite_domain = r.test", "remote", "From: Bob <bob>\r\n", "From: Bob <bob@remote.example>\r\n" },
+    { "folding, comments, groups, names in quotes", "", "local", "Cc: (c) ann,\r\n\t\"B, C\" <bob> (x\r\n y), G: cid@d.test,dan; , \r\n eve@d.test\r\n",
+      "Cc: (c) ann@origin.example,\r\n\t\"B, C\" <bob@origin.example> (x\r\n y), G: cid@d.test,dan@origin.example; , \r\n eve@d.test\r\n" },
+    { "no blank behind the colon, one before it", "", "local", "To:ann\r\nCc :ann\r\n", "To:ann@origin.example\r\nCc:ann@origin.example\r\n" },
+    { "words behind a comment", "", "local", "To: (c) ann\r\nTo: a@b.test (c)\r\nTo: a (c) d <a@b.test> (e) f, (x) g\r\n",
+      "To: (c) ann@origin.example\r\nTo: a@b.test (c)\r\nTo: a (c) d <a@b.test> (e) f, (x) g@origin.example\r\n" },
+    { "several From headers, and Resent- ones", "", "local", "From: a\r\nFrom: b\r\nResent-From: c\r\nResent-Bcc: d\r\nResent-To: e\r\nResent-Message-Id: f\r\nResent-Date: g\r\n",
+      "From: a@origin.example\r\nFrom: b@origin.example\r\nResent-From: c@origin.example\r\nResent-To: e@origin.example\r\nResent-Message-Id: f\r\nResent-Date: g\r\n" },
+    { "all that hold addresses", "", "local", "Sender: a\r\nReply-To: b\r\nErrors-To: c\r\nReturn-Receipt-To: d\r\nDisposition-Notification-To: e\r\nX-To: f\r\nDelivered-To: g\r\n",
+      "Sender: a@origin.example\r\nReply-To: b@origin.example\r\nErrors-To: c@origin.example\r\nReturn-Receipt-To: d@origin.example\r\n"
+      "Disposition-Notification-To: e@origin.example\r\nX-To: f\r\nDelivered-To: g\r\n" },
+    { "what is no address list", "", "local", "From: John Doe\r\nTo: ann <\r\nCc: <>\r\nReply-To:\r\nSender: undisclosed-recipients:;\r\n", NULL },
+    { "an encoded word", "", "local", "From: =?utf-8?q?J=C3=B6?= <joe>\r\n", "From: =?utf-8?q?J=C3=B6?= <joe@origin.example>\r\n" },
+    { "a header at the end without a line end", "", "local", "Subject: x\r\nTo: ann", "Subject: x\r\nTo: ann@origin.example" },
+    { "canonical", BOTH, "local", "From: Ann <ann@d.test>\r\nTo: cid@d.test, x@y.test\r\nSubject: ann@d.test\r\n", "From: Ann <ann.x@out.test>\r\nTo: cid.x@out.test, x@y.test\r\nSubject: ann@d.test\r\n" },
+    { "not for others", BOTH, "remote", "From: Ann <ann@d.test>\r\n", NULL },
+    { "but with a domain for them", BOTH "remote_header_rewrite_domain = r.test", "remote", "From: Ann <ann@d.test>\r\n", "From: Ann <ann.x@out.test>\r\n" },
+    { "by class: senders", BOTH "canonical_classes = header_sender", "local", "From: ann@d.test\r\nTo: ann@d.test\r\n", "From: ann.x@out.test\r\nTo: ann@d.test\r\n" },
+    { "recipients", BOTH "canonical_classes = header_recipient", "local", "From: ann@d.test\r\nTo: ann@d.test\r\n", "From: ann@d.test\r\nTo: ann.x@out.test\r\n" },
+    { "maps of senders", "sender_canonical_maps = inline:{ann@d.test=s@out.test}", "local", "Reply-To: ann@d.test\r\nTo: ann@d.test\r\n", "Reply-To: s@out.test\r\nTo: ann@d.test\r\n" },
+    { "of recipients", "recipient_canonical_maps = static:s@out.test", "local", "From: ann@d.test\r\nCc: ann@d.test\r\n", "From: ann@d.test\r\nCc: s@out.test\r\n" },
+    { "no aliases", "virtual_alias_maps = static:s@out.test", "local", "From: ann@d.test\r\nTo: ann@d.test\r\n", NULL },
+    { "masquerade", "masquerade_domains = b.test", "local", "From: a@h.b.test\r\nTo: \"x y\"@h.b.test\r\nCc: c@c.test\r\n", "From: a@b.test\r\nTo: \"x y\"@b.test\r\nCc: c@c.test\r\n" },
+    { "by class", "masquerade_domains = b.test\nmasquerade_classes = header_recipient", "local", "From: a@h.b.test\r\nTo: a@h.b.test\r\n", "From: a@h.b.test\r\nTo: a@b.test\r\n" },
+    { "a result that must be quoted", "canonical_maps = inline:{ {a@b.test=\"x y\"@b.test} }", "local", "From: A <a@b.test>\r\n", "From: A <\"x y\"@b.test>\r\n" },
+    { "quotes that need not be stay where nothing changes", BOTH, "local", "From: \"bob\"@d.test, ann . x @ d.test\r\n", NULL },
+    { "more tokens than are read", "header_address_token_limit = 3", "local", "To: ann, bob, cid, dan\r\n", "To: ann@origin.example, bob, cid, dan\r\n" },
+    { "a table that fails", "canonical_maps = fail:x\ncanonical_classes = header_sender", "local", "From: ann@d.test\r\n", "451 4.3.0 Error: queue file write error" },
+    { "a circle", "canonical_classes = header_sender\ncanonical_maps = inline:{a@d.test=b@d.test, b@d.test=a@d.test}", "local", "From: a@d.test\r\n", "451 4.3.0 Error: queue file write error" },
+};
+
+#define PLAIN "Received: x\r\nFrom: a@b\r\nMessage-ID: <1@b>\r\nDate: now\r\n"
+static void test_rewriting(void)
+{
+    for (size_t i = 0; i < sizeof rewritten / sizeof *rewritten; i++) {
+        size_t n = strlen(rewritten[i].in);
+
+        for (size_t step = 1; step <= n + 1; step += step > 3 ? 13 : 1) {
+            PH_SCOPED(s, NULL);
+            struct session *x = session_start(s, ph_str_printf(s, "append_dot_mydomain = no\n%s", rewritten[i].conf).p);
+            ph_str in = ph_str_printf(s, PLAIN "%s", rewritten[i].in), want = ph_cstr(rewritten[i].out ? rewritten[i].out : rewritten[i].in);
+            int whole = ph_str_ends(in, PH_STR("\n"));
+
+            queue.asked = 0;
+            begin(x, rewritten[i].context, "s@here.test", "map");
+            SEND(x, "op", "rcpt", "address", "r@there.test", "original", "r@there.test");
+            send_content(x, whole ? ph_str_printf(s, "%.*s\r\nTo: body\r\n", PH_FMT(in)) : in, step);
+            ph_str reply = ph_frame_value(end(x), "reply");
+            if (ph_is_digit(want.p[0])) {
+                is_bytes(reply, rewritten[i].out, "rewriting: %s", rewritten[i].name);
+            } else {
+                is_bytes(queued(), ph_str_printf(s, PLAIN "%.*s\r\n%s", PH_FMT(want), whole ? "To: body\r\n" : "").p, "rewriting: %s, in pieces of %zu", rewritten[i].name, step);
+                ok(queue.asked <= 1, "rewriting: %s: one question at most", rewritten[i].name);
+            }
+            session_end(x);
+        }
+    }
+}
+
+/* Many addresses in many headers: few questions, flat memory, everything in its place. */
+static void test_many_addresses(void)
+{
+    PH_SCOPED(s, NULL);
+    struct session *x = session_start(s, "");
+    struct ph_buf in, want;
+
+    ph_buf_init(&in, s, 4u << 20);
+    ph_buf_init(&want, s, 4u << 20);
+    ph_buf_puts(&in, PLAIN);
+    ph_buf_puts(&want, PLAIN);
+    for (int i = 0; i < 300; i++) {
+        ph_buf_printf(&in, "X-%d: y\r\nCc: a%d", i, i);
+        ph_buf_printf(&want, "X-%d: y\r\nCc: a%d@origin.example", i, i);
+        for (int k = 0; k < 99; k++) {
+            ph_buf_printf(&in, ",\r\n b%d", k);
+            ph_buf_printf(&want, ",\r\n b%d@origin.example", k);
+        }
+        ph_buf_puts(&in, "\r\n");
+        ph_buf_puts(&want, "\r\n");
+    }
+    ph_buf_puts(&want, "\r\n");
+    queue.asked = 0;
+    begin(x, "local", "s@a.test", "");
+    SEND(x, "op", "rcpt", "address", "r@b.test", "original", "r@b.test");
+    size_t before = ph_scope_bytes(x->far);
+    send_content(x, ph_buf_view(&in), 8000);
+    size_t held = ph_scope_bytes(x->far) - before;
+    is_bytes(ph_frame_value(end(x), "status"), "ok", "30,000 addresses in 300 headers");
+    ok(ph_str_eq(queued(), ph_buf_view(&want)), "each is completed in its place");
+    ok(queue.asked <= 60, "in few questions (%d)", queue.asked);
+    ok(held < 2000000, "and memory stays flat (%zu bytes)", held);
+    session_end(x);
+}
+
+static void test_utf8(void)
+{
+    static const struct { const char *name, *conf, *origin, *sender, *to, *header; int want; } found[] = {
+        { "a header", "", "sendmail", "s@a.test", "r@b.test", "Subject: \303\266\r\n", 1 },
+        { "a sender", "", "sendmail", "\303\266@a.test", "r@b.test", "", 1 },
+        { "a recipient", "", "sendmail", "s@a.test", "\303\266@b.test", "", 1 },
+        { "a header that is dropped", "", "sendmail", "s@a.test", "r@b.test", "Bcc: \303\266\r\n", 1 },
+        { "other bytes", "", "sendmail", "s@a.test", "r@b.test", "Subject: \366\r\n", 0 },
+        { "ASCII", "", "sendmail", "s@a.test", "r@b.test", "", 0 },
+        { "from elsewhere", "", "smtpd", "s@a.test", "r@b.test", "Subject: \303\266\r\n", 0 },
+        { "when that is named", "smtputf8_autodetect_classes = smtpd", "smtpd", "s@a.test", "r@b.test", "Subject: \303\266\r\n", 1 },
+        { "or all", "smtputf8_autodetect_classes = all", "forward", "s@a.test", "r@b.test", "Subject: \303\266\r\n", 1 },
+        { "switched off", "smtputf8_enable = no", "sendmail", "s@a.test", "r@b.test", "Subject: \303\266\r\n", 0 },
+    };
+
+    for (size_t i = 0; i < sizeof found / sizeof *found; i++) {
+        PH_SCOPED(s, NULL);
+        struct session *x = session_start(s, found[i].conf);
+
+        SEND(x, "op", "begin", "who", "net", "context", "local", "origin", found[i].origin, "sender", found[i].sender, "flags", "map");
+        receive(x);
+        SEND(x, "op", "rcpt", "address", found[i].to, "original", found[i].to);
+        send_content(x, ph_str_printf(s, "%s\r\n\303\266\r\n", found[i].header), 100);
+        is_bytes(ph_frame_value(end(x), "status"), "ok", "UTF-8: %s", found[i].name);
+        is_int((queue.facts & PH_FACT_SMTPUTF8) != 0, found[i].want, "UTF-8: %s: asks for SMTPUTF8", found[i].name);
+        session_end(x);
+    }
+}
 
 /* Replace the date that was added, which no table can know. */
 static ph_str without_date(struct ph_scope *s, ph_str text)
@@ -642,6 +771,9 @@ static int all(void *arg PH_UNUSED)
     test_content();
     test_envelope();
     test_envelopes();
+    test_rewriting();
+    test_many_addresses();
+    test_utf8();
     test_duplicates();
     test_many_headers();
     test_failures();

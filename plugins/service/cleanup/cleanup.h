@@ -1,8 +1,9 @@
 /* cleanup: what the parts of the cleanup service share.
  *
  * A message passes through as it comes: headers one at a time (bounded by
- * header_size_limit), then the body in the pieces that arrive.  Nothing is
- * kept but the envelope; ph_intake holds or writes the content. */
+ * header_size_limit) or, where their addresses may change, some at a time, then the
+ * body in the pieces that arrive.  Nothing is kept but the envelope; ph_intake holds
+ * or writes the content. */
 #ifndef CLEANUP_H
 #define CLEANUP_H
 
@@ -15,7 +16,7 @@
 #include <posthorn/message.h>
 #include <posthorn/param.h>
 
-#define CLEANUP_ROWS 32
+#define CLEANUP_ROWS 35
 
 /* Where an address stands: the words of *_classes. */
 #define CLASS_ENVELOPE_SENDER    1u
@@ -34,11 +35,13 @@ struct cleanup_params {
     ph_str sender_bcc_maps, recipient_bcc_maps, canonical_maps, sender_canonical_maps, recipient_canonical_maps, virtual_alias_maps;
     ph_str canonical_classes, sender_canonical_classes, recipient_canonical_classes;
     ph_str masquerade_domains, masquerade_classes, masquerade_exceptions;
-    int64_t message_limit, header_limit, hop_limit, duplicate_limit, alias_results, alias_depth, alias_bytes;
-    int32_t add_missing, original, replace_stray, detect_8bit;
+    int64_t message_limit, header_limit, hop_limit, duplicate_limit, alias_results, alias_depth, alias_bytes, header_tokens;
+    ph_str utf8_classes;
+    int32_t add_missing, original, replace_stray, detect_8bit, utf8;
     /* not read, made of what is */
     ph_str *dropped;               /* drop_headers, each */
     size_t dropped_count;
+    int32_t rewrites_remote;       /* remote_header_rewrite_domain is set */
     struct ph_address_rules *rules;
     struct mapping canonical[3];   /* in the order in which they are applied */
     uint32_t masqueraded, mapped;  /* CLASS_* that masquerading, and that anything of these is for */
@@ -79,12 +82,17 @@ struct message {
     int32_t local;                 /* rewrite context */
     int32_t auto_bcc;              /* the client allows automatic copies */
     int32_t maps;                  /* and that addresses are mapped */
+    int32_t rewrites;              /* addresses in headers are rewritten */
+    int32_t detect_utf8;           /* UTF-8 in addresses or headers asks for SMTPUTF8 */
     /* content */
     enum cleanup_part part;
     struct ph_buf line, header;    /* the line being gathered; the header being gathered */
     int32_t line_cut, header_cut;  /* the rest of it is dropped */
     int32_t carried_cr;            /* the last piece ended in a CR */
     uint32_t saw;
+    struct held *held, **held_last;/* headers that are kept back (rewrite.c), what they take and hold */
+    struct ph_scope *held_scope;
+    size_t held_bytes, held_addresses;
     int64_t hops;
     ph_str message_id, resent_id;
     uint32_t facts;
@@ -116,6 +124,11 @@ int cleanup_header_end(struct message *m) PH_YIELDS;
 /* 1 when the line starts like a header: name, optional blanks, colon. */
 int cleanup_is_header(ph_str line, ph_str *name);
 
+/* rewrite.c: a header into the queue, now or, with others, by cleanup_put_held: with
+ * other addresses where m->rewrites.  0, or an answer of the intake. */
+int cleanup_put_header(struct message *m, ph_str raw, ph_str name) PH_YIELDS;
+int cleanup_put_held(struct message *m) PH_YIELDS;
+
 /* mapping.c: canonical maps and masquerading of an address in standard form that stands
  * where `class` says (one CLASS_*): in place, on s.  0, PH_TEMP, PH_CANCEL. */
 int cleanup_map(const struct cleanup_params *p, struct ph_scope *s, uint32_t class, ph_str *address) PH_YIELDS;
@@ -132,6 +145,9 @@ int cleanup_envelope_end(struct message *m) PH_YIELDS;
 /* probe.c: op=map for a message without an intake: 0 and *answer, or PH_CANCEL. */
 int cleanup_probe(struct message *m, const struct ph_frame *in, struct ph_frame **answer) PH_YIELDS;
 int cleanup_probe_put(struct message *m, ph_str to, ph_str original, ph_str notify);
+
+/* headers.c: with detect_utf8: the text may ask for SMTPUTF8. */
+void cleanup_detect(struct message *m, ph_str text);
 
 /* service.c: what an SMTP client hears, by m->error. */
 ph_str cleanup_reply(struct message *m);

@@ -29,6 +29,7 @@ int cleanup_sender(struct message *m, ph_str sender)
     if (m->maps && (rc = cleanup_map(m->p, m->step, CLASS_ENVELOPE_SENDER, &a)) < 0 && (rc = cleanup_refuse(m, rc)) < 0)
         return rc;
     m->sender = ph_str_dup(m->scope, a);
+    cleanup_detect(m, m->sender);
     if (m->intake)
         ph_intake_sender(m->intake, m->sender);
     return 0;
@@ -56,6 +57,7 @@ static int put(struct message *m, ph_str to, ph_str original, ph_str orcpt, ph_s
 {
     if (is_duplicate(m, to, original, orcpt, notify))
         return 0;
+    cleanup_detect(m, to);
     if (m->intake)
         return ph_intake_recipient(m->intake, to, ph_str_eq(original, to) ? PH_STR("") : original, orcpt, notify);
     return cleanup_probe_put(m, to, original, notify);

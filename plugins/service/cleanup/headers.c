@@ -1,7 +1,7 @@
 /* headers: what each header means to us, and the ones that are missing.
  *
- * A header that we do not drop goes out byte for byte as it came (but for a
- * blank before its colon): signatures of others cover it. */
+ * A header that we do not drop goes out byte for byte as it came, but for a blank
+ * before its colon and for addresses (rewrite.c): signatures of others cover it. */
 #include <posthorn/address.h>
 #include <posthorn/clock.h>
 #include <posthorn/date.h>
@@ -70,14 +70,12 @@ static int is_8bit(ph_str raw)
     return ph_str_eq_nocase(how, PH_STR("8bit")) || ph_str_eq_nocase(how, PH_STR("binary"));
 }
 
-/* "Name :" leaves as "Name:": readers disagree about what the blank means. */
-static int put_header(struct message *m, ph_str raw, ph_str name)
+void cleanup_detect(struct message *m, ph_str text)
 {
-    if (raw.p[name.n] == ':')
-        return ph_intake_write(m->intake, raw);
-    int rc = ph_intake_write(m->intake, name);
-
-    return rc < 0 ? rc : ph_intake_write(m->intake, ph_str_from(raw, (size_t)ph_str_find(raw, ':')));
+    if (m->detect_utf8 && !ph_str_is_ascii(text) && ph_str_is_utf8(text)) {
+        m->facts |= PH_FACT_SMTPUTF8;
+        m->detect_utf8 = 0;
+    }
 }
 
 int cleanup_header(struct message *m, ph_str raw)
@@ -97,7 +95,9 @@ int cleanup_header(struct message *m, ph_str raw)
         cleanup_fail(m, CLEAN_HOPS, "hopcount exceeded");
     if (m->p->detect_8bit && ph_str_eq_nocase(name, PH_STR("Content-Transfer-Encoding")) && is_8bit(raw))
         m->facts |= PH_FACT_BODY_8BIT;
-    return is_dropped(m, name) ? 0 : put_header(m, raw, name);
+    if (m->detect_utf8)
+        cleanup_detect(m, raw);
+    return is_dropped(m, name) ? 0 : cleanup_put_header(m, raw, name);
 }
 
 /* RFC 5322 3.2.3: a phrase of atoms and blanks needs no quoting. */
@@ -221,7 +221,12 @@ static int add_missing(struct message *m)
 
 int cleanup_header_end(struct message *m)
 {
-    int rc = m->local || m->p->add_missing ? add_missing(m) : 0;
+    int rc = cleanup_put_held(m);
+
+    if (m->error != CLEAN_OK)
+        return 0;
+    if (rc == 0 && (m->local || m->p->add_missing))
+        rc = add_missing(m);
 
     ph_log("%.*s: message-id=%.*s", PH_FMT(m->id), PH_FMT(m->message_id.n ? m->message_id : PH_STR("<>")));
     if (m->resent_id.n)

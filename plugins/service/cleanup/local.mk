@@ -1,7 +1,7 @@
 # Make fragment of plugins/service/cleanup (included by Makefile.am; paths are from the top).
 CLEANUP_SOURCES = plugins/service/cleanup/service.c plugins/service/cleanup/cleanup.h plugins/service/cleanup/content.c \
 	plugins/service/cleanup/headers.c plugins/service/cleanup/envelope.c plugins/service/cleanup/setup.c \
-	plugins/service/cleanup/mapping.c plugins/service/cleanup/probe.c
+	plugins/service/cleanup/mapping.c plugins/service/cleanup/rewrite.c plugins/service/cleanup/probe.c
 
 plugin_LTLIBRARIES += plugins/service/cleanup/service_cleanup.la
 plugins_service_cleanup_service_cleanup_la_SOURCES = $(CLEANUP_SOURCES)

@@ -3,7 +3,8 @@
  * One connection carries one message at a time:
  *   begin -> reply with the queue id; rcpt, content (no reply); end -> reply.
  * begin has flags: "map" (addresses are mapped), "bcc" (there are automatic copies),
- * "filter" and "bounce".  A refusal with own=1 is about this message: the next may fare
+ * "filter" and "bounce"; and an origin, a word of smtputf8_autodetect_classes, for what
+ * is new.  A refusal with own=1 is about this message: the next may fare
  * better.  op=map, at any time: probe.c.
  * Content of the client's own (Received:) is "apart": a first line of the
  * message that begins with a blank is no part of it.
@@ -87,6 +88,17 @@ static int has_flag(const struct ph_frame *in, const char *word)
     return 0;
 }
 
+/* smtputf8_autodetect_classes, for mail that comes from there. */
+static int is_detected(const struct cleanup_params *p, ph_str origin)
+{
+    ph_str list = p->utf8_classes;
+
+    for (ph_str word; origin.n && (word = ph_str_list(&list)).n; )
+        if (ph_str_eq_nocase(word, origin) || ph_str_eq_nocase(word, PH_STR("all")))
+            return 1;
+    return 0;
+}
+
 static struct message *message_new(struct ph_scope *s, const struct cleanup_params *p, const struct ph_frame *in)
 {
     struct message *m = ph_new(s, struct message);
@@ -97,6 +109,8 @@ static struct message *message_new(struct ph_scope *s, const struct cleanup_para
     m->local = !ph_str_eq(ph_frame_value(in, "context"), PH_STR("remote"));
     m->auto_bcc = has_flag(in, "bcc");
     m->maps = has_flag(in, "map");
+    m->rewrites = m->local || p->rewrites_remote;
+    m->detect_utf8 = p->utf8 && is_detected(p, ph_frame_value(in, "origin"));
     m->full_name = ph_str_dup(s, ph_frame_value(in, "full_name"));
     m->seen = ph_map_new(s);
     ph_buf_init(&m->line, s, (size_t)p->header_limit);

@@ -37,6 +37,10 @@ const struct ph_param cleanup_rows[CLEANUP_ROWS] = {
     PH_P_INT(ST, header_limit, "header_size_limit", "102400", 100, 10000000, "Bytes of one header; the rest is cut off."),
     PH_P_INT(ST, hop_limit, "hopcount_limit", "50", 1, 0, "Received: headers before a message is taken for looping."),
     PH_P_INT(ST, duplicate_limit, "duplicate_filter_limit", "1000", 0, 0, "Recipients remembered to leave out duplicates; 0 means all."),
+    PH_P_INT(ST, header_tokens, "header_address_token_limit", "10240", 1, 0, "Tokens of a header in which addresses are looked for; the rest stays."),
+    PH_P_STR1(ST, utf8_classes, "smtputf8_autodetect_classes", "sendmail, verify",
+              "Where UTF-8 in an address or a header asks for SMTPUTF8: sendmail, smtpd, qmqpd, forward, bounce, notify, verify, all."),
+    PH_P_BOOL(ST, utf8, "smtputf8_enable", "yes", "SMTPUTF8, RFC 6531."),
     PH_P_BOOL(ST, add_missing, "always_add_missing_headers", "no", "Add Message-Id:, Date: and From: to remote mail too."),
     PH_P_BOOL(ST, original, "enable_original_recipient", "yes", "Keep the recipient address as it was before aliasing."),
     PH_P_BOOL(ST, replace_stray, "cleanup_replace_stray_cr_lf", "yes", "Replace CR and LF that are no line end by a blank."),
@@ -49,7 +53,7 @@ _Static_assert(sizeof cleanup_rows == CLEANUP_ROWS * sizeof(struct ph_param), "c
  * must not be passed over in silence. */
 static const char *const not_built[] = {
     "header_checks", "mime_header_checks", "nested_header_checks", "body_checks",
-    "non_smtpd_milters", "remote_header_rewrite_domain", "message_reject_characters", "message_strip_characters",
+    "non_smtpd_milters", "message_reject_characters", "message_strip_characters",
 };
 
 static void warn_not_built(struct ph_conf *c)
@@ -147,6 +151,7 @@ int cleanup_setup(struct ph_conf *c, struct ph_scope *s, struct cleanup_params *
     if (!ph_str_eq(p->end_action, PH_STR("fix_quietly")))
         return ph_fail(PH_CONF, "non_empty_end_of_header_action = %.*s is not built yet; use fix_quietly", PH_FMT(p->end_action));
     warn_not_built(c);
+    p->rewrites_remote = ph_conf_value(c, s, "remote_header_rewrite_domain").n > 0;
     p->dropped = split(s, p->drop_headers, &p->dropped_count);
     return open_maps(c, s, p);
 }

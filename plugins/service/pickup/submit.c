@@ -199,6 +199,7 @@ static int send_maildrop(struct pickup *k, struct feed *f, struct ph_scope *step
     int rc, no_final_eol = 0;
     ph_str id;
 
+    ph_frame_cstr(b, "origin", "sendmail");
     ph_frame_str(b, "context", m->context.n ? m->context : PH_STR("local"));
     put_optional(b, "full_name", m->full_name);
     put_optional(b, "body", m->body);

@@ -167,6 +167,20 @@ void client_identify(struct session *s)
     s->may_xforward = client_in(s, s->c->xforward_hosts);
 }
 
+/* check_address_map: 1 when one of the tables has the address. */
+static int has_client(struct session *s, struct ph_maps *m)
+{
+    PH_SCOPED(t, NULL);
+    ph_str val;
+    int rc = m ? ph_maps_find(m, s->w.addr, t, &val) : PH_NONE;
+
+    if (rc < 0) {
+        ph_log_warn("%.*s: local_header_rewrite_clients: %s", PH_FMT(s->name_addr), ph_error());
+        s->cannot_decide = 1;
+    }
+    return rc == PH_FOUND;
+}
+
 /* local_header_rewrite_clients: whose headers are completed as if they were ours. */
 static int is_local_client(struct session *s)
 {
@@ -176,7 +190,7 @@ static int is_local_client(struct session *s)
     ph_ip_parse(s->w.addr, &ip);
     if (c->rewrite_own && (ip.family == 0 || is_own(c, &ip) || (ip.family == 4 && ip.bytes[0] == 127)))
         return 1;
-    return c->rewrite_networks && client_in(s, c->mynetworks);
+    return (c->rewrite_networks && client_in(s, c->mynetworks)) || has_client(s, c->rewrite_maps);
 }
 
 void client_settle(struct session *s)

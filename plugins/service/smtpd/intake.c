@@ -90,6 +90,7 @@ static struct ph_frame *begin_frame(struct session *s, struct ph_scope *t)
 
     ph_frame_cstr(f, "op", "begin");
     ph_frame_cstr(f, "who", "net");
+    ph_frame_cstr(f, "origin", "smtpd");
     ph_frame_cstr(f, "context", s->is_local || (s->t.forward && s->t.forward->is_local) ? "local" : "remote");
     ph_frame_cstr(f, "flags", s->c->cleanup_flags);
     ph_frame_str(f, "sender", s->t.sender);

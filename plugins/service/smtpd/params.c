@@ -39,7 +39,7 @@ const struct ph_param smtpd_rows[SMTPD_ROWS] = {
     PH_P_STR(ST, etrn_list, "smtpd_etrn_restrictions", "", "Restrictions at ETRN."),
     PH_P_STR(ST, classes, "smtpd_restriction_classes", "", "Names of restriction lists that other lists and tables may use."),
     PH_P_STR1(ST, null_key, "smtpd_null_access_lookup_key", "<>", "Key of the null sender in access tables."),
-    PH_P_STR(ST, rewrite_clients, "local_header_rewrite_clients", "permit_inet_interfaces", "Clients whose headers are completed: permit_inet_interfaces, permit_mynetworks."),
+    PH_P_STR(ST, rewrite_clients, "local_header_rewrite_clients", "permit_inet_interfaces", "Clients whose headers are completed and mapped as ours: permit_inet_interfaces, permit_mynetworks, check_address_map type:table."),
     PH_P_TIME(ST, timeout, "smtpd_timeout", "${stress?{10}:{300}}s", "s", 1, 0, "How long to wait for a command, for content, or for the client to take a reply."),
     PH_P_INT(ST, line_limit, "line_length_limit", "2048", 512, 16000, "Bytes of a command line."),
     PH_P_INT(ST, rcpt_limit, "smtpd_recipient_limit", "1000", 1, 0, "Recipients of one message."),

@@ -80,10 +80,26 @@ static int open_overrides(struct smtpd_conf *c)
     return 0;
 }
 
-static void open_rewrite_clients(struct smtpd_conf *c)
+/* local_header_rewrite_clients: each of its words lets some in. */
+static int open_rewrite_clients(struct smtpd_conf *c)
 {
-    c->rewrite_own = is_named(c->p.rewrite_clients, "permit_inet_interfaces");
-    c->rewrite_networks = is_named(c->p.rewrite_clients, "permit_mynetworks");
+    ph_str list = c->p.rewrite_clients, word;
+    struct ph_buf tables;
+
+    ph_buf_init(&tables, c->scope, list.n + 1);
+    while ((word = ph_str_list(&list)).n)
+        if (ph_str_eq_nocase(word, PH_STR("permit_inet_interfaces")))
+            c->rewrite_own = 1;
+        else if (ph_str_eq_nocase(word, PH_STR("permit_mynetworks")))
+            c->rewrite_networks = 1;
+        else if (ph_str_eq_nocase(word, PH_STR("check_address_map")))
+            ph_buf_printf(&tables, "%.*s ", PH_FMT(ph_str_list(&list)));
+        else if (ph_str_eq_nocase(word, PH_STR("permit_sasl_authenticated")) || ph_str_eq_nocase(word, PH_STR("permit_tls_clientcerts")) ||
+                 ph_str_eq_nocase(word, PH_STR("permit_tls_all_clientcerts")))
+            ph_log_warn("local_header_rewrite_clients: %.*s has no effect: it is not built yet", PH_FMT(word));
+        else
+            return ph_fail(PH_CONF, "local_header_rewrite_clients: unknown word \"%.*s\"", PH_FMT(word));
+    return tables.n ? ph_maps_open(c->conf, c->scope, "local_header_rewrite_clients", ph_buf_view(&tables), PH_MAPS_FOLD, &c->rewrite_maps) : 0;
 }
 
 static int smtpd_open(struct ph_service *v)
@@ -102,8 +118,7 @@ static int smtpd_open(struct ph_service *v)
                            ? c->p.verify_sender
                            : ph_str_printf(v->scope, "%.*s@%.*s", PH_FMT(c->p.verify_sender), PH_FMT(c->p.myorigin));
     v->self = c;
-    open_rewrite_clients(c);
-    if ((rc = open_bare_mode(c)) < 0 || (rc = open_lists(c)) < 0 || (rc = open_maps(c)) < 0 || (rc = open_overrides(c)) < 0 || (rc = ehlo_open(c)) < 0 || (rc = footer_open(c)) < 0 ||
+    if ((rc = open_rewrite_clients(c)) < 0 || (rc = open_bare_mode(c)) < 0 || (rc = open_lists(c)) < 0 || (rc = open_maps(c)) < 0 || (rc = open_overrides(c)) < 0 || (rc = ehlo_open(c)) < 0 || (rc = footer_open(c)) < 0 ||
         (rc = client_own_addresses(c)) < 0 || (rc = ph_transcript_setup(v->conf, v->scope, "SMTP server", &c->transcripts)) < 0)
         return rc;
     return restrict_open(c);

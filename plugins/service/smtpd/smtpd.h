@@ -86,6 +86,7 @@ struct smtpd_conf {
     const char *cleanup_flags;     /* receive_override_options */
     int check_unlisted;            /* ... of which no_unknown_recipient_checks */
     int rewrite_own, rewrite_networks; /* local_header_rewrite_clients: permit_inet_interfaces, permit_mynetworks */
+    struct ph_maps *rewrite_maps;  /* the tables of its check_address_map, or NULL */
     struct rule_list list[LISTS];
     struct ph_map *classes;        /* name to rule_list */
     struct ph_restriction *unlisted_rcpt, *unlisted_sender;

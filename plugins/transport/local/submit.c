@@ -106,6 +106,7 @@ static struct ph_frame *begin_frame(struct ph_scope *s, const struct ph_message 
 
     ph_frame_cstr(b, "op", "begin");
     ph_frame_cstr(b, "who", "local");
+    ph_frame_cstr(b, "origin", "forward");
     ph_frame_cstr(b, "flags", "bounce map");
     ph_frame_str(b, "sender", sender);
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
