@@ -86,10 +86,10 @@ uint32_t ph_header_addresses(ph_str name)
         { PH_STR_INIT("Disposition-Notification-To"), PH_HEADER_SENDER }, { PH_STR_INIT("Apparently-To"), PH_HEADER_RECIPIENT },
     };
 
-    if (ph_str_starts_nocase(name, PH_STR("Resent-")))
+    if (name.n > 7 && name.p[6] == '-' && ph_str_starts_nocase(name, PH_STR("Resent-")))
         name = ph_str_from(name, 7);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (ph_str_eq_nocase(name, known[i].name))
+        if (name.n == known[i].name.n && ph_str_eq_nocase(name, known[i].name))
             return known[i].what;
     return 0;
 }

@@ -75,6 +75,46 @@ is("$code $text", '451 451 4.3.0 Error: queue file write error', 'a canonical lo
 ok($ph->wait_log(qr/unreasonable canonical_maps map nesting for one\@loop\.test/), 'which is said');
 nothing_queued('a canonical loop');
 
+# ---- headers ----
+
+# What a header block is behind us, without our Received: on top.
+sub headers {
+    my ($how, $from, @headers) = @_;
+    my $text = join '', map { "$_\r\n" } @headers, 'Message-Id: <1@x>', 'Date: x', '', 'From: ann@here.test';
+    my $body;
+    if ($how eq 'smtp') { (undef, $body) = relayed($from, 'x@far.test', body => $text) }
+    else {
+        (my $unix = $text) =~ s/\r\n/\n/g;
+        $ph->sendmail($unix, '-i', $how eq 'sendmail -G' ? '-G' : (), '-f', $from, 'x@far.test');
+        my @m = $sink->wait_messages(++$seen);
+        $body = $m[$seen - 1]{body};
+    }
+    $body =~ s/\AReceived: .*?\r\n(?![ \t])//s;
+    $body =~ s/\r\nMessage-Id: <1\@x>\r\nDate: x\r\n\r\nFrom: ann\@here\.test\r\n\z// or return "unexpected: $body";
+    return join "\n", split /\r\n(?![ \t])/, $body;
+}
+
+for my $how (qw(smtp sendmail)) {
+    is(headers($how, 'x@far.test', "From: \"Ann, A.\" <ann\@here.test> (ann\@here.test)", "To: cid\@old.test,\r\n\tX <x\@y.test>, bob", 'Subject: ann@here.test'),
+        "From: \"Ann, A.\" <ann.long\@out.test> (ann\@here.test)\nTo: cid\@new.test,\r\n\tX <x\@y.test>, robert\@here.test\nSubject: ann\@here.test", "$how: canonical_maps in headers");
+    is(headers($how, 'x@far.test', 'From: only@here.test', 'Cc: only@here.test', 'Reply-To: u@h.mask.test, root@h.mask.test'),
+        "From: sender\@out.test\nCc: recipient\@out.test\nReply-To: u\@mask.test, root\@h.mask.test", "$how: maps of senders and recipients, masquerading");
+    is(headers($how, 'x@far.test', 'From: host!user', 'To: a%b', 'Cc: "a%b", list@v.test'), "From: user\@host.posthorn.test\nTo: a\@b.posthorn.test\nCc: a%b\@here.test, list\@v.test", "$how: operators outside quotes; no aliases");
+}
+is(headers('sendmail -G', 'x@far.test', 'From: ann@here.test', 'To: bob'), "From: ann\@here.test\nTo: bob", 'sendmail -G: left alone');
+is(send_to('x@far.test', 'x@far.test', body => "From: one\@loop.test\r\n\r\nx\r\n"), 451, 'a loop of a header: 451');
+nothing_queued('a loop of a header');
+reload(local_header_rewrite_clients => 'permit_sasl_authenticated');
+is(headers('smtp', 'ann@here.test', 'From: ann@here.test', 'To: bob'), "From: ann\@here.test\nTo: bob", 'headers of other clients are left alone');
+ok($ph->wait_log(qr/smtpd\[\d+\]: warning: local_header_rewrite_clients: permit_sasl_authenticated has no effect: it is not built yet/), 'a word that is not built is said');
+is(headers('sendmail', 'x@far.test', 'From: ann@here.test', 'To: bob'), "From: ann.long\@out.test\nTo: robert\@here.test", 'those of sendmail are not');
+reload(local_header_rewrite_clients => '', remote_header_rewrite_domain => 'domain.invalid');
+is(headers('smtp', 'ann@here.test', 'From: ann@here.test', 'To: bob'), "From: ann.long\@out.test\nTo: bob\@domain.invalid", 'remote_header_rewrite_domain: they are completed, otherwise');
+reload(local_header_rewrite_clients => 'check_address_map inline:{127.0.0.1=x}');
+is(headers('smtp', 'ann@here.test', 'From: ann@here.test', 'To: bob'), "From: ann.long\@out.test\nTo: robert\@here.test", 'check_address_map');
+reload(local_header_rewrite_clients => 'permit_mynetworks', remote_header_rewrite_domain => '', mynetworks => '127.0.0.0/8');
+is(headers('smtp', 'ann@here.test', 'From: ann@here.test', 'To: bob'), "From: ann.long\@out.test\nTo: robert\@here.test", 'permit_mynetworks');
+
 # ---- aliases ----
 
 is(relayed('s@far.test', 'list@v.test'), 's@far.test>a@far.test b@far.test', 'virtual_alias_maps: a list');

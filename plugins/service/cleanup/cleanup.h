@@ -41,6 +41,8 @@ struct cleanup_params {
     /* not read, made of what is */
     ph_str *dropped;               /* drop_headers, each */
     size_t dropped_count;
+    ph_str *utf8_from;             /* smtputf8_autodetect_classes, each */
+    size_t utf8_count;
     int32_t rewrites_remote;       /* remote_header_rewrite_domain is set */
     struct ph_address_rules *rules;
     struct mapping canonical[3];   /* in the order in which they are applied */

@@ -11,6 +11,12 @@
 /* Standard form of an envelope address (always in local context): 0, or negative. */
 static int complete(struct message *m, ph_str in, ph_str *out)
 {
+    /* Most are whole, and the same in both forms. */
+    if (ph_str_find(in, '"') < 0 && ph_str_find(in, '\\') < 0 && ph_str_find(in, '@') == ph_str_rfind(in, '@') &&
+        ph_address_is_whole(m->p->rules, in)) {
+        *out = in;
+        return 0;
+    }
     *out = ph_address_external(m->step, in);
     return ph_address_complete(m->p->rules, m->step, "local", out, 1);
 }

@@ -38,7 +38,7 @@ int cleanup_is_header(ph_str line, ph_str *name)
 static uint32_t saw_of(ph_str name)
 {
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (ph_str_eq_nocase(name, known[i].name))
+        if (name.n == known[i].name.n && ph_str_eq_nocase(name, known[i].name))
             return known[i].saw;
     return 0;
 }

@@ -78,37 +78,34 @@ static int keep_attributes(struct message *m, const struct ph_frame *in)
     return rc;
 }
 
-static int has_flag(const struct ph_frame *in, const char *word)
+/* What the client allows: words of "flags". */
+static void read_flags(struct message *m, ph_str flags)
 {
-    ph_str flags = ph_frame_value(in, "flags"), w;
-
-    while ((w = ph_str_word(&flags)).n)
-        if (ph_str_eq(w, ph_cstr(word)))
-            return 1;
-    return 0;
+    for (ph_str w; (w = ph_str_word(&flags)).n; ) {
+        m->auto_bcc |= ph_str_eq(w, PH_STR("bcc"));
+        m->maps |= ph_str_eq(w, PH_STR("map"));
+    }
 }
 
 /* smtputf8_autodetect_classes, for mail that comes from there. */
 static int is_detected(const struct cleanup_params *p, ph_str origin)
 {
-    ph_str list = p->utf8_classes;
-
-    for (ph_str word; origin.n && (word = ph_str_list(&list)).n; )
-        if (ph_str_eq_nocase(word, origin) || ph_str_eq_nocase(word, PH_STR("all")))
+    for (size_t i = 0; origin.n && i < p->utf8_count; i++)
+        if (ph_str_eq_nocase(p->utf8_from[i], origin) || ph_str_eq_nocase(p->utf8_from[i], PH_STR("all")))
             return 1;
     return 0;
 }
 
-static struct message *message_new(struct ph_scope *s, const struct cleanup_params *p, const struct ph_frame *in)
+/* step: of the caller's, emptied behind each request. */
+static struct message *message_new(struct ph_scope *s, struct ph_scope *step, const struct cleanup_params *p, const struct ph_frame *in)
 {
     struct message *m = ph_new(s, struct message);
 
     m->scope = s;
-    m->step = ph_scope_new(s);
+    m->step = step;
     m->p = p;
     m->local = !ph_str_eq(ph_frame_value(in, "context"), PH_STR("remote"));
-    m->auto_bcc = has_flag(in, "bcc");
-    m->maps = has_flag(in, "map");
+    read_flags(m, ph_frame_value(in, "flags"));
     m->rewrites = m->local || p->rewrites_remote;
     m->detect_utf8 = p->utf8 && is_detected(p, ph_frame_value(in, "origin"));
     m->full_name = ph_str_dup(s, ph_frame_value(in, "full_name"));
@@ -125,9 +122,9 @@ static struct message *message_new(struct ph_scope *s, const struct cleanup_para
 }
 
 /* op=begin: 0 and *out, or negative. */
-static int begin(struct ph_scope *s, const struct cleanup_params *p, const struct ph_frame *in, struct message **out)
+static int begin(struct ph_scope *s, struct ph_scope *step, const struct cleanup_params *p, const struct ph_frame *in, struct message **out)
 {
-    struct message *m = message_new(s, p, in);
+    struct message *m = message_new(s, step, p, in);
     ph_str who = ph_frame_value(in, "who");
     uint32_t kind = ph_str_eq(who, PH_STR("notice")) ? PH_INTAKE_NOTICE : ph_str_eq(who, PH_STR("local")) ? PH_INTAKE_LOCAL : PH_INTAKE_NET;
     int rc = ph_intake_begin(s, kind, &m->intake);
@@ -141,10 +138,10 @@ static int begin(struct ph_scope *s, const struct cleanup_params *p, const struc
     return 0;
 }
 
-static int do_begin(struct ph_scope *s, const struct cleanup_params *p, struct ph_stream *io, const struct ph_frame *in,
+static int do_begin(struct ph_scope *s, struct ph_scope *step, const struct cleanup_params *p, struct ph_stream *io, const struct ph_frame *in,
                     struct message **out)
 {
-    int rc = begin(s, p, in, out);
+    int rc = begin(s, step, p, in, out);
 
     if (rc == PH_CANCEL)
         return rc;
@@ -162,7 +159,6 @@ static int do_rcpt(struct message *m, const struct ph_frame *in)
     int rc = cleanup_recipient(m, ph_frame_value(in, "address"), ph_frame_value(in, "original"),
                                 ph_frame_value(in, "dsn_orcpt"), ph_frame_value(in, "dsn_notify"));
 
-    ph_scope_reset(m->step);
     return rc < 0 ? cleanup_refuse(m, rc) : 0;
 }
 
@@ -239,7 +235,7 @@ struct talk {
 static int do_map(struct talk *t, const struct ph_frame *in)
 {
     struct ph_frame *answer;
-    int rc = cleanup_probe(message_new(t->step, t->p, in), in, &answer);
+    int rc = cleanup_probe(message_new(t->step, ph_scope_new(t->step), t->p, in), in, &answer);
 
     return rc < 0 ? rc : send_reply(t->io, answer);
 }
@@ -252,7 +248,7 @@ static int handle(struct talk *t, const struct ph_frame *in)
     if (ph_str_eq(op, PH_STR("begin"))) {
         t->m = NULL;
         ph_scope_reset(t->s);
-        return do_begin(t->s, t->p, t->io, in, &t->m);
+        return do_begin(t->s, t->step, t->p, t->io, in, &t->m);
     }
     if (ph_str_eq(op, PH_STR("abort"))) {
         t->m = NULL;

@@ -152,6 +152,7 @@ int cleanup_setup(struct ph_conf *c, struct ph_scope *s, struct cleanup_params *
         return ph_fail(PH_CONF, "non_empty_end_of_header_action = %.*s is not built yet; use fix_quietly", PH_FMT(p->end_action));
     warn_not_built(c);
     p->rewrites_remote = ph_conf_value(c, s, "remote_header_rewrite_domain").n > 0;
+    p->utf8_from = split(s, p->utf8_classes, &p->utf8_count);
     p->dropped = split(s, p->drop_headers, &p->dropped_count);
     return open_maps(c, s, p);
 }
