@@ -13,7 +13,7 @@ my $sink = Posthorn::Sink->new(ehlo => "250-sink.test\r\n250-PIPELINING\r\n250-S
     $_[1] =~ /^bad/ ? "550 5.1.1 <$_[1]>: no  such user, says this reply that is too long for one line of a notice"
         : $_[1] =~ /^b\xc3\xa4d/ ? "550 5.1.1 kein Empf\xc3\xa4nger" : $_[1] =~ /^tmp/ ? '450 4.2.1 try later' : '250 2.1.5 ok' });
 my $dead = Posthorn::free_port();
-my $ph = Posthorn->new(myhostname => 'mx.posthorn.test', relayhost => '[127.0.0.1]:' . $sink->port, bounce_size_limit => 2000, smtputf8_enable => 'yes');
+my $ph = Posthorn->new(smtputf8_autodetect_classes => 'verify', myhostname => 'mx.posthorn.test', relayhost => '[127.0.0.1]:' . $sink->port, bounce_size_limit => 2000, smtputf8_enable => 'yes');
 Posthorn::spew("$ph->{tmp}/transport", "dead.test smtp:[127.0.0.1]:$dead\nerr.test error:5.1.2 no such place\n");
 $ph->set(transport_maps => "texthash:$ph->{tmp}/transport");
 $ph->start;
