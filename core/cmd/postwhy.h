@@ -44,6 +44,7 @@ struct why_report {
     struct ph_scope *scope;
     ph_str address, sender;
     enum why_status status;
+    int failed;                    /* something could not be asked; what was is not the whole truth */
     ph_str reply;                  /* smtpd's last one, lines with \n between; empty: it was not asked */
     ph_str refusal;                /* why it goes nowhere; empty: it does not */
     struct why_line *first, **last;

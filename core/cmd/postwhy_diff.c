@@ -78,7 +78,7 @@ struct diff {
     int fd[2];
     struct ph_scope *scope, *step;
     struct ph_stream *io[2];
-    size_t asked, changed, temporary;
+    size_t asked, changed, undecided;
 };
 
 static int ask(struct diff *d, int side, ph_str address, int lines, struct why_report **r)
@@ -161,6 +161,12 @@ static void show_json(struct diff *d, struct why_report *const r[2])
     fwrite(b.p, 1, b.n, stdout);
 }
 
+/* A reply that defers is one, too; but not when it stands for a table's failure. */
+static int is_undecided(const struct why_report *r)
+{
+    return r->status == WHY_TEMP && r->failed;
+}
+
 static int compare(void *arg, ph_str address)
 {
     struct diff *d = arg;
@@ -170,7 +176,7 @@ static int compare(void *arg, ph_str address)
     if (rc < 0)
         return rc;
     d->asked++;
-    d->temporary += r[0]->status == WHY_TEMP || r[1]->status == WHY_TEMP;
+    d->undecided += is_undecided(r[0]) || is_undecided(r[1]);
     if (!is_same(r[0], r[1])) {
         d->changed++;
         if ((rc = ask_both(d, address, 1, r)) < 0)
@@ -210,9 +216,9 @@ static int reap(void)
 static void show_summary(const struct diff *d)
 {
     if (d->o->json)
-        printf("{\"addresses\":%zu,\"different\":%zu,\"temporary\":%zu}\n", d->asked, d->changed, d->temporary);
+        printf("{\"addresses\":%zu,\"different\":%zu,\"undecided\":%zu}\n", d->asked, d->changed, d->undecided);
     else
-        printf("%s%zu of %zu addresses differ%s\n", d->changed ? "\n" : "", d->changed, d->asked, d->temporary ? "; some could not be decided now" : "");
+        printf("%s%zu of %zu addresses differ%s\n", d->changed ? "\n" : "", d->changed, d->asked, d->undecided ? "; some could not be decided now" : "");
 }
 
 int why_diff(const struct postwhy *o)
@@ -230,5 +236,5 @@ int why_diff(const struct postwhy *o)
     if (rc < 0)
         ph_cmd_fatal("%s", why);
     show_summary(&d);
-    return d.temporary ? WHY_TEMP : d.changed ? 1 : 0;
+    return d.undecided ? WHY_TEMP : d.changed ? 1 : 0;
 }

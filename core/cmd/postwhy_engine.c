@@ -82,6 +82,7 @@ static void put(struct ph_why_sink *w, const struct ph_why_step *s)
 
     if (!e->report || is_repeated(e, &l))
         return;
+    e->report->failed |= l.answer < 0;
     find_parameter(e, &l);
     why_report_step(e->report, &l);
 }
@@ -197,6 +198,7 @@ static struct ph_frame *question(struct why_report *r, const char *op, ph_str se
 
 static void note_failure(struct why_report *r)
 {
+    r->failed = 1;
     why_report_refuse(r, WHY_TEMP, ph_str_printf(r->scope, "451 4.3.0 %s", ph_error()));
 }
 

@@ -69,6 +69,7 @@ void why_json_object(struct ph_buf *b, const struct why_report *r, int steps)
     put_member(b, "address", r->address);
     put_member(b, "sender", r->sender);
     put_member(b, "status", ph_cstr(words[r->status]));
+    ph_buf_printf(b, ",\"failed\":%s", r->failed ? "true" : "false");
     put_member(b, "reply", r->reply);
     put_member(b, "refusal", r->refusal);
     ph_buf_puts(b, ",\"results\":[");

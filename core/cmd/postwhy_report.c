@@ -80,6 +80,8 @@ struct ph_frame *why_report_pack(struct ph_scope *s, const struct why_report *r)
     ph_frame_str(f, "address", r->address);
     ph_frame_str(f, "sender", r->sender);
     ph_frame_u64(f, "status", r->status);
+    if (r->failed)
+        ph_frame_cstr(f, "failed", "1");
     ph_frame_str(f, "reply", r->reply);
     ph_frame_str(f, "refusal", r->refusal);
     for (const struct why_result *n = r->result; n; n = n->next) {
@@ -170,6 +172,7 @@ struct why_report *why_report_unpack(struct ph_scope *s, const struct ph_frame *
     if (ph_frame_get_u64(f, "status", &status) != PH_FOUND || status > WHY_TROUBLE)
         return NULL;
     u.r->status = (enum why_status)status;
+    u.r->failed = ph_frame_value(f, "failed").n > 0;
     u.r->reply = ph_str_dup(s, ph_frame_value(f, "reply"));
     u.r->refusal = ph_str_dup(s, ph_frame_value(f, "refusal"));
     while (ph_frame_next(f, &at, &name, &value))

@@ -183,7 +183,7 @@ $out = $ph->run_in("alice\@example.test\n# no\n\nu\@relay.test\r\n", $ph->sbin('
 is(scalar(() = $out =~ /^=> transport/mg), 2, 'addresses of standard input');
 my @objects = map { decode_json($_) } split /\n/, why('--json', 'alice@example.test', 'u@relay.test');
 is(scalar @objects, 2, 'JSON: a line for each');
-is_deeply([sort keys %{$objects[0]}], [sort qw(address sender status reply refusal results steps)], 'its members');
+is_deeply([sort keys %{$objects[0]}], [sort qw(address sender status failed reply refusal results steps)], 'its members');
 is_deeply([sort keys %{$objects[1]{results}[0]}], [sort qw(recipient class transport nexthop)], 'those of results');
 my %members = map { join(' ', sort keys %$_) => 1 } map { @{$_->{steps}} } @objects, why_json('--client', '192.0.2.1', '--client-name', 'unknown', 'alice@example.test');
 is_deeply([keys %members], [join ' ', sort qw(stage kind parameter parameter_file parameter_line table key answer value file line remark depth)], 'those of steps, always the same');
@@ -265,12 +265,14 @@ like($out, qr/^u\@relay\.test\n - => transport relay, .*\n +relay_domains .*\n \
 like($out, qr/^2 of 9 addresses differ$/m, 'the count');
 @objects = map { decode_json($_) } split /\n/, differ('--json', "$ph->{tmp}/addresses");
 is_deeply([map { $_->{new} ? $_->{new}{address} : () } @objects], \@changed, 'the same as JSON');
-is_deeply($objects[-1], { addresses => 9, different => 2, temporary => 0 }, 'with its count');
+is_deeply($objects[-1], { addresses => 9, different => 2, undecided => 0 }, 'with its count');
 $out = differ('u@relay.test', 'alice@example.test');
 like($out, qr/^1 of 2 addresses differ$/m, 'addresses as arguments');
 $out = $ph->run_in("bob\@example.test\n", $ph->sbin('postwhy'), '-c', $dir, '--diff', $new, '-');
 like($out, qr/^1 of 1 addresses differ$/m, 'or on standard input');
 is(scalar(() = differ('--client', '192.0.2.1', '--client-name', 'unknown', "$ph->{tmp}/addresses") =~ /refused: 554 5\.7\.1 <u\@relay\.test>: Relay access denied/g), 1, 'as a client sees it');
+differ('--client', '192.0.2.66', '--client-name', 'unknown', 'alice@example.test');
+is($status, 0, 'a reply that defers is an answer');
 $text =~ s/^relay_domains.*/relay_domains = fail:x/m;
 Posthorn::spew("$new/main.cf", $text);
 differ("$ph->{tmp}/addresses");
