@@ -49,6 +49,7 @@ sub reply_of { # client, helo, sender, recipient: the reply that decides, and th
     my $c = $ph->smtp(timeout => 20);
     $c->ask("EHLO x.test");
     my ($code, $text) = $c->ask("XCLIENT ADDR=$client NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE]");
+    return ($text, '') if $code >= 400;
     for my $line ("EHLO $helo", "MAIL FROM:<$from>", "RCPT TO:<$to>") {
         ($code, $text) = $c->ask($line);
         return ($text, '') if $code >= 400;
@@ -126,6 +127,22 @@ like(why('--client', $out, '--client-name', 'unknown', '--sender', 'hold@s.test'
 my @names = $ph->log =~ /binned/g;
 is(scalar @names, 0, 'and the running system has not heard of it');
 is(scalar(() = $ph->cmd('postqueue', '-p') =~ /hold\@s\.test|^[0-9A-Za-z]+!/mg), 0, 'nothing of it is in the queue');
+
+# ---- refused at once, with a footer, softly ----
+sub same_as_life { my ($name, @what) = @_; # client, helo, sender, recipient
+    my ($reply) = reply_of(@what);
+    is(why_json('--client', $what[0], '--client-name', 'unknown', '--helo', $what[1], '--sender', $what[2], $what[3])->{reply}, $reply, $name) }
+for my $set ([smtpd_delay_reject => 'no'], [smtpd_reject_footer => '\\c (ask $client_address about it)\nhttp://posthorn.test/'], [soft_bounce => 'yes'], [smtpd_recipient_restrictions => 'defer_if_permit, permit'],
+             [strict_rfc821_envelopes => 'yes'], [smtpd_helo_required => 'yes'], [message_size_limit => 100], [relay_recipient_maps => 'inline:{u@relay.test=x}']) {
+    my %old = ($set->[0] => $ph->cmd('postconf', '-h', $set->[0]) =~ s/\n\z//r);
+    $ph->set(@$set);
+    my $out = $ph->postfix('reload');
+    same_as_life("$set->[0] = $set->[1]: $_->[0] $_->[2]", $_->[0], 'c.test', $_->[1], $_->[2])
+        for ['203.0.113.5', 'x@s.test', 'alice@example.test'], ['192.0.2.1', 'spam@s.test', 'alice@example.test'], ['192.0.2.1', 'x@s.test', 'u@far.test'],
+            ['192.0.2.1', 'x@s.test', 'nosuch@relay.test'], ['192.0.2.1', 'x@s.test', 'alice@example.test'], ['198.51.100.9', '', 'u@far.test'];
+    $ph->set(%old);
+}
+$ph->postfix('reload');
 
 # ---- where it stands ----
 sub place { my ($r, %want) = @_; my ($s) = steps($r, %want); return $s ? "$s->{file}:$s->{line}" : 'no step' }

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <posthorn/log.h>
 #include <posthorn/lookup.h>
 #include "core/conf/conf.h"
 #include "core/plugin/registry.h"
@@ -74,7 +75,7 @@ static void put_shown(const char *name, ph_str v)
 
 static void hear(struct ph_why_sink *w PH_UNUSED, const struct ph_why_step *s)
 {
-    static const char *const kinds[] = { "?", "lookup", "match", "rule", "note" };
+    static const char *const kinds[] = { "?", "lookup", "match", "rule", "note", "log" };
 
     ph_buf_printf(&heard, "%s%s%s", kinds[s->kind], s->depth ? "+" : "", s->answer == PH_FOUND ? " yes" : s->answer < 0 ? " fail" : s->answer ? " no" : "");
     put_shown("what", ph_cstr(s->what ? s->what : ""));
@@ -237,6 +238,12 @@ static void test_notes(void)
     ph_why_put(&(struct ph_why_step){ .size = sizeof(struct ph_why_step), .kind = PH_WHY_RULE, .what = "list", .table = PH_STR("reject"), .value = PH_STR("554") });
     ph_why_to(NULL);
     is_bytes(ph_buf_view(&heard), "note what=relayhost value=next hop x\nrule what=list table=reject value=554\n", "a note and a rule are heard");
+    ph_buf_reset(&heard);
+    ph_why_to(&sink);
+    ph_log("connect from %s", "x");
+    ph_log_warn("odd");
+    ph_why_to(NULL);
+    is_bytes(ph_buf_view(&heard), "log value=connect from x\nlog value=odd remark=warning: \n", "lines for the log are heard");
     ph_fail(PH_TEMP, "before");
     ask("inline:{a=b}", "a");
     is_bytes(ph_cstr(ph_error()), "before", "telling leaves the error of the task as it was");
