@@ -15,8 +15,6 @@
 #include <posthorn/error.h>
 #include <posthorn/net.h>
 #include "core/cmd/postwhy.h"
-#include "core/ipc/client.h"
-#include "core/net/dns.h"
 #include "core/run/loop.h"
 
 #define STDIO_BYTES 65536
@@ -120,7 +118,7 @@ int why_each_address(const struct postwhy *o, int (*fn)(void *arg, ph_str addres
 
 struct run {
     const struct postwhy *o;
-    struct ph_scope *scope, *step;
+    struct ph_scope *step;
     struct why_engine *engine;
     enum why_status worst;
     int count;
@@ -147,20 +145,19 @@ static int run(void *arg)
 {
     struct run *x = arg;
 
-    x->engine = why_engine_open(x->scope, x->o, x->o->dir);
+    x->engine = why_engine_open(x->o, x->o->dir);
     why_each_address(x->o, one, x);
-    ph_client_forget();
-    ph_dns_close();
+    why_engine_close(x->engine);
     return 0;
 }
 
 static int explain(const struct postwhy *o)
 {
-    struct run x = { .o = o, .scope = ph_scope_new(NULL) };
+    struct run x = { .o = o, .step = ph_scope_new(NULL) };
 
-    x.step = ph_scope_new(x.scope);
     if (ph_run_main(run, &x) < 0)
         ph_cmd_fatal("%s", ph_error());
+    ph_scope_free(x.step);
     return (int)x.worst;
 }
 

@@ -66,7 +66,8 @@ struct why_report *why_report_unpack(struct ph_scope *s, const struct ph_frame *
 /* postwhy_engine.c */
 struct why_engine;
 /* The services of the configuration in this process.  What cannot be opened is fatal. */
-struct why_engine *why_engine_open(struct ph_scope *s, const struct postwhy *o, const char *dir) PH_YIELDS;
+struct why_engine *why_engine_open(const struct postwhy *o, const char *dir) PH_YIELDS;
+void why_engine_close(struct why_engine *e) PH_YIELDS;
 /* lines: look for those of indexed tables too, which reads whole files. */
 struct why_report *why_engine_ask(struct why_engine *e, struct ph_scope *s, ph_str address, int lines) PH_YIELDS;
 

@@ -9,8 +9,6 @@
 #include <unistd.h>
 #include <posthorn/error.h>
 #include "core/cmd/postwhy.h"
-#include "core/ipc/client.h"
-#include "core/net/dns.h"
 #include "core/run/loop.h"
 
 #define STREAM_BYTES 65536u
@@ -36,15 +34,15 @@ static int serve(void *arg)
 {
     struct child *c = arg;
     struct ph_scope *s = ph_scope_new(NULL), *step = ph_scope_new(s);
-    struct why_engine *e = why_engine_open(s, c->o, c->dir);
+    struct why_engine *e = why_engine_open(c->o, c->dir);
     struct ph_stream *io = ph_stream_fd(s, c->fd, STREAM_BYTES);
     struct ph_frame *in;
     int rc;
 
     while ((rc = ph_frame_recv(io, step, REPORT_MAX, &in)) > 0 && (rc = answer(e, step, io, in)) >= 0)
         ph_scope_reset(step);
-    ph_client_forget();
-    ph_dns_close();
+    why_engine_close(e);
+    ph_scope_free(s);
     return rc == PH_EOF ? 0 : rc;
 }
 
@@ -231,6 +229,7 @@ int why_diff(const struct postwhy *o)
     int rc = ph_run_main(run, &d);
     char why[500];
     snprintf(why, sizeof why, "%s", rc < 0 ? ph_error() : "");
+    ph_scope_free(d.scope);
     if (reap() != 0)
         return WHY_TROUBLE;
     if (rc < 0)

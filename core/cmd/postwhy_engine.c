@@ -142,8 +142,9 @@ static void open_recipients(struct why_engine *e)
         ph_cmd_fatal("%s", ph_error());
 }
 
-struct why_engine *why_engine_open(struct ph_scope *s, const struct postwhy *o, const char *dir)
+struct why_engine *why_engine_open(const struct postwhy *o, const char *dir)
 {
+    struct ph_scope *s = ph_scope_new(NULL);
     struct why_engine *e = ph_new(s, struct why_engine);
 
     e->scope = s;
@@ -163,6 +164,15 @@ struct why_engine *why_engine_open(struct ph_scope *s, const struct postwhy *o, 
     if (o->client)
         open_smtpd(e);
     return e;
+}
+
+void why_engine_close(struct why_engine *e)
+{
+    ph_client_forget();
+    ph_group_cancel(e->tasks);
+    ph_group_wait(e->tasks, PH_FOREVER);
+    ph_scope_free(e->scope);       /* holds e */
+    ph_dns_close();
 }
 
 /* ---- asking ---- */
