@@ -6,7 +6,7 @@ sdk_posthorn_table_test_LDADD = core/libposthorn.la
 TABLE_TESTS = plugins/table/static/static.test plugins/table/inline/inline.test plugins/table/texthash/texthash.test \
 	plugins/table/cidr/cidr.test plugins/table/pattern/regexp.test plugins/table/pattern/pcre.test \
 	plugins/table/hash/hash.test plugins/table/hash/btree.test plugins/table/fail/fail.test \
-	plugins/table/environ/environ.test plugins/table/combined/pipemap.test plugins/table/combined/unionmap.test \
+	plugins/table/environ/environ.test plugins/table/internal/internal.test plugins/table/combined/pipemap.test plugins/table/combined/unionmap.test \
 	plugins/table/combined/randmap.test plugins/table/debug/debug.test plugins/table/socket/tcp.test plugins/table/socket/socketmap.test plugins/table/unix/unix.test plugins/table/cdb/cdb.test plugins/table/lmdb/lmdb.test
 EXTRA_DIST += $(TABLE_TESTS) t/plugin/tables.t
 dist_man_MANS += sdk/posthorn-table-test.1

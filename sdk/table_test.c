@@ -46,7 +46,7 @@ static struct ph_buf warnings;
 static char dir[64];
 static uint32_t last_flags;
 static uint64_t within_ms;
-static int tests, bad, started, line_number;
+static int tests, bad, started, kept_started, line_number;
 static const char *script_name;
 
 /* In place of the core's: what the plugin says is looked at by the script. */
@@ -120,6 +120,7 @@ static void do_open(ph_str name, ph_str words, int refused)
                 last_flags |= known[i].flag;
     }
     warnings.n = 0;
+    kept_started = started;
     started = 0;
     kept = table;
     int rc = ph_table_open(conf, scope, name, last_flags, &table);
@@ -175,10 +176,11 @@ static void do_walk(ph_str verb, ph_str key, ph_str want)
         for (rc = ph_table_next(table, 1, scope, &k, &v); rc == PH_FOUND; count++)
             rc = ph_table_next(table, 0, scope, &k, &v);
         say(rc == PH_NONE && count == n, ph_str_printf(scope, "the walk gives %.*s entries", PH_FMT(key)), ph_str_printf(scope, "%d", (int)count).p);
+        started = 0;
         return;
     }
     rc = ph_table_next(table, !started, scope, &k, &v);
-    started = 1;
+    started = rc == PH_FOUND;      /* behind the end: anew */
     if (ph_str_eq(verb, PH_STR("end")))
         say(rc == PH_NONE, PH_STR("the walk ends"), answer(rc, rc == PH_FOUND ? k : PH_STR("")));
     else
@@ -225,9 +227,12 @@ static void do_line(ph_str line, ph_str *rest)
         ph_die("%s:%d: no table is open", script_name, line_number);
     else if (ph_str_eq(verb, PH_STR("swap"))) {
         struct ph_table *was = table;
+        int had_started = started;
 
         table = kept;
         kept = was;
+        started = kept_started;
+        kept_started = had_started;
     } else if (ph_str_eq(verb, PH_STR("found")) || ph_str_eq(verb, PH_STR("none")) || ph_str_eq(verb, PH_STR("fails")) || ph_str_eq(verb, PH_STR("comes")))
         do_lookup(verb, arg, want);
     else if (ph_str_eq(verb, PH_STR("put")) || ph_str_eq(verb, PH_STR("kept")) || ph_str_eq(verb, PH_STR("unwritten")) || ph_str_eq(verb, PH_STR("remove")) || ph_str_eq(verb, PH_STR("missing")))

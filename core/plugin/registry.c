@@ -186,7 +186,7 @@ int ph_plugin_provider(uint32_t kind, ph_str what, ph_str *name)
 }
 
 /* The package that is known to hold it, from the distribution's list; "-" for
- * what does not exist yet. */
+ * what does not exist yet, "- words" for what will not. */
 static int package_of(struct ph_scope *s, const char *kind, ph_str name, ph_str *package)
 {
     const char *file = ph_str_printf(s, "%s/plugin-packages.yaml", reg.data_dir).p;
@@ -208,6 +208,8 @@ static int missing(struct ph_scope *s, ph_str what, const char *section, ph_str 
     if (package_of(s, section, name, &package)) {
         if (ph_str_eq(package, PH_STR("-")))
             return ph_fail(PH_CONF, "%.*s: it is not built yet", PH_FMT(what));
+        if (ph_str_starts(package, PH_STR("- ")))
+            return ph_fail(PH_CONF, "%.*s: %.*s", PH_FMT(what), PH_FMT(ph_str_from(package, 2)));
         return ph_fail(PH_CONF, "%.*s: install the package %.*s", PH_FMT(what), PH_FMT(package));
     }
     const char *near = ph_nearest(name, names, n);

@@ -8,6 +8,7 @@ include plugins/table/pattern/local.mk
 include plugins/table/hash/local.mk
 include plugins/table/unix/local.mk
 include plugins/table/environ/local.mk
+include plugins/table/internal/local.mk
 include plugins/table/combined/local.mk
 include plugins/table/debug/local.mk
 include plugins/table/socket/local.mk

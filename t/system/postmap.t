@@ -34,6 +34,7 @@ isnt($?, 0, 'a missing source is fatal');
 like(postmap("regexp:$m"), qr/fatal: unsupported dictionary type: regexp does not support bulk-mode creation/, 'a type that cannot be built says so');
 like(postmap('-q', 'x', "hsh:$m"), qr/fatal: unsupported dictionary type: hsh: did you mean "hash"\?/, 'a misspelt type');
 like(postmap('-q', 'x', "mongodb:$m"), qr/fatal: unsupported dictionary type: mongodb: it is not built yet/, 'a type that does not exist yet');
+like(postmap('-q', 'x', 'nis:passwd.byname'), qr/fatal: unsupported dictionary type: nis: NIS is not supported: write the map into a file/, 'one that will not, and what to do');
 like(postmap('-q', 'x', '-d', 'y', "hash:$m"), qr/specify only one of -s -q or -d/, 'one mode only');
 is(postmap('-q', 'x', 'fail:down') =~ /^postmap: fatal: table fail:down: query error/m && $? >> 8 == 1 ? 1 : 0, 1, 'a failing table is no "not found"');
 chmod 0640, $m;
