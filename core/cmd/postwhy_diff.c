@@ -110,11 +110,45 @@ static int is_same(const struct why_report *a, const struct why_report *b)
     return !x && !y && a->status == b->status && ph_str_eq(a->reply, b->reply) && ph_str_eq(a->refusal, b->refusal);
 }
 
-/* Steps about one question: two configurations may keep one table in two places. */
+/* A path: up to what cannot stand in one here. */
+static ph_str take_path(ph_str *rest)
+{
+    size_t n = 0;
+
+    while (n < rest->n && !ph_is_space(rest->p[n]) && rest->p[n] != ',' && rest->p[n] != '}')
+        n++;
+    ph_str path = ph_str_first(*rest, n);
+    *rest = ph_str_from(*rest, n);
+    return path;
+}
+
+static ph_str base_of(ph_str path)
+{
+    return ph_str_from(path, (size_t)ph_str_rfind(path, '/') + 1);
+}
+
+/* Two configurations may keep the files of one name in two directories. */
+static int is_same_table(ph_str a, ph_str b)
+{
+    while (a.n && b.n) {
+        if (a.p[0] == '/' && b.p[0] == '/') {
+            if (!ph_str_eq(base_of(take_path(&a)), base_of(take_path(&b))))
+                return 0;
+            continue;
+        }
+        if (a.p[0] != b.p[0])
+            return 0;
+        a = ph_str_from(a, 1);
+        b = ph_str_from(b, 1);
+    }
+    return a.n == b.n;
+}
+
+/* Steps about one question with one answer. */
 static int is_same_step(const struct why_line *a, const struct why_line *b)
 {
     return a->kind == b->kind && (a->answer < 0 ? -1 : a->answer) == (b->answer < 0 ? -1 : b->answer) && ph_str_eq(a->what, b->what) &&
-           ph_str_eq(a->key, b->key) && ph_str_eq(a->value, b->value) && (a->kind == PH_WHY_LOOKUP || ph_str_eq(a->table, b->table));
+           ph_str_eq(a->key, b->key) && ph_str_eq(a->value, b->value) && is_same_table(a->table, b->table);
 }
 
 /* The first steps that differ; NULL where one side has no more. */

@@ -42,22 +42,36 @@ static int names_no_file(ph_str table)
     return table.n == 0 || ph_str_search(table, PH_STR(":{")) >= 0 || ph_str_search(table, PH_STR(":/")) < 0;
 }
 
-/* Where the parameter is set: for what stands in main.cf itself. */
+/* What decided stands in the parameter itself, and not in a file that it names. */
+static int is_of_parameter(const struct why_line *l)
+{
+    switch (l->kind) {
+    case PH_WHY_LOOKUP: return l->answer == PH_FOUND && names_no_file(l->table);
+    case PH_WHY_MATCH: return l->table.n > 0;
+    case PH_WHY_RULE:
+    case PH_WHY_NOTE: return 1;
+    default: return 0;
+    }
+}
+
+/* Where the parameter is set, or that it is not. */
 static void find_parameter(struct why_engine *e, struct why_line *l)
 {
     struct ph_place place = { 0 };
     ph_str value;
 
-    if (l->what.n && ph_conf_raw_set(e->conf_now, l->what, &value, &place) == PH_FOUND && place.file) {
+    if (l->what.n == 0)
+        return;
+    if (ph_conf_raw_set(e->conf_now, l->what, &value, &place) == PH_FOUND && place.file) {
         l->parameter_file = ph_cstr(place.file);
         l->parameter_line = place.line;
     }
-    if (l->file.n || l->parameter_file.n == 0)
+    if (l->file.n || !is_of_parameter(l))
         return;
-    if (l->kind == PH_WHY_MATCH ? l->answer != PH_NONE || l->table.n : l->kind == PH_WHY_LOOKUP && l->answer == PH_FOUND && names_no_file(l->table)) {
-        l->file = l->parameter_file;
-        l->line = l->parameter_line;
-    }
+    l->file = l->parameter_file;
+    l->line = l->parameter_line;
+    if (l->file.n == 0 && l->remark.n == 0 && ph_conf_name_kind(e->conf_now, l->what) == PH_NAME_KNOWN)
+        l->remark = PH_STR("by default");
 }
 
 /* Whether the recipient exists is asked with what was asked before: that is not said

@@ -82,11 +82,11 @@ static ph_str step_text(struct ph_scope *s, const struct why_line *l, ph_str key
             return ph_str_printf(s, "%.*s -> no", PH_FMT(keys));
         return ph_str_printf(s, "%.*s -> %s, %.*s%.*s", PH_FMT(keys), l->answer == PH_FOUND ? "yes" : "no", PH_FMT(table), PH_FMT(place(s, l)));
     case PH_WHY_RULE:
-        return ph_str_printf(s, "%.*s -> %.*s", PH_FMT(table), PH_FMT(value));
+        return ph_str_printf(s, "%.*s -> %.*s%.*s", PH_FMT(table), PH_FMT(value), PH_FMT(ph_str_eq(l->value, PH_STR("DUNNO")) ? PH_STR("") : place(s, l)));
     case PH_WHY_LOG:
         return ph_str_printf(s, "%.*s%.*s", PH_FMT(shown(s, l->remark)), PH_FMT(value));
     default:
-        return value;
+        return ph_str_printf(s, "%.*s%.*s", PH_FMT(value), PH_FMT(place(s, l)));
     }
 }
 

@@ -188,7 +188,8 @@ like($out, qr/\n  transport_maps +hash:\Q$dir\E\/transport  \@example\.test, exa
 like(why('-v', 'alice@example.test'), qr/-> none\n  transport_maps +hash:\Q$dir\E\/transport  example\.test -> none\n/, 'with -v each has its own');
 like(why('nosuch@example.test'), qr/^=> transport virtual.*\n=> refused: 550 5\.1\.1 <nosuch\@example\.test>: Recipient address rejected: User unknown in virtual mailbox table\n\z/m, 'who is not there is said');
 is($status, 1, 'and returned');
-like(why('joe'), qr/ map\n  append_at_myorigin +joe\@example\.test\n/, 'what was appended');
+like(why('joe'), qr/ map\n  append_at_myorigin +joe\@example\.test  \(by default\)\n/, 'what was appended');
+like(why('--sender', 'x@s.test', 'u@relay.test'), qr/\n  relayhost +next hop \[127\.0\.0\.2\]:1  \(\Q$dir\E\/main\.cf:\Q@{[line_of('relayhost')]}\E\)\n/, 'the line of a parameter');
 like(why('moved@example.test'), qr/=> refused: 5\.1\.6 gone\n\z/, 'the error transport refuses');
 is($status, 1, 'exit 1');
 why('later@example.test');
