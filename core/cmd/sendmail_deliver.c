@@ -193,7 +193,7 @@ static void read_message_start(struct sendmail *m, struct reader *r, struct ph_b
 {
     *piece = PH_STR("");
     ph_buf_init(headers, m->scope, HEADERS_MAX);
-    if (m->mode == 'v' && !m->from_headers)
+    if (m->mode == 'v')
         return;
     read_headers(r, headers, piece);
     if (m->from_headers)

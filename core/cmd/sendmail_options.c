@@ -272,6 +272,8 @@ static void check_mode(struct sendmail *m, struct options *o, int has_rcpts)
             ph_cmd_fatal("-t can be used only in delivery mode");
         else if (m->mode == modes[i].mode && has_rcpts)
             ph_cmd_fatal("%s mode requires no recipient", modes[i].name);
+    if (m->mode == 'v' && m->from_headers)
+        ph_cmd_fatal("-t option cannot be used with -bv");
 }
 
 /* -C names the directory, or main.cf in it. */

@@ -27,7 +27,7 @@ my @lines = (
     ['-B', '7BIT', $rcpt], ['-B8BITMIME', $rcpt], ['-B', 'x', $rcpt], ['-N', 'success', $rcpt], ['-N', 'x', $rcpt], ['-N', 'never,delay', $rcpt], ['-R', 'x', $rcpt], ['-R', 'hdrs', $rcpt],
     ['-V', 'id1', $rcpt], ['-XVx', $rcpt], ['-XVab', $rcpt], ['-X', 'log', $rcpt], ['-A', 'm', $rcpt], ['-O', 'a=b', $rcpt], ['-L', 'x', $rcpt], ['-p', 'x', $rcpt], ['-h', '5', $rcpt],
     ['-t'], ['-t', $rcpt], ['-t', '-bp'], ['-t', '-bs'], ['-t', '-q'], ['-bp', $rcpt], ['-bs', $rcpt], ['-q', $rcpt], ['-bi', $rcpt], [], ['-f'], ['-f', 'a@b', $rcpt], ['-f', '<>', $rcpt],
-    ['-F', 'Name', $rcpt], ['--', $rcpt], ['-i', '--', $rcpt], ['-v', $rcpt], ['-bv', $rcpt], ['-bv'], ['-v', '-f', 'me@there', $rcpt], ['-f', 'me@there'], ['-q5m'], ['-bh'], ['-q1h', '-bh'], ['-G', $rcpt],
+    ['-F', 'Name', $rcpt], ['--', $rcpt], ['-i', '--', $rcpt], ['-v', $rcpt], ['-bv', $rcpt], ['-bv'], ['-bv', '-t'], ['-bv', '-t', $rcpt], ['-v', '-f', 'me@there', $rcpt], ['-f', 'me@there'], ['-q5m'], ['-bh'], ['-q1h', '-bh'], ['-G', $rcpt],
 );
 my $mail = "Subject: x\n\nbody\n";
 for my $line (@lines) {
