@@ -510,7 +510,7 @@ static const struct { const char *name, *conf, *flags, *in, *out; } envelopes[] 
     { "one that names a recipient twice", "virtual_alias_maps = inline:{ {a@x.test=c@x.test, c@x.test} }", "map", "s@a.test>a@x.test", "s@a.test>c@x.test(a@x.test)" },
     { "the null recipient", "empty_address_recipient = postmaster@x.test\nvirtual_alias_maps = inline:{postmaster@x.test=c@x.test}", "map", "s@a.test>,a@x.test",
       "s@a.test>c@x.test() a@x.test()" },
-    { "copies: of all", "always_bcc = c", "map bcc", "s@a.test>a@x.test", "s@a.test>a@x.test() c@origin.example(c,NEVER)" },
+    { "copies: of all", "always_bcc = c", "map bcc", "s@a.test>a@x.test", "s@a.test>a@x.test() c@origin.example(,NEVER)" },
     { "for a sender", "sender_bcc_maps = inline:{s@a.test=c@x.test}", "map bcc", "s@a.test>a@x.test", "s@a.test>a@x.test() c@x.test(,NEVER)" },
     { "his address as it was mapped", "sender_bcc_maps = inline:{s@a.test=no@x.test, t@a.test=c@x.test}\ncanonical_maps = inline:{s@a.test=t@a.test}", "map bcc",
       "s@a.test>a@x.test", "t@a.test>a@x.test() c@x.test(,NEVER)" },

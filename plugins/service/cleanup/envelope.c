@@ -87,21 +87,33 @@ static int put_all(struct message *m, ph_str to, ph_str original, ph_str orcpt, 
     return rc;
 }
 
-/* *to: the address as it is before aliases. */
+static ph_str orcpt_of(struct message *m, ph_str address)
+{
+    return ph_str_printf(m->step, "%s;%.*s", ph_str_is_ascii(address) ? "rfc822" : "utf-8", PH_FMT(address));
+}
+
+/* *to: the address as it is before aliases.  Without a history (original, orcpt) it
+ * is mail of this host: the world's name for the recipient is the whole address,
+ * ours the one that was given. */
 static int add(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify, ph_str *to)
 {
     int rc = complete(m, address.n ? address : m->p->empty_recipient, to);
 
-    if (rc < 0 || (m->maps && (rc = cleanup_map(m->p, m->step, CLASS_ENVELOPE_RECIPIENT, to)) < 0))
+    if (rc < 0)
+        return rc;
+    if (original.n == 0 && orcpt.n == 0 && !ph_str_eq(*to, address))
+        orcpt = orcpt_of(m, *to);
+    if (m->maps && (rc = cleanup_map(m->p, m->step, CLASS_ENVELOPE_RECIPIENT, to)) < 0)
         return rc;
     return put_all(m, *to, original.n ? original : address, orcpt, notify);
 }
 
 static int add_copy(struct message *m, ph_str address)
 {
-    ph_str to;
+    ph_str whole, to;
+    int rc = complete(m, address, &whole);
 
-    return add(m, address, address, PH_STR(""), PH_STR("NEVER"), &to);
+    return rc < 0 ? rc : add(m, whole, whole, PH_STR(""), PH_STR("NEVER"), &to);
 }
 
 /* A copy to whom a table says, if it says one. */

@@ -104,7 +104,7 @@ static int send_rcpt(struct feed *f, struct ph_scope *step, ph_str address, ph_s
 
     ph_frame_cstr(r, "op", "rcpt");
     ph_frame_str(r, "address", address);
-    ph_frame_str(r, "original", original);
+    put_optional(r, "original", original);
     put_optional(r, "dsn_orcpt", orcpt);
     put_optional(r, "dsn_notify", notify);
     return send_frame(f, r);
@@ -210,7 +210,7 @@ static int send_maildrop(struct pickup *k, struct feed *f, struct ph_scope *step
     if ((rc = begin(f, step, b, m->sender, o, 0, &id)) < 0)
         return rc;
     for (uint32_t i = 0; i < m->rcpt_count && rc == 0; i++)
-        rc = send_rcpt(f, step, m->rcpt[i].address, m->rcpt[i].address, m->rcpt[i].orcpt, m->rcpt[i].notify);
+        rc = send_rcpt(f, step, m->rcpt[i].address, PH_STR(""), m->rcpt[i].orcpt, m->rcpt[i].notify);
     if (rc < 0 || (rc = send_trace(k, f, step, id, m, o)) < 0 ||
         (rc = copy_content(f, step, source, &no_final_eol)) < 0)
         return rc;
