@@ -38,6 +38,7 @@ struct why_line {
 struct why_result {
     struct why_result *next;
     ph_str recipient, class_, transport, nexthop;
+    int is_same;                   /* --diff: the other side has it too, and it is not shown */
 };
 
 struct why_report {
@@ -49,7 +50,7 @@ struct why_report {
     ph_str refusal;                /* why it goes nowhere; empty: it does not */
     struct why_line *first, **last;
     struct why_result *result, **result_last;
-    size_t steps;
+    size_t steps, omitted;         /* omitted: over WHY_STEPS_MAX */
 };
 
 /* postwhy_report.c */

@@ -100,12 +100,17 @@ static int ask_both(struct diff *d, ph_str address, int lines, struct why_report
     return rc < 0 ? rc : ask(d, 1, address, lines, &r[1]);
 }
 
+static int is_same_result(const struct why_result *x, const struct why_result *y)
+{
+    return ph_str_eq(x->recipient, y->recipient) && ph_str_eq(x->transport, y->transport) && ph_str_eq(x->nexthop, y->nexthop);
+}
+
 static int is_same(const struct why_report *a, const struct why_report *b)
 {
     const struct why_result *x = a->result, *y = b->result;
 
     for (; x && y; x = x->next, y = y->next)
-        if (!ph_str_eq(x->recipient, y->recipient) || !ph_str_eq(x->transport, y->transport) || !ph_str_eq(x->nexthop, y->nexthop))
+        if (!is_same_result(x, y))
             return 0;
     return !x && !y && a->status == b->status && ph_str_eq(a->reply, b->reply) && ph_str_eq(a->refusal, b->refusal);
 }
@@ -162,11 +167,29 @@ static void first_difference(const struct why_report *const r[2], const struct w
     }
 }
 
+/* Of an alias with many recipients those that changed are wanted: how many did not. */
+static size_t set_aside(struct why_report *const r[2])
+{
+    size_t n = 0;
+
+    for (struct why_result *x = r[0]->result; x; x = x->next) {
+        struct why_result *y = r[1]->result;
+
+        while (y && (y->is_same || !is_same_result(x, y)))
+            y = y->next;
+        if (y)
+            x->is_same = y->is_same = 1;
+        n += y != NULL;
+    }
+    return n;
+}
+
 static void show_text(struct diff *d, struct why_report *const r[2])
 {
     const struct why_report *both[2] = { r[0], r[1] };
     const struct why_line *step[2];
 
+    size_t same = set_aside(r);
     first_difference(both, step);
     printf("%s", d->changed > 1 ? "\n" : "");
     ph_str name = why_text_name(d->step, r[0]->address);
@@ -178,6 +201,8 @@ static void show_text(struct diff *d, struct why_report *const r[2])
         if (step[i])
             why_text_line(step[i], "     ");
     }
+    if (same)
+        printf("   %zu more recipient%s as before\n", same, same > 1 ? "s" : "");
 }
 
 static void show_json(struct diff *d, struct why_report *const r[2])

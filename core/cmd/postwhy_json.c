@@ -86,7 +86,7 @@ void why_json_object(struct ph_buf *b, const struct why_report *r, int steps)
             if (l->next)
                 ph_buf_putc(b, ',');
         }
-        ph_buf_puts(b, "]");
+        ph_buf_printf(b, "],\"omitted\":%zu", r->omitted);
     }
     ph_buf_putc(b, '}');
 }

@@ -15,8 +15,11 @@ void why_report_step(struct why_report *r, const struct why_line *line)
 {
     struct why_line *l;
 
-    if (r->steps++ >= WHY_STEPS_MAX)
+    if (r->steps == WHY_STEPS_MAX) {
+        r->omitted++;
         return;
+    }
+    r->steps++;
     l = ph_new(r->scope, struct why_line);
     *l = *line;
     l->next = NULL;
@@ -80,6 +83,7 @@ struct ph_frame *why_report_pack(struct ph_scope *s, const struct why_report *r)
     ph_frame_str(f, "address", r->address);
     ph_frame_str(f, "sender", r->sender);
     ph_frame_u64(f, "status", r->status);
+    ph_frame_u64(f, "omitted", r->omitted);
     if (r->failed)
         ph_frame_cstr(f, "failed", "1");
     ph_frame_str(f, "reply", r->reply);
@@ -165,13 +169,15 @@ static void take(struct unpacking *u, ph_str name, ph_str value)
 struct why_report *why_report_unpack(struct ph_scope *s, const struct ph_frame *f)
 {
     struct unpacking u = { .r = why_report_new(s, ph_frame_value(f, "address"), ph_frame_value(f, "sender")) };
-    uint64_t status;
+    uint64_t status, omitted = 0;
     ph_str name, value;
     size_t at = 0;
 
     if (ph_frame_get_u64(f, "status", &status) != PH_FOUND || status > WHY_TROUBLE)
         return NULL;
     u.r->status = (enum why_status)status;
+    if (ph_frame_get_u64(f, "omitted", &omitted) == PH_FOUND)
+        u.r->omitted = omitted;
     u.r->failed = ph_frame_value(f, "failed").n > 0;
     u.r->reply = ph_str_dup(s, ph_frame_value(f, "reply"));
     u.r->refusal = ph_str_dup(s, ph_frame_value(f, "refusal"));

@@ -90,12 +90,14 @@ static ph_str step_text(struct ph_scope *s, const struct why_line *l, ph_str key
     }
 }
 
-/* indent: blanks in front; the second column stays where it is. */
+/* indent: blanks in front; the second column stays where it is, but for tables that
+ * another table asks. */
 static void put_line(struct ph_scope *s, const char *indent, unsigned width, const struct why_line *l, ph_str keys)
 {
     size_t blanks = strlen(indent);
 
-    printf("%s%-*.*s  %.*s\n", indent, (int)(width > blanks ? width - blanks : 0), PH_FMT(shown(s, l->what)), PH_FMT(step_text(s, l, keys)));
+    printf("%s%-*.*s  %*s%.*s\n", indent, (int)(width > blanks ? width - blanks : 0), PH_FMT(shown(s, l->what)), (int)(2 * l->depth), "",
+           PH_FMT(step_text(s, l, keys)));
 }
 
 void why_text_line(const struct why_line *l, const char *indent)
@@ -216,8 +218,8 @@ static void put_steps(const struct page *p, const struct why_report *r)
             printf("  %-*s  %.*s\n", (int)(p->width - 2), "reply", PH_FMT(shown(p->s, r->reply)));
         l = end;
     }
-    if (r->steps > WHY_STEPS_MAX)
-        printf(" and %zu more steps\n", r->steps - WHY_STEPS_MAX);
+    if (r->omitted)
+        printf(" and %zu more steps\n", r->omitted);
 }
 
 ph_str why_text_verdict(struct ph_scope *s, const struct why_report *r, const char *indent)
@@ -227,8 +229,9 @@ ph_str why_text_verdict(struct ph_scope *s, const struct why_report *r, const ch
 
     ph_buf_init(&b, s, 1u << 20);
     for (const struct why_result *n = r->result; n; n = n->next)
-        ph_buf_printf(&b, "%s=> transport %.*s, next hop %.*s, recipient %.*s\n", indent, PH_FMT(shown(s, n->transport)), PH_FMT(shown(s, n->nexthop)),
-                      PH_FMT(shown(s, n->recipient)));
+        if (!n->is_same)
+            ph_buf_printf(&b, "%s=> transport %.*s, next hop %.*s, recipient %.*s\n", indent, PH_FMT(shown(s, n->transport)), PH_FMT(shown(s, n->nexthop)),
+                          PH_FMT(shown(s, n->recipient)));
     if (r->refusal.n || !r->result)
         ph_buf_printf(&b, "%s%s%.*s\n", indent, words[r->status], PH_FMT(shown(s, r->refusal.n ? r->refusal : PH_STR("nobody receives it"))));
     return ph_buf_view(&b);

@@ -201,7 +201,7 @@ $out = $ph->run_in("alice\@example.test\n# no\n\nu\@relay.test\r\n", $ph->sbin('
 is(scalar(() = $out =~ /^=> transport/mg), 2, 'addresses of standard input');
 my @objects = map { decode_json($_) } split /\n/, why('--json', 'alice@example.test', 'u@relay.test');
 is(scalar @objects, 2, 'JSON: a line for each');
-is_deeply([sort keys %{$objects[0]}], [sort qw(address sender status failed reply refusal results steps)], 'its members');
+is_deeply([sort keys %{$objects[0]}], [sort qw(address sender status failed reply refusal results steps omitted)], 'its members');
 is_deeply([sort keys %{$objects[1]{results}[0]}], [sort qw(recipient class transport nexthop)], 'those of results');
 my %members = map { join(' ', sort keys %$_) => 1 } map { @{$_->{steps}} } @objects, why_json('--client', '192.0.2.1', '--client-name', 'unknown', 'alice@example.test');
 is_deeply([keys %members], [join ' ', sort qw(stage kind parameter parameter_file parameter_line table key answer value file line remark depth)], 'those of steps, always the same');
@@ -291,6 +291,17 @@ like($out, qr/^1 of 1 addresses differ$/m, 'or on standard input');
 is(scalar(() = differ('--client', '192.0.2.1', '--client-name', 'unknown', "$ph->{tmp}/addresses") =~ /refused: 554 5\.7\.1 <u\@relay\.test>: Relay access denied/g), 1, 'as a client sees it');
 differ('--client', '192.0.2.66', '--client-name', 'unknown', 'alice@example.test');
 is($status, 0, 'a reply that defers is an answer');
+Posthorn::spew("$dir/alias2", $file{alias} =~ s/boss\@example.test bob\K/by/r . "many\@example.test " . join(', ', map { "m$_\@relay.test" } 1 .. 900) . "\n");
+$text =~ s/^virtual_alias_maps.*/virtual_alias_maps = texthash:$dir\/alias2/m;
+Posthorn::spew("$new/main.cf", $text);
+$out = differ('--sender', 'x@s.test', 'team@example.test');
+like($out, qr/^team\@example\.test\n - => transport relay, [^\n]*\n - => transport virtual, [^\n]* bob\@example\.test\n[^\n]*\n \+ => [^\n]* u\@relay.test\n \+ => [^\n]* bobby\@example\.test\n \+ => refused: [^\n]*\n[^\n]*\n   1 more recipient as before\n/m,
+     'of several recipients those that changed') or diag $out;
+$out = $ph->run($ph->sbin('postwhy'), '-c', $new, '--json', 'many@example.test');
+my $many = decode_json($out);
+is(scalar @{$many->{results}}, 900, '900 recipients');
+is(scalar @{$many->{steps}}, 2000, 'but not all steps');
+cmp_ok($many->{omitted}, '>', 900, 'which is said');
 $text =~ s/^relay_domains.*/relay_domains = fail:x/m;
 Posthorn::spew("$new/main.cf", $text);
 differ("$ph->{tmp}/addresses");
