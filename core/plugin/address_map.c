@@ -40,14 +40,11 @@ static int is_named(ph_str list, const char *name)
 /* Which domains are local, once there is a map to ask for a user of them. */
 static int open_local(struct ph_address_rules *r)
 {
-    uint32_t how = PH_MATCH_DOMAIN;
-
     if (r->local)
         return 0;
-    if (is_named(ph_conf_value(r->conf, r->scope, "parent_domain_matches_subdomains"), "mydestination"))
-        how |= PH_MATCH_PARENT;
     int rc = ph_own_addresses(r->conf, r->scope, &r->own, &r->own_count);
-    return rc < 0 ? rc : ph_match_open(r->conf, r->scope, "mydestination", ph_conf_value(r->conf, r->scope, "mydestination"), how, &r->local);
+    return rc < 0 ? rc : ph_match_open(r->conf, r->scope, "mydestination", ph_conf_value(r->conf, r->scope, "mydestination"), PH_MATCH_STRING,
+                                       &r->local);
 }
 
 int ph_address_map_open(struct ph_address_rules *r, const char *what, ph_str list, const char *feature, struct ph_address_map **out)

@@ -14,7 +14,8 @@ struct ph_maps {
 int ph_maps_open(struct ph_conf *c, struct ph_scope *s, const char *what, ph_str list, uint32_t flags, struct ph_maps **out)
 {
     struct ph_maps *m = ph_new(s, struct ph_maps);
-    uint32_t table_flags = (flags & PH_MAPS_FOLD ? PH_TABLE_FOLD : 0) | (flags & PH_MAPS_SECURE ? PH_TABLE_SECURE : 0);
+    uint32_t table_flags = (flags & PH_MAPS_FOLD ? PH_TABLE_FOLD : 0) | (flags & PH_MAPS_SECURE ? PH_TABLE_SECURE : 0) |
+                           (flags & PH_MAPS_LITERAL ? PH_TABLE_LITERAL : 0);
 
     for (ph_str item; (item = ph_str_list(&list)).n; ) {
         if (m->n == MAPS_MAX)
@@ -55,41 +56,74 @@ int ph_maps_find_part(struct ph_maps *m, ph_str key, struct ph_scope *out, ph_st
 }
 
 /* The quoted form first, then the bare one: quoting must not get past a rule. */
-static int find_whole(struct ph_maps *m, ph_str address, struct ph_scope *out, ph_str *val)
+static int find_address(struct ph_maps *m, ph_str address, int whole, struct ph_scope *out, ph_str *val)
 {
     ph_str external = ph_address_external(out, address);
-    int rc = find(m, external, 1, out, val);
+    int rc = find(m, external, whole, out, val);
 
-    return rc == PH_NONE && !ph_str_eq(external, address) ? find(m, address, 1, out, val) : rc;
+    return rc == PH_NONE && !ph_str_eq(external, address) ? find(m, address, whole, out, val) : rc;
+}
+
+/* The same of a user name alone; one with "@" in it would read as an address. */
+static int find_user(struct ph_maps *m, ph_str user, struct ph_scope *out, ph_str *val)
+{
+    ph_str external = ph_address_external(out, ph_str_printf(out, "%.*s@", PH_FMT(user)));
+
+    external.n--;
+    int rc = find(m, external, 0, out, val);
+    return rc == PH_NONE && !ph_str_eq(external, user) ? find(m, user, 0, out, val) : rc;
+}
+
+/* The parts of an address that keys are made of. */
+struct keys {
+    ph_str user, domain, bare, unmatched;
+};
+
+static struct keys keys_of(ph_str address, ph_str delimiters)
+{
+    struct keys k;
+    ph_str extension;
+    char delimiter;
+
+    ph_address_split(address, &k.user, &k.domain);
+    ph_address_extension(k.user, delimiters, &k.bare, &extension, &delimiter);
+    k.unmatched = delimiter ? ph_str_from(k.user, k.bare.n) : PH_STR("");
+    return k;
+}
+
+static int find_mailbox(struct ph_maps *m, ph_str address, const struct keys *k, struct ph_scope *out, ph_str *val, ph_str *ext)
+{
+    int rc = find_address(m, address, 1, out, val);
+
+    if (rc != PH_NONE || !k->unmatched.n || !k->domain.n)
+        return rc;
+    rc = find_address(m, ph_str_printf(out, "%.*s@%.*s", PH_FMT(k->bare), PH_FMT(k->domain)), 0, out, val);
+    if (rc != PH_NONE)
+        *ext = k->unmatched;
+    return rc;
+}
+
+int ph_maps_find_mailbox(struct ph_maps *m, ph_str address, ph_str delimiters, struct ph_scope *out, ph_str *val)
+{
+    struct keys k = keys_of(address, delimiters);
+    ph_str ext;
+
+    return m->n == 0 || address.n == 0 ? PH_NONE : find_mailbox(m, address, &k, out, val, &ext);
 }
 
 int ph_maps_find_address(struct ph_maps *m, ph_str address, ph_str delimiters, int local, struct ph_scope *out, ph_str *val, ph_str *ext)
 {
-    ph_str user, domain, bare, extension;
-    char delimiter;
+    struct keys k = keys_of(address, delimiters);
 
     *ext = PH_STR("");
     if (m->n == 0 || address.n == 0)
         return PH_NONE;
-    int rc = find_whole(m, address, out, val);
+    int rc = find_mailbox(m, address, &k, out, val, ext);
+    if (rc == PH_NONE && local && k.domain.n)
+        rc = find_user(m, k.user, out, val);
+    if (rc == PH_NONE && (local || k.domain.n == 0) && k.unmatched.n && (rc = find_user(m, k.bare, out, val)) != PH_NONE)
+        *ext = k.unmatched;
     if (rc != PH_NONE)
         return rc;
-    ph_address_split(address, &user, &domain);
-    ph_address_extension(user, delimiters, &bare, &extension, &delimiter);
-    ph_str unmatched = delimiter ? ph_str_from(user, bare.n) : PH_STR("");
-    if (delimiter && domain.n) {
-        rc = find(m, ph_str_printf(out, "%.*s@%.*s", PH_FMT(bare), PH_FMT(domain)), 0, out, val);
-        if (rc != PH_NONE) {
-            *ext = unmatched;
-            return rc;
-        }
-    }
-    if (local || domain.n == 0) {
-        rc = domain.n ? find(m, user, 0, out, val) : PH_NONE;
-        if (rc == PH_NONE && delimiter && (rc = find(m, bare, 0, out, val)) != PH_NONE)
-            *ext = unmatched;
-        if (rc != PH_NONE)
-            return rc;
-    }
-    return domain.n ? find(m, ph_str_printf(out, "@%.*s", PH_FMT(domain)), 0, out, val) : PH_NONE;
+    return k.domain.n ? find(m, ph_str_printf(out, "@%.*s", PH_FMT(k.domain)), 0, out, val) : PH_NONE;
 }

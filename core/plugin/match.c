@@ -192,8 +192,8 @@ static int name_matches(const struct ph_match *m, ph_str pattern, ph_str name)
         return 1;
     if (!(m->how & PH_MATCH_DOMAIN) || name.n <= pattern.n)
         return 0;
-    if (pattern.p[0] == '.')
-        return ph_str_ends_nocase(name, pattern);
+    if (pattern.p[0] == '.')                   /* where parents match, a dot in front says nothing */
+        return !(m->how & PH_MATCH_PARENT) && ph_str_ends_nocase(name, pattern);
     return m->how & PH_MATCH_PARENT && name.p[name.n - pattern.n - 1] == '.' && ph_str_ends_nocase(name, pattern);
 }
 

@@ -13,6 +13,7 @@ struct ph_match;
 
 #define PH_MAPS_FOLD    1u     /* fold keys of fixed tables to lower case */
 #define PH_MAPS_SECURE  8u     /* an answer gives rights: insecure types are refused */
+#define PH_MAPS_LITERAL 16u    /* answers are what stands in the table: no $1 of the key */
 
 /* Open every table of the list; `what` (the parameter) is named in errors.
  * 0 and *m on the scope, or PH_CONF (too many tables).  A table that cannot be
@@ -34,6 +35,8 @@ int ph_maps_find_part(struct ph_maps *m, ph_str key, struct ph_scope *out, ph_st
  * extension with its delimiter, empty when it was part of the key. */
 int ph_maps_find_address(struct ph_maps *m, ph_str address, ph_str delimiters, int local,
                          struct ph_scope *out, ph_str *val, ph_str *ext) PH_YIELDS;
+/* The first two of these keys alone: user+ext@domain, user@domain. */
+int ph_maps_find_mailbox(struct ph_maps *m, ph_str address, ph_str delimiters, struct ph_scope *out, ph_str *val) PH_YIELDS;
 
 /* Lists: "a.example, !b.example, /file, type:table, 10.0.0.0/8".  An item that
  * cannot be used is an error in the log, and a match that comes to it PH_TEMP.

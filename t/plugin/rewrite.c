@@ -91,6 +91,7 @@ static const struct { const char *conf, *in, *out; } completions[] = {
     { "", "\"\\\"\"@b", "\"\\\"\"@b" }, { "", "@b", "\"\"@b" }, { "", "\"\"", "" },
     /* Nothing on one side of an operator. */
     { "", "!a", "a@" }, { "", "a!", "\"\"@a" }, { "", "a%", "a@" }, { "", "%a", "\"\"@a" },
+    { "", "u.", "\"u.\"@mx.here.example" }, { "append_at_myorigin = no", "u.", "u" }, { "", "u@\"a@b\"", "\"u@a\"@b" },
     /* In literals there is none, and no host name. */
     { "", "u%[1.2.3.4]", "u@[1.2.3.4]" }, { "", "[a!b]", "\"[a!b]\"@mx.here.example" }, { "", "u@[1.2.3.4].", "u@[1.2.3.4]" },
     { "append_dot_mydomain = yes", "a!b", "b@a.here.example" }, { "append_dot_mydomain = yes", "u%h.", "u@h" }, { "append_dot_mydomain = yes", "u@", "u@" },
@@ -174,6 +175,47 @@ static const struct { const char *conf, *sender, *in, *want; } routes[] = {
       "error 5.1.1 User unknown in virtual alias table u@v.example alias" },
     { "transport_maps = inline:{ {mailer-daemon@mx.here.example=discard:} }", "", "", "discard mx.here.example MAILER-DAEMON@mx.here.example local" },
     { "relocated_maps = inline:{ {old@here.example=new@there.example} }", "", "old@here.example", "error 5.1.6 User has moved to new@there.example old@here.example local" },
+    { "relocated_maps = inline:{ {old=x} }", "", "old@here.example", "error 5.1.6 User has moved to x old@here.example local" },
+    { "relocated_maps = inline:{ {old=x} }", "", "old@mx.here.example", "error 5.1.6 User has moved to x old@mx.here.example local" },
+    { "relocated_maps = inline:{ {old=x} }", "", "old@o.example", "smtp o.example old@o.example default" },
+    { "relocated_maps = inline:{ {@o.example=x} }\nrelocated_prefix_enable = no", "", "u@o.example", "error x u@o.example default" },
+    { "relocated_maps = inline:{ {u@v.example=x} }\nvirtual_alias_domains = v.example", "", "u@v.example", "error 5.1.6 User has moved to x u@v.example alias" },
+    { "relocated_maps = inline:{ {u@o.example=x} }\ntransport_maps = inline:{ {u@o.example=smtp:[t]} }", "", "u@o.example", "error 5.1.6 User has moved to x u@o.example default" },
+    /* Behind a domain of ours the rest is completed like any address. */
+    { "append_dot_mydomain = yes", "", "u%host@here.example", "smtp host.here.example u@host.here.example default" },
+    { "", "", "a!b%c.example@here.example", "smtp a b%c.example@a default" }, { "", "", "@r:u@o.example@here.example", "smtp o.example u@o.example default" },
+    { "", "", "u.@here.example", "local mx.here.example u.@here.example local" }, { "", "", "%", "!missing domain name" }, { "", "", "@", "!missing domain name" },
+    { "", "", "@o.example", "smtp o.example @o.example default" },
+    /* Operators in quotes: an internal form shows them where it had to be quoted. */
+    { "", "", "a b%o.example@here.example", "smtp o.example a b@o.example default" },
+    { "resolve_dequoted_address = no", "", "a b%o.example@here.example", "local mx.here.example a b%o.example@here.example local" },
+    { "resolve_dequoted_address = no", "", "u@o.example@here.example", "local mx.here.example u@o.example@here.example local" },
+    { "resolve_dequoted_address = no", "", "u%o.example@here.example", "smtp o.example u@o.example default" },
+    /* No domain has a list of domains below it, but for relay_domains. */
+    { "mydestination = .here.example", "", "u@a.here.example", "smtp a.here.example u@a.here.example default" },
+    { "virtual_mailbox_domains = .m.example", "", "u@a.m.example", "smtp a.m.example u@a.m.example default" },
+    { "mydestination = [192.0.2.7]", "", "u@[192.0.2.7]", "local mx.here.example u@[192.0.2.7] local" },
+    { "resolve_numeric_domain = yes", "", "u@192.0.2.9", "local mx.here.example u@[192.0.2.9] local" },
+    { "", "", "u@1", "!numeric domain name" }, { "", "", "u@1.2", "!numeric domain name" }, { "", "", "u@[::1]", "!bad address literal" },
+    { "", "", "-u@o.example", "!local part begins with a minus sign" }, { "allow_min_user = yes", "", "-u@o.example", "smtp o.example -u@o.example default" },
+    { "", "", "u@b\xc3\xbc.example", "smtp b\xc3\xbc.example u@b\xc3\xbc.example default" }, { "", "", "\xfc@o.example", "!address is not UTF-8" },
+    { "smtputf8_enable = no", "", "u@b\xc3\xbc.example", "!malformed domain name" }, { "smtputf8_enable = no", "", "\xfc@o.example", "smtp o.example \xfc@o.example default" },
+    { "", "", "u@a\xc3\xbc_-.example\xe2\x80\x8f", "!malformed domain name" },
+    /* What a class's transport says may be overridden, but not that of an alias domain. */
+    { "default_transport = error:no\ntransport_maps = inline:{ {o.example=smtp:[t]} }", "", "u@o.example", "smtp [t] u@o.example default" },
+    { "default_transport = error", "", "u@o.example", "error Address is undeliverable u@o.example default" },
+    { "transport_maps = inline:{ {o.example=retry:} }", "", "u@o.example", "retry Address is undeliverable u@o.example default" },
+    { "transport_maps = inline:{ {o.example=pipe:Mixed} }", "", "u@O.example", "pipe Mixed u@O.example default" },
+    { "transport_maps = inline:{ {o.example=smtp:[a], b:25} }", "", "u@o.example", "smtp [a], b:25 u@o.example default" },
+    { "transport_maps = inline:{ {@o.example=smtp:[t]} }", "", "u@o.example", "smtp o.example u@o.example default" },
+    { "transport_maps = inline:{ {u=smtp:[t]} }", "", "u@here.example", "local mx.here.example u@here.example local" },
+    { "transport_maps = inline:{ {here.example=smtp:[t]} }", "", "u@mx.here.example", "local mx.here.example u@mx.here.example local" },
+    { "recipient_delimiter = +-\ntransport_maps = inline:{ {u@o.example=smtp:[t]} }", "", "u-x+y@o.example", "smtp [t] u-x+y@o.example default" },
+    { "sender_dependent_default_transport_maps = inline:{ {s=smtp:[t]} }", "s@here.example", "u@o.example", "smtp [t] u@o.example default" },
+    { "sender_dependent_default_transport_maps = inline:{ {s=smtp:[t]} }", "s@x.example", "u@o.example", "smtp o.example u@o.example default" },
+    { "sender_dependent_default_transport_maps = inline:{ {@x.example=smtp:[t]}, {s@x.example=DUNNO} }", "s@x.example", "u@o.example", "smtp o.example u@o.example default" },
+    { "recipient_delimiter = +\nsender_dependent_relayhost_maps = inline:{ {s@x.example=[t]} }", "s+e@x.example", "u@o.example", "smtp [t] u@o.example default" },
+    { "empty_address_relayhost_maps_lookup_key = null\nsender_dependent_relayhost_maps = inline:{ {null=[t]} }", "", "u@o.example", "smtp [t] u@o.example default" },
 };
 
 static int resolve(struct rewriter *w, struct ph_scope *s, const char *sender, ph_str address, struct resolved *r)
@@ -198,12 +240,65 @@ static void test_resolve(void)
     }
 }
 
+/* A next hop without a transport is a mistake in a table, which decides nothing. */
+static void test_no_transport(void)
+{
+    PH_SCOPED(s, NULL);
+    struct rewriter *w = rewriter_of(s, "sender_dependent_default_transport_maps = inline:{ {s@x.example=:[t]} }");
+    struct resolved r;
+
+    is_int(resolve(w, s, "s@x.example", PH_STR("u@o.example"), &r), PH_TEMP, "a next hop without a transport");
+    ok(strstr(ph_error(), "sender_dependent_default_transport_maps") != NULL, "is said: %s", ph_error());
+}
+
+/* Probes go their own way where one is set, else that of mail. */
+static void test_probe(void)
+{
+    PH_SCOPED(s, NULL);
+    struct rewriter *w = rewriter_of(s, "address_verify_relayhost = [v]\naddress_verify_transport_maps = inline:{ {t.example=lmtp:[v]} }\n"
+                                        "transport_maps = inline:{ {m.example=lmtp:[m]} }\nrelayhost = [m]\naddress_verify_local_transport = smtp:[l]");
+    static const struct { const char *in; int probe; const char *want; } cases[] = {
+        { "u@o.example", 0, "smtp [m]" }, { "u@o.example", 1, "smtp [v]" }, { "u@m.example", 0, "lmtp [m]" }, { "u@m.example", 1, "smtp [v]" },
+        { "u@t.example", 1, "lmtp [v]" }, { "u@here.example", 0, "local mx.here.example" }, { "u@here.example", 1, "smtp [l]" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct question ask = { .address = ph_cstr(cases[i].in), .probe = cases[i].probe };
+        struct resolved r;
+
+        is_int(rewrite_resolve(w, s, &ask, &r), 0, "%s is resolved", cases[i].in);
+        is_bytes(ph_str_printf(s, "%.*s %.*s", PH_FMT(r.transport), PH_FMT(r.nexthop)), cases[i].want, "%s: %s", cases[i].probe ? "probe" : "mail", cases[i].in);
+    }
+    w = rewriter_of(s, "relayhost = [m]");
+    struct question ask = { .address = PH_STR("u@o.example"), .probe = 1 };
+    struct resolved r;
+    ok(rewrite_resolve(w, s, &ask, &r) == 0 && ph_str_eq(r.nexthop, PH_STR("[m]")), "without parameters of its own a probe goes as mail does");
+}
+
+/* What is asked of it is completed first. */
+static void test_completed_first(void)
+{
+    PH_SCOPED(s, NULL);
+    struct rewriter *w = rewriter_of(s, "append_dot_mydomain = yes\nmyorigin = o.example");
+    static const struct { const char *in, *want; } cases[] = {
+        { "u", "u@o.example" }, { "u@host", "u@host.here.example" }, { "a!b", "b@a.here.example" }, { "u@here.example.", "u@here.example" }, { "a b", "a b@o.example" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct question ask = { .address = ph_cstr(cases[i].in), .complete = &w->local };
+        struct resolved r;
+
+        ok(rewrite_resolve(w, s, &ask, &r) == 0, "%s is resolved", cases[i].in);
+        is_bytes(r.recipient, cases[i].want, "as %s", cases[i].want);
+    }
+}
+
 /* A routing operator that stays in front of a remote domain must be seen. */
 static void test_routed(void)
 {
     static const struct { const char *in; int routed; } cases[] = {
         { "u%other.example@relay.example", 1 }, { "x!u@relay.example", 1 }, { "a@b@relay.example", 1 }, { "u@relay.example", 0 },
-        { "u%other.example@here.example", 0 },
+        { "u%other.example@here.example", 0 }, { "a b%c@relay.example", 1 }, { "[a!b]@relay.example", 1 },
     };
     PH_SCOPED(s, NULL);
     struct rewriter *w = rewriter_of(s, "relay_domains = relay.example");
@@ -321,6 +416,9 @@ static int all(void *arg PH_UNUSED)
 {
     test_complete();
     test_resolve();
+    test_no_transport();
+    test_probe();
+    test_completed_first();
     test_routed();
     test_failing_tables();
     test_hostile();

@@ -110,6 +110,7 @@ static void test_match(void)
         { "with a dot subdomains only", ".a.test", D, "x.a.test", "", PH_FOUND },
         { "and not itself", ".a.test", D, "a.test", "", PH_NONE },
         { "parents match subdomains when asked to", "a.test", P, "y.x.a.test", "", PH_FOUND },
+        { "where they do, a dot in front says nothing", ".a.test", P, "x.a.test", "", PH_NONE },
         { "at a dot only", "a.test", P, "xa.test", "", PH_NONE },
         { "strings are exact", "a.test", PH_MATCH_STRING, "x.a.test", "", PH_NONE },
         { "the first that matches decides", "!x.a.test, .a.test", D, "x.a.test", "", PH_NONE },

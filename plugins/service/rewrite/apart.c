@@ -1,15 +1,40 @@
 /* apart: an address is taken apart until its domain is not ours: a routing
  * operator may stand behind a domain of ours, and is then the way on. */
 #include <posthorn/address.h>
+#include <posthorn/dns.h>
 #include <posthorn/why.h>
 #include "rewrite.h"
 
-/* 1 ours, 0 not, negative: could not look. */
-static int is_local(struct rewriter *w, ph_str domain)
+static int has_operator(const struct rewriter *w, const struct text *t)
+{
+    return text_rfind(t, '@') >= 0 || (w->p.swap_bang && text_find(t, '!') >= 0) || (w->p.percent && text_find(t, '%') >= 0);
+}
+
+/* "1", "1.2": no host is called so, and some would read an address. */
+static int is_number(ph_str domain)
+{
+    for (size_t i = 0; i < domain.n; i++)
+        if (domain.p[i] != '.' && !ph_is_digit(domain.p[i]))
+            return 0;
+    return 1;
+}
+
+/* [1.2.3.4] or [IPv6:...], as RFC 5321 4.1.3 has it. */
+static int is_literal(ph_str domain)
+{
+    return ph_domain_literal_valid(domain) && (ph_str_find(domain, ':') < 0 || ph_str_starts_nocase(domain, PH_STR("[IPv6:")));
+}
+
+static int is_own(const struct rewriter *w, ph_str domain)
 {
     struct ph_ip ip;
 
-    if (domain.p[0] == '[' && ph_ip_parse(domain, &ip) && rewrite_is_own(w, &ip)) {
+    return is_literal(domain) && ph_ip_parse(domain, &ip) && rewrite_is_own(w, &ip);
+}
+
+int rewrite_is_local(struct rewriter *w, ph_str domain)
+{
+    if (is_own(w, domain)) {
         ph_why("inet_interfaces", "%.*s is one of our addresses", PH_FMT(domain));
         return 1;
     }
@@ -17,27 +42,35 @@ static int is_local(struct rewriter *w, ph_str domain)
     return rc < 0 ? rc : rc == PH_FOUND;
 }
 
-static int has_operator(const struct rewriter *w, const struct text *t)
-{
-    return text_rfind(t, '@') >= 0 || (w->p.swap_bang && text_find(t, '!') >= 0) || (w->p.percent && text_find(t, '%') >= 0);
-}
-
 /* NULL, or what is wrong with it. */
 static const char *check_domain(const struct rewriter *w, struct ph_scope *s, ph_str *domain)
 {
     struct ph_ip ip;
+    ph_str ascii = *domain;
 
     if (domain->p[0] == '[')
-        return ph_domain_literal_valid(*domain) ? NULL : "bad address literal";
+        return is_literal(*domain) ? NULL : "bad address literal";
     if (ph_ip_parse(*domain, &ip)) {
         if (!w->p.numeric_domain)
             return "numeric domain name";
-        *domain = ph_str_printf(s, "[%.*s]", PH_FMT(*domain));
+        *domain = ph_str_printf(s, "[%s%.*s]", ip.family == 6 ? "IPv6:" : "", PH_FMT(*domain));
         return NULL;
     }
-    if (!ph_str_is_ascii(*domain))
-        return ph_str_is_utf8(*domain) ? NULL : "malformed domain name";
-    return ph_hostname_valid(*domain) ? NULL : "malformed domain name";
+    if (!ph_str_is_ascii(*domain) && (!w->p.utf8 || ph_domain_ascii(s, *domain, &ascii) < 0))
+        return "malformed domain name";
+    if (!ph_hostname_valid(ascii))
+        return "malformed domain name";
+    return is_number(ascii) ? "numeric domain name" : NULL;
+}
+
+/* An operator is left, whether or not we would turn it, and in quotes or not:
+ * others might. */
+static int is_routed(const struct text *t, size_t local)
+{
+    for (size_t i = 0; i < local; i++)
+        if (ph_str_find(PH_STR("@!%"), text_byte(t, i)) >= 0)
+            return 1;
+    return 0;
 }
 
 /* The end: local part and domain are known. */
@@ -45,12 +78,12 @@ static void finish(const struct rewriter *w, struct parts *out, struct text *t, 
 {
     out->domain = domain;
     out->is_local = ours;
-    out->local = local ? text_bytes(t, 0, local) : w->p.empty_recipient;
-    if (ours)
-        return;
-    out->error = check_domain(w, t->s, &out->domain);
-    t->n = local;
-    out->routed = has_operator(w, t);
+    out->local = local || !ours ? text_bytes(t, 0, local) : w->p.empty_recipient;
+    out->routed = is_routed(t, local);
+    if (!ours && !(out->error = check_domain(w, t->s, &out->domain)))
+        out->is_local = out->domain.p[0] == '[' && is_own(w, out->domain);  /* it was a number */
+    if (!out->error && !w->p.min_user && ph_str_starts(out->local, PH_STR("-")))
+        out->error = "local part begins with a minus sign";
 }
 
 /* What is left when a domain of ours was taken off, or when there was none: 1
@@ -78,7 +111,6 @@ int rewrite_apart(struct rewriter *w, struct text *t, struct parts *out)
 
     *out = (struct parts){ .local = PH_STR(""), .domain = PH_STR("") };
     for (size_t left = 2 * t->n + 100; left > 0; left--) {
-        text_drop_dot(t);
         ptrdiff_t at = text_rfind(t, '@');
         if (at < 0) {
             if (go_on(w, t, ours))
@@ -86,12 +118,13 @@ int rewrite_apart(struct rewriter *w, struct text *t, struct parts *out)
             finish(w, out, t, t->n, ours, 1);
             return 0;
         }
+        text_drop_dot(t);
         ph_str domain = text_bytes(t, (size_t)at + 1, t->n);
         if (domain.n == 0 && !w->p.null_domain) {
             out->error = "missing domain name";
             return 0;
         }
-        int rc = domain.n ? is_local(w, domain) : 1;
+        int rc = domain.n ? rewrite_is_local(w, domain) : 1;
         if (rc < 0)
             return rc;
         if (rc == 0) {

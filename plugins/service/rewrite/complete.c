@@ -68,6 +68,8 @@ void rewrite_text(const struct rewriter *w, struct text *t, const struct rewrite
         find_domain(w, t, x->origin);
     if ((at = text_rfind(t, '@')) >= 0)
         complete_domain(w, t, (size_t)at + 1, x->domain);
+    else
+        text_drop_dot(t);
 }
 
 ph_str rewrite_address(const struct rewriter *w, struct ph_scope *s, ph_str address, const struct rewrite_context *x)

@@ -10,38 +10,46 @@
 #include <posthorn/why.h>
 #include "rewrite.h"
 
+static const ph_str undeliverable = PH_STR_INIT("Address is undeliverable");
+
 /* Their next hop is a text. */
 static int is_verdict(ph_str transport)
 {
     return ph_str_eq(transport, PH_STR("error")) || ph_str_eq(transport, PH_STR("retry"));
 }
 
-/* "transport:nexthop" or "transport". */
-static void set_transport(struct resolved *r, ph_str value)
+/* "transport:nexthop" or "transport": 0, or PH_TEMP. */
+static int set_transport(struct resolved *r, const char *what, ph_str value)
 {
-    ph_str transport = ph_str_cut(&value, ':');
-
-    r->transport = ph_str_trim(transport);
-    if (value.n)
-        r->nexthop = ph_str_trim(value);
+    ph_why(what, "class %s, transport %.*s", r->class_, PH_FMT(value));
+    r->transport = ph_str_trim(ph_str_cut(&value, ':'));
+    value = ph_str_trim(value);
+    if (value.n || is_verdict(r->transport))
+        r->nexthop = value.n ? value : undeliverable;
+    return r->transport.n ? 0 : ph_fail(PH_TEMP, "%s: a next hop without a transport", what);
 }
 
-/* The same of a parameter, for who asks why. */
-static void set_transport_of(struct resolved *r, const char *parameter, ph_str value)
+/* Are bare user names keys for addresses of that domain?  1, 0, negative. */
+static int has_bare_keys(struct rewriter *w, ph_str address)
 {
-    set_transport(r, value);
-    ph_why(parameter, "class %s, transport %.*s", r->class_, PH_FMT(value));
+    ph_str local, domain;
+
+    ph_address_split(address, &local, &domain);
+    return domain.n == 0 || ph_str_eq_nocase(domain, w->p.myorigin) ? 1 : rewrite_is_local(w, domain);
 }
 
 /* Sender-dependent table: PH_FOUND and *val (DUNNO reads as none), PH_NONE, negative. */
 static int by_sender(struct rewriter *w, struct ph_scope *s, struct ph_maps *maps, ph_str sender, ph_str null_key, ph_str *val)
 {
     ph_str ext;
+    int rc;
 
     if (ph_maps_is_empty(maps))
         return PH_NONE;
-    int rc = sender.n ? ph_maps_find_address(maps, sender, w->p.delimiter, 0, s, val, &ext)
-                      : ph_maps_find(maps, null_key, s, val);
+    if (sender.n == 0)
+        rc = ph_maps_find(maps, null_key, s, val);
+    else if ((rc = has_bare_keys(w, sender)) >= 0)
+        rc = ph_maps_find_address(maps, sender, w->p.delimiter, rc, s, val, &ext);
     return rc == PH_FOUND && ph_str_eq_nocase(*val, PH_STR("DUNNO")) ? PH_NONE : rc;
 }
 
@@ -64,7 +72,7 @@ static int set_relayhost(struct rewriter *w, struct ph_scope *s, const struct ro
 
 static int route_default(struct rewriter *w, struct ph_scope *s, const struct routes *to, ph_str sender, struct resolved *r)
 {
-    ph_str value, domain = r->nexthop;
+    ph_str value;
     int rc = set_relayhost(w, s, to, sender, r);
 
     if (rc < 0)
@@ -73,12 +81,28 @@ static int route_default(struct rewriter *w, struct ph_scope *s, const struct ro
     if (rc < 0)
         return rc;
     if (rc == PH_FOUND && value.n)
-        set_transport_of(r, "sender_dependent_default_transport_maps", value);
+        rc = set_transport(r, "sender_dependent_default_transport_maps", value);
     else
-        set_transport_of(r, "default_transport", to->p->other);
-    if (ph_str_eq(r->transport, PH_STR("error")) && ph_str_eq(r->nexthop, domain))
-        r->nexthop = PH_STR("");
-    return 0;
+        rc = set_transport(r, "default_transport", to->p->other);
+    return rc;
+}
+
+static const char *const list_name[] = { "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains" };
+
+/* A domain is in the list `first`, which holds; the administrator should know when
+ * it is in a later one too.  A list that cannot be asked here decides nothing. */
+static void warn_of_two(struct rewriter *w, ph_str domain, unsigned first)
+{
+    struct ph_match *const list[] = { w->mydestination, w->alias_domains, w->mailbox_domains, w->relay_domains };
+
+    for (unsigned i = first + 1; i < 4; i++) {
+        unsigned pair = 1u << (first * 4 + i);
+
+        if ((first == 0 && i == 3) || w->warned_of_two & pair || ph_match(list[i], domain, PH_STR("")) != PH_FOUND)
+            continue;              /* what is ours is relayed too */
+        w->warned_of_two |= pair;
+        ph_log_warn("do not list domain %.*s in BOTH %s and %s", PH_FMT(domain), list_name[first], list_name[i]);
+    }
 }
 
 /* The class of a domain that is not local: 0, or negative. */
@@ -90,21 +114,21 @@ static int route_remote(struct rewriter *w, struct ph_scope *s, const struct rou
     if ((rc = ph_match(w->alias_domains, domain, PH_STR(""))) == PH_FOUND) {
         r->class_ = "alias";
         ph_why("virtual_alias_domains", "class alias: each address must be an alias");
+        warn_of_two(w, domain, 1);
         r->transport = PH_STR("error");
         r->nexthop = PH_STR("5.1.1 User unknown in virtual alias table");
         return 0;
     }
     if (rc > 0 && (rc = ph_match(w->mailbox_domains, domain, PH_STR(""))) == PH_FOUND) {
         r->class_ = "virtual";
-        set_transport_of(r, "virtual_transport", to->p->virtual_);
-        return 0;
+        warn_of_two(w, domain, 2);
+        return set_transport(r, "virtual_transport", to->p->virtual_);
     }
     if (rc > 0 && (rc = ph_match(w->relay_domains, domain, PH_STR(""))) == PH_FOUND) {
         r->class_ = "relay";
         if ((rc = set_relayhost(w, s, to, sender, r)) < 0)
             return rc;
-        set_transport_of(r, "relay_transport", to->p->relay);
-        return 0;
+        return set_transport(r, "relay_transport", to->p->relay);
     }
     if (rc < 0)
         return rc;
@@ -112,24 +136,10 @@ static int route_remote(struct rewriter *w, struct ph_scope *s, const struct rou
     return route_default(w, s, to, sender, r);
 }
 
-/* A domain in two final classes: the first one holds, and the administrator
- * should know.  A list that cannot be asked here decides nothing. */
-static void warn_of_two(struct rewriter *w, ph_str domain)
-{
-    const char *also = ph_match(w->alias_domains, domain, PH_STR("")) == PH_FOUND ? "virtual_alias_domains" :
-                       ph_match(w->mailbox_domains, domain, PH_STR("")) == PH_FOUND ? "virtual_mailbox_domains" : NULL;
-
-    if (also && !w->warned_of_two) {
-        w->warned_of_two = 1;
-        ph_log_warn("do not list domain %.*s in BOTH mydestination and %s", PH_FMT(domain), also);
-    }
-}
-
 /* The keys of transport(5): the address, the domain, its parents, "*". */
 static int find_transport(struct rewriter *w, struct ph_scope *s, const struct routes *to, ph_str recipient, ph_str domain, ph_str *val)
 {
-    ph_str ext;
-    int rc = ph_maps_find_address(to->transport, recipient, w->p.delimiter, 0, s, val, &ext);
+    int rc = ph_maps_find_mailbox(to->transport, recipient, w->p.delimiter, s, val);
 
     for (ph_str key = ph_str_lower(s, domain); rc == PH_NONE && key.n; ) {
         rc = ph_maps_find_part(to->transport, key, s, val);
@@ -149,7 +159,7 @@ static int override(struct rewriter *w, struct ph_scope *s, const struct routes 
 {
     ph_str value;
 
-    if (ph_maps_is_empty(to->transport) || is_verdict(r->transport))
+    if (ph_maps_is_empty(to->transport) || r->class_[0] == 'a')
         return 0;
     int rc = find_transport(w, s, to, r->recipient, domain, &value);
     if (rc != PH_FOUND)
@@ -159,20 +169,23 @@ static int override(struct rewriter *w, struct ph_scope *s, const struct routes 
         return 0;
     if (transport.n) {
         r->transport = transport;
-        r->nexthop = is_verdict(transport) ? PH_STR("") : domain;
+        r->nexthop = is_verdict(transport) ? undeliverable : domain;
     }
     if (nexthop.n)
         r->nexthop = nexthop;
     return 0;
 }
 
-static int check_moved(struct rewriter *w, struct ph_scope *s, struct resolved *r, int local)
+static int check_moved(struct rewriter *w, struct ph_scope *s, struct resolved *r)
 {
     ph_str where, ext;
+    int local, rc;
 
     if (ph_maps_is_empty(w->relocated))
         return 0;
-    int rc = ph_maps_find_address(w->relocated, r->recipient, w->p.delimiter, local, s, &where, &ext);
+    if ((local = has_bare_keys(w, r->recipient)) < 0)
+        return local;
+    rc = ph_maps_find_address(w->relocated, r->recipient, w->p.delimiter, local, s, &where, &ext);
     if (rc == PH_FOUND) {
         r->transport = PH_STR("error");
         r->nexthop = w->p.relocated_prefix ? ph_str_printf(s, "5.1.6 User has moved to %.*s", PH_FMT(where)) : where;
@@ -209,6 +222,8 @@ int rewrite_resolve(struct rewriter *w, struct ph_scope *s, const struct questio
     *r = (struct resolved){ .class_ = "default", .recipient = ask->address };
     if (ask->address.n > REWRITE_ADDRESS_MAX)
         return refuse(s, "address is too long", r);
+    if (w->p.utf8 && !ph_str_is_ascii(ask->address) && !ph_str_is_utf8(ask->address))
+        return refuse(s, "address is not UTF-8", r);
     if ((rc = take_apart(w, s, ask, &parts)) < 0)
         return rc;
     if (parts.error)
@@ -218,17 +233,18 @@ int rewrite_resolve(struct rewriter *w, struct ph_scope *s, const struct questio
     if (parts.is_local) {
         r->class_ = "local";
         r->nexthop = parts.domain;
-        warn_of_two(w, parts.domain);
-        set_transport_of(r, "local_transport", to->p->local);
+        warn_of_two(w, parts.domain, 0);
+        if ((rc = set_transport(r, "local_transport", to->p->local)) < 0)
+            return rc;
     } else if ((rc = route_remote(w, s, to, ask->sender, parts.domain, r)) < 0) {
         return rc;
     }
     if ((rc = override(w, s, to, parts.domain, r)) < 0)
         return rc;
-    if ((rc = check_moved(w, s, r, parts.is_local)) < 0)
+    if ((rc = check_moved(w, s, r)) < 0)
         return rc;
-    /* Texts and paths mean what they say; a name of a host is the same in any case. */
-    if (!is_verdict(r->transport) && ph_str_search(r->nexthop, PH_STR("unix:")) < 0)
+    /* One destination, however the domain is spelled; what was configured stays. */
+    if (ph_str_eq(r->nexthop, parts.domain))
         r->nexthop = ph_str_lower(s, r->nexthop);
     return 0;
 }

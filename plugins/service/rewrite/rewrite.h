@@ -19,7 +19,7 @@ struct rewrite_params {
     ph_str alias_domains, mailbox_domains, relay_domains;
     struct route_params mail, probe;
     ph_str null_relayhost_key, null_transport_key, relocated_maps;
-    int32_t append_origin, append_domain, swap_bang, percent, dequoted, null_domain, numeric_domain, relocated_prefix, by_sender;
+    int32_t append_origin, append_domain, swap_bang, percent, dequoted, min_user, utf8, null_domain, numeric_domain, relocated_prefix, by_sender;
 };
 
 struct routes {
@@ -42,18 +42,22 @@ struct rewriter {
     struct ph_maps *relocated;
     struct ph_ip *own;             /* addresses of our interfaces and proxies */
     size_t own_count;
-    int32_t warned_of_two;         /* said once that a domain has two classes */
+    unsigned warned_of_two;        /* said once of each pair of lists that a domain is in both */
 };
 
 /* Longer ones are no addresses (RFC 5321 4.5.3.1: 64 + 1 + 255; others allow more). */
 #define REWRITE_ADDRESS_MAX 4096u
-#define REWRITE_ROWS 41            /* known to the descriptor, which must be constant */
+#define REWRITE_ROWS 43            /* known to the descriptor, which must be constant */
 extern const struct ph_param rewrite_rows[REWRITE_ROWS];
 
 /* Open every list and table: 0, or PH_CONF, PH_TEMP. */
 int rewrite_setup(struct rewriter *w, struct ph_conf *conf, struct ph_scope *s);
 /* 1 when the domain literal [ip] is one of our own addresses. */
 int rewrite_is_own(const struct rewriter *w, const struct ph_ip *ip);
+
+/* 1 when the domain (not empty) is one of mydestination or a literal of our own,
+ * 0 when not, negative: could not look. */
+int rewrite_is_local(struct rewriter *w, ph_str domain) PH_YIELDS;
 
 /* Complete an address in external form (RFC 822 appendix of the local
  * convention): source route dropped, bang and percent forms turned, origin and

@@ -1,9 +1,5 @@
 /* setup: parameters, lists and our own addresses. */
-#include <ifaddrs.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "rewrite.h"
@@ -49,6 +45,8 @@ const struct ph_param rewrite_rows[REWRITE_ROWS] = {
     PH_P_BOOL(ST, append_domain, "append_dot_mydomain", "${{$compatibility_level} <level {1} ? {yes} : {no}}", "Complete user@host to user@host.$mydomain."),
     PH_P_BOOL(ST, swap_bang, "swap_bangpath", "yes", "Turn site!user into user@site."),
     PH_P_BOOL(ST, percent, "allow_percent_hack", "yes", "Turn user%domain into user@domain."),
+    PH_P_BOOL(ST, min_user, "allow_min_user", "no", "Let recipients begin with a minus sign, which programs may take for an option."),
+    PH_P_BOOL(ST, utf8, "smtputf8_enable", "yes", "Domains may be in UTF-8; an address that is not UTF-8 is none."),
     PH_P_BOOL(ST, dequoted, "resolve_dequoted_address", "yes", "See routing operators inside quoted local parts too, which is safe if not correct."),
     PH_P_BOOL(ST, null_domain, "resolve_null_domain", "no", "Take user@ for user instead of refusing it."),
     PH_P_BOOL(ST, numeric_domain, "resolve_numeric_domain", "no", "Take user@1.2.3.4 for user@[1.2.3.4] instead of refusing it."),
@@ -57,89 +55,6 @@ const struct ph_param rewrite_rows[REWRITE_ROWS] = {
 };
 #undef ST
 _Static_assert(sizeof rewrite_rows == REWRITE_ROWS * sizeof(struct ph_param), "count the rows");
-
-static void add_own(struct rewriter *w, const struct ph_ip *ip)
-{
-    struct ph_ip *more = ph_alloc_array(w->scope, w->own_count + 1, sizeof *more);
-
-    if (w->own_count)
-        memcpy(more, w->own, w->own_count * sizeof *more);
-    more[w->own_count++] = *ip;
-    w->own = more;
-}
-
-static int from_sockaddr(const struct sockaddr *sa, struct ph_ip *ip)
-{
-    memset(ip, 0, sizeof *ip);
-    if (sa && sa->sa_family == AF_INET) {
-        ip->family = 4;
-        memcpy(ip->bytes, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
-        return 1;
-    }
-    if (sa && sa->sa_family == AF_INET6) {
-        ip->family = 6;
-        memcpy(ip->bytes, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
-        return 1;
-    }
-    return 0;
-}
-
-static int is_loopback(const struct ph_ip *ip)
-{
-    static const uint8_t v6[16] = { [15] = 1 };
-
-    return ip->family == 4 ? ip->bytes[0] == 127 : memcmp(ip->bytes, v6, 16) == 0;
-}
-
-/* The addresses of one interface or proxy that is named, by number or by name. */
-static int add_named(struct rewriter *w, ph_str word)
-{
-    struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM }, *all = NULL;
-    struct ph_ip ip;
-
-    if (ph_ip_parse(word, &ip)) {
-        add_own(w, &ip);
-        return 0;
-    }
-    int err = getaddrinfo(ph_cstr_dup(w->scope, word), NULL, &hints, &all);
-    if (err)
-        return ph_fail(PH_TEMP, "%.*s: %s", PH_FMT(word), gai_strerror(err));
-    for (struct addrinfo *i = all; i; i = i->ai_next)
-        if (from_sockaddr(i->ai_addr, &ip))
-            add_own(w, &ip);
-    freeaddrinfo(all);
-    return 0;
-}
-
-/* all, loopback-only, or the addresses that are named. */
-static int own_interfaces(struct rewriter *w)
-{
-    ph_str list = w->p.inet_interfaces, word;
-    struct ifaddrs *all = NULL;
-    struct ph_ip ip;
-    int rc;
-
-    while ((word = ph_str_list(&list)).n) {
-        int loop = ph_str_eq_nocase(word, PH_STR("loopback-only"));
-
-        if (!loop && !ph_str_eq_nocase(word, PH_STR("all"))) {
-            if ((rc = add_named(w, word)) < 0)
-                return ph_wrap(rc, "inet_interfaces");
-            continue;
-        }
-        if (getifaddrs(&all) < 0)
-            return ph_fail(PH_TEMP, "cannot list the network interfaces");
-        for (struct ifaddrs *i = all; i; i = i->ifa_next)
-            if (from_sockaddr(i->ifa_addr, &ip) && (!loop || is_loopback(&ip)))
-                add_own(w, &ip);
-        freeifaddrs(all);
-    }
-    list = w->p.proxy_interfaces;
-    while ((word = ph_str_list(&list)).n)
-        if ((rc = add_named(w, word)) < 0)
-            return ph_wrap(rc, "proxy_interfaces");
-    return 0;
-}
 
 int rewrite_is_own(const struct rewriter *w, const struct ph_ip *ip)
 {
@@ -160,14 +75,16 @@ static int parents(const struct rewriter *w, const char *feature)
     return 0;
 }
 
-static int open_list(struct rewriter *w, struct ph_conf *c, const char *what, ph_str list, struct ph_match **m)
+/* Domains of ours are listed one by one: no name stands for those below it. */
+static int open_ours(struct rewriter *w, struct ph_conf *c, const char *what, ph_str list, struct ph_match **m)
 {
-    return ph_match_open(c, w->scope, what, list, PH_MATCH_DOMAIN | (parents(w, what) ? PH_MATCH_PARENT : 0), m);
+    return ph_match_open(c, w->scope, what, list, PH_MATCH_STRING, m);
 }
 
+/* Routes: no part of an address may become one ($1 in pattern tables). */
 static int open_maps(struct rewriter *w, struct ph_conf *c, const char *what, ph_str list, struct ph_maps **m)
 {
-    return ph_maps_open(c, w->scope, what, list, PH_MAPS_FOLD, m);
+    return ph_maps_open(c, w->scope, what, list, PH_MAPS_FOLD | PH_MAPS_LITERAL, m);
 }
 
 static int open_lists(struct rewriter *w, struct ph_conf *c)
@@ -175,12 +92,13 @@ static int open_lists(struct rewriter *w, struct ph_conf *c)
     const struct rewrite_params *p = &w->p;
     int rc;
 
-    if ((rc = open_list(w, c, "mydestination", p->mydestination, &w->mydestination)) < 0 ||
-        (rc = open_list(w, c, "virtual_alias_domains", p->alias_domains, &w->alias_domains)) < 0 ||
-        (rc = open_list(w, c, "virtual_mailbox_domains", p->mailbox_domains, &w->mailbox_domains)) < 0 ||
-        (rc = open_list(w, c, "relay_domains", p->relay_domains, &w->relay_domains)) < 0)
+    if ((rc = open_ours(w, c, "mydestination", p->mydestination, &w->mydestination)) < 0 ||
+        (rc = open_ours(w, c, "virtual_alias_domains", p->alias_domains, &w->alias_domains)) < 0 ||
+        (rc = open_ours(w, c, "virtual_mailbox_domains", p->mailbox_domains, &w->mailbox_domains)) < 0 ||
+        (rc = ph_match_open(c, w->scope, "relay_domains", p->relay_domains, PH_MATCH_DOMAIN | (parents(w, "relay_domains") ? PH_MATCH_PARENT : 0),
+                            &w->relay_domains)) < 0)
         return rc;
-    return open_maps(w, c, "relocated_maps", p->relocated_maps, &w->relocated);
+    return ph_maps_open(c, w->scope, "relocated_maps", p->relocated_maps, PH_MAPS_FOLD, &w->relocated);
 }
 
 static int open_mail(struct rewriter *w, struct ph_conf *c)
@@ -207,7 +125,7 @@ static int open_probe(struct rewriter *w, struct ph_conf *c)
     const struct route_params *p = &w->p.probe, *m = &w->p.mail;
     int rc;
 
-    w->probe = (struct routes){ .p = p, .parents_directly = parents(w, "address_verify_transport_maps") };
+    w->probe = (struct routes){ .p = p, .parents_directly = parents(w, "transport_maps") };
     if ((rc = open_probe_maps(w, c, "address_verify_transport_maps", p->transport_maps, m->transport_maps, w->mail.transport, &w->probe.transport)) < 0 ||
         (rc = open_probe_maps(w, c, "address_verify_sender_dependent_relayhost_maps", p->sender_relayhost_maps, m->sender_relayhost_maps,
                               w->mail.sender_relayhost, &w->probe.sender_relayhost)) < 0)
@@ -222,7 +140,7 @@ int rewrite_setup(struct rewriter *w, struct ph_conf *c, struct ph_scope *s)
     int rc;
 
     w->scope = s;
-    if ((rc = ph_params_load(c, s, rewrite_rows, REWRITE_ROWS, sizeof *rewrite_rows, p)) < 0 || (rc = own_interfaces(w)) < 0 ||
+    if ((rc = ph_params_load(c, s, rewrite_rows, REWRITE_ROWS, sizeof *rewrite_rows, p)) < 0 || (rc = ph_own_addresses(c, s, &w->own, &w->own_count)) < 0 ||
         (rc = open_lists(w, c)) < 0 || (rc = open_mail(w, c)) < 0)
         return rc;
     w->local = (struct rewrite_context){ p->myorigin, p->mydomain };

@@ -161,11 +161,14 @@ static int hides_operator(const struct text *t)
 ph_str text_external(const struct text *t)
 {
     ptrdiff_t at = text_rfind(t, '@');
-    size_t local = at < 0 ? t->n : (size_t)at;
     struct ph_buf b;
 
     if (t->n == 0)
         return PH_STR("");
+    /* No domain has one, quoted or not. */
+    for (size_t i = (size_t)(at + 1); at >= 0 && i < t->n; i++)
+        at = text_byte(t, i) == '@' ? (ptrdiff_t)i : at;
+    size_t local = at < 0 ? t->n : (size_t)at;
     /* A domain behind it tells ph_address_external where the local part ends. */
     ph_buf_init(&b, t->s, 2 * t->n + 6);
     ph_buf_str(&b, text_bytes(t, 0, local));

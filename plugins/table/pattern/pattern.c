@@ -161,7 +161,7 @@ static int read_line(struct ph_table *t, struct rules *rs, ph_str line, uint32_t
     if (line.n == 0)
         ph_log_warn("%s, line %u: no result behind the pattern: using the empty text", rs->path, number);
     r.value = ph_str_dup(t->scope, line);
-    if ((rc = check_value(&r, r.negative, t->flags & PH_TABLE_SECURE)) == 0)
+    if ((rc = check_value(&r, r.negative, t->flags & (PH_TABLE_SECURE | PH_TABLE_LITERAL))) == 0)
         *add(t, rs) = r;
     return rc;
 }
