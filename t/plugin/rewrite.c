@@ -140,7 +140,7 @@ static const struct { const char *conf, *sender, *in, *want; } routes[] = {
     { "resolve_numeric_domain = yes", "", "u@198.51.100.1", "smtp [198.51.100.1] u@[198.51.100.1] default" },
     { "", "", "u@[127.0.0.1]x", "!bad address literal" }, { "", "", "u@[x]", "!bad address literal" },
     { "", "", "u@-bad-.example", "!malformed domain name" }, { "", "", "u@a b", "!malformed domain name" },
-    { "", "", "u@\xff.example", "!malformed domain name" },
+    { "", "", "u@\xff.example", "!address is not UTF-8" },
     { "relay_domains = relay.example", "", "u@relay.example", "relay relay.example u@relay.example relay" },
     { "relay_domains = relay.example", "", "u@sub.relay.example", "relay sub.relay.example u@sub.relay.example relay" },
     { "relay_domains = relay.example\nrelayhost = [hub]:26", "", "u@relay.example", "relay [hub]:26 u@relay.example relay" },
