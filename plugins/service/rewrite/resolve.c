@@ -7,8 +7,11 @@
 #include <posthorn/address.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
+#include <posthorn/map.h>
 #include <posthorn/why.h>
 #include "rewrite.h"
+
+#define SEEN_MAX 1000u             /* domains */
 
 static const ph_str undeliverable = PH_STR_INIT("Address is undeliverable");
 
@@ -89,20 +92,28 @@ static int route_default(struct rewriter *w, struct ph_scope *s, const struct ro
 
 static const char *const list_name[] = { "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains" };
 
+/* 1 the first time a domain of ours is seen, so that what follows costs nothing after that. */
+static int is_new(struct rewriter *w, ph_str domain)
+{
+    if (!w->seen)
+        w->seen = ph_map_new(w->scope);
+    if (ph_map_get(w->seen, domain) || ph_map_count(w->seen) >= SEEN_MAX)
+        return 0;
+    ph_map_set(w->seen, domain, w);
+    return 1;
+}
+
 /* A domain is in the list `first`, which holds; the administrator should know when
  * it is in a later one too.  A list that cannot be asked here decides nothing. */
 static void warn_of_two(struct rewriter *w, ph_str domain, unsigned first)
 {
     struct ph_match *const list[] = { w->mydestination, w->alias_domains, w->mailbox_domains, w->relay_domains };
 
-    for (unsigned i = first + 1; i < 4; i++) {
-        unsigned pair = 1u << (first * 4 + i);
-
-        if ((first == 0 && i == 3) || w->warned_of_two & pair || ph_match(list[i], domain, PH_STR("")) != PH_FOUND)
-            continue;              /* what is ours is relayed too */
-        w->warned_of_two |= pair;
-        ph_log_warn("do not list domain %.*s in BOTH %s and %s", PH_FMT(domain), list_name[first], list_name[i]);
-    }
+    if (!is_new(w, domain))
+        return;
+    for (unsigned i = first + 1; i < (first ? 4 : 3); i++)     /* what is ours may be relayed too */
+        if (ph_match(list[i], domain, PH_STR("")) == PH_FOUND)
+            ph_log_warn("do not list domain %.*s in BOTH %s and %s", PH_FMT(domain), list_name[first], list_name[i]);
 }
 
 /* The class of a domain that is not local: 0, or negative. */

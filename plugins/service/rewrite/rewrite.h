@@ -42,7 +42,7 @@ struct rewriter {
     struct ph_maps *relocated;
     struct ph_ip *own;             /* addresses of our interfaces and proxies */
     size_t own_count;
-    unsigned warned_of_two;        /* said once of each pair of lists that a domain is in both */
+    struct ph_map *seen;           /* domains of ours that were looked for in two lists */
 };
 
 /* Longer ones are no addresses (RFC 5321 4.5.3.1: 64 + 1 + 255; others allow more). */
