@@ -40,11 +40,13 @@ while (<$in>) {
     push @rows, [$name, $class, $min, $max, $def];
 }
 
-# What the default of a used parameter refers to is used too.
+# What the default of a used parameter refers to is used too; but that tables are served if a
+# parameter names some makes no feature of that parameter.
 my %default = map { $_->[0] => $_->[4] } @rows;
 my @todo = keys %seen;
 while (defined(my $name = pop @todo)) {
     my $def = $default{$name} // next;
+    next if $name =~ /^proxy_(?:read|write)_maps$/;
     $seen{$1}++ or push @todo, $1 while $def =~ /\$[{(]?([A-Za-z0-9_]+)/g;
 }
 

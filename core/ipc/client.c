@@ -59,6 +59,12 @@ void ph_client_setup(ph_str queue_directory, int64_t timeout_ms)
     client.timeout_ms = timeout_ms;
 }
 
+int64_t ph_client_timeout_ms(void)
+{
+    init();
+    return client.timeout_ms;
+}
+
 void ph_client_places(const char *places)
 {
     client.places = places;

@@ -15,6 +15,8 @@ void ph_client_places(const char *places);
  * dialled.  A service is inline from here on. */
 void ph_client_inline(const char *name, struct ph_group *g,
                       int (*serve)(void *arg, struct ph_scope *session, struct ph_stream *io), void *arg);
+/* How long one call may take, as set up. */
+int64_t ph_client_timeout_ms(void);
 /* Close pooled connections that wait unused (before a fork, at the end). */
 void ph_client_forget(void);
 

@@ -125,7 +125,7 @@ static char **environment(void)
 static void become_worker(const struct service *v, int channel, int words)
 {
     const struct master *m = v->master;
-    char count[16], identity[32];
+    char count[16], identity[48];
     const char *argv[16];
     int n = 0, network = config_is_network(v->def);
 
@@ -143,7 +143,9 @@ static void become_worker(const struct service *v, int channel, int words)
     if (m->config->as_root) {
         const struct ph_accounts *a = &m->config->accounts;
 
-        snprintf(identity, sizeof identity, "%u:%u", network ? a->network_uid : a->mail_uid, network ? a->network_gid : a->mail_gid);
+        int n_id = snprintf(identity, sizeof identity, "%u:%u", network ? a->network_uid : a->mail_uid, network ? a->network_gid : a->mail_gid);
+        if (network && a->two && config_reads_secrets(v->def))
+            snprintf(identity + n_id, sizeof identity - (size_t)n_id, ":%u", a->mail_gid);
         argv[n++] = "-u";
         argv[n++] = identity;
         if (a->two) {

@@ -93,6 +93,8 @@ void config_tell_programs(const struct config *c);
 /* reach.c: 1 when its worker touches the network; when workers that do may
  * connect to it.  config_find_reachable: 0, or PH_CONF, PH_TEMP (manifests). */
 int config_is_network(const struct ph_service_def *d);
+/* 1 when its worker may read what the group of mail_owner may. */
+int config_reads_secrets(const struct ph_service_def *d);
 int config_is_reachable(const struct config *c, const struct ph_service_def *d);
 int config_find_reachable(struct config *c);
 

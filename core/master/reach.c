@@ -30,9 +30,15 @@ static uint32_t kind_of(const struct ph_service_def *d)
     return d->kind != PH_DEF_TRANSPORT && ph_plugin_exists(PH_KIND_SERVICE, d->code) == PH_FOUND ? PH_KIND_SERVICE : PH_KIND_TRANSPORT;
 }
 
-static ph_str needs_of(const struct ph_service_def *d)
+/* WORD@NAME holds for the service of that name only. */
+static int needs(const struct ph_service_def *d, ph_str word)
 {
-    return d->kind == PH_DEF_BUILTIN ? PH_STR("") : ph_plugin_needs(kind_of(d), d->code);
+    ph_str list = d->kind == PH_DEF_BUILTIN ? PH_STR("") : ph_plugin_needs(kind_of(d), d->code), w;
+
+    while ((w = ph_str_word(&list)).n)
+        if (ph_str_eq(ph_str_cut(&w, '@'), word) && (w.n == 0 || ph_str_eq(w, d->name)))
+            return 1;
+    return 0;
 }
 
 static ph_str uses_of(const struct ph_service_def *d)
@@ -42,7 +48,12 @@ static ph_str uses_of(const struct ph_service_def *d)
 
 int config_is_network(const struct ph_service_def *d)
 {
-    return strcmp(ph_service_def_type(d), "inet") == 0 || has_word(needs_of(d), PH_STR("network"));
+    return strcmp(ph_service_def_type(d), "inet") == 0 || needs(d, PH_STR("network"));
+}
+
+int config_reads_secrets(const struct ph_service_def *d)
+{
+    return needs(d, PH_STR("tables"));
 }
 
 int config_is_reachable(const struct config *c, const struct ph_service_def *d)
@@ -83,7 +94,7 @@ int config_find_reachable(struct config *c)
             continue;
         if (config_is_network(d))
             add_used(c, uses_of(d), 0);
-        if (has_word(needs_of(d), PH_STR("from-network")))
+        if (needs(d, PH_STR("from-network")))
             add(c, d->name);
     }
     return rc;

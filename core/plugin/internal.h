@@ -8,6 +8,7 @@
 struct manifest {
     uint32_t kind;
     int32_t masked;
+    uint32_t exec, is;             /* PH_PURE ..., 0: not said; of a table PH_TABLE_PATTERN ... */
     ph_str name, object, package;
     ph_str needs, uses;            /* words of service.h, transport.h */
     ph_str *provides;              /* restriction names of a policy */

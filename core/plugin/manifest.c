@@ -1,5 +1,6 @@
 /* manifest: NAME.yaml beside an object: what it holds, without loading it. */
 #include <posthorn/error.h>
+#include <posthorn/table.h>
 #include "core/conf/yaml.h"
 #include "core/plugin/internal.h"
 #include "core/plugin/registry.h"
@@ -31,6 +32,35 @@ static int is_word(ph_str s)
         if (!ph_is_alnum(s.p[i]) && s.p[i] != '_' && s.p[i] != '-')
             return 0;
     return s.n >= 1 && s.n <= 64;
+}
+
+/* The value of the word in a list of names, 0: it is none. */
+struct word { const char *name; uint32_t value; };
+static const struct word classes[] = { { "pure", PH_PURE }, { "coroutine", PH_COROUTINE }, { "blocking", PH_BLOCKING } };
+static const struct word natures[] = { { "pattern", PH_TABLE_PATTERN }, { "indexed", PH_TABLE_INDEXED }, { "nofold", PH_TABLE_NOFOLD }, { "insecure", PH_TABLE_INSECURE } };
+
+/* What this release does not know says nothing. */
+static uint32_t values_of(ph_str list, const struct word *words, size_t n)
+{
+    uint32_t value = 0;
+
+    for (ph_str w; (w = ph_str_word(&list)).n; )
+        for (size_t i = 0; i < n; i++)
+            if (ph_str_eq(w, ph_cstr(words[i].name)))
+                value |= words[i].value;
+    return value;
+}
+
+static int read_nature(const struct ph_yaml *root, struct manifest *m)
+{
+    ph_str exec = PH_STR(""), is = PH_STR("");
+    int rc = text_of(root, "exec", &exec);
+
+    if (rc < 0 || (rc = text_of(root, "is", &is)) < 0)
+        return rc;
+    m->exec = values_of(exec, classes, sizeof classes / sizeof *classes);
+    m->is = values_of(is, natures, sizeof natures / sizeof *natures);
+    return 0;
 }
 
 static int read_provides(struct ph_scope *s, const struct ph_yaml *root, struct manifest *m)
@@ -65,7 +95,7 @@ int ph_manifest_parse(struct ph_scope *s, const char *file, ph_str text, struct 
     if ((rc = text_of(root, "kind", &kind)) < 0 || (rc = text_of(root, "name", &m->name)) < 0 ||
         (rc = text_of(root, "object", &m->object)) < 0 || (rc = text_of(root, "package", &m->package)) < 0 ||
         (rc = text_of(root, "needs", &m->needs)) < 0 || (rc = text_of(root, "uses", &m->uses)) < 0 ||
-        (rc = read_provides(s, root, m)) < 0)
+        (rc = read_nature(root, m)) < 0 || (rc = read_provides(s, root, m)) < 0)
         return rc;
     if (!(m->kind = ph_kind_by_name(kind)))
         return ph_yaml_fail(root->place, "kind \"%.*s\" is none of service, table, transport, filter, policy, screen, sasl", PH_FMT(kind));

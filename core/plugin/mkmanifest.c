@@ -7,6 +7,7 @@
 #include <posthorn/error.h>
 #include <posthorn/policy.h>
 #include <posthorn/service.h>
+#include <posthorn/table.h>
 #include <posthorn/transport.h>
 #include "core/plugin/internal.h"
 #include "core/plugin/registry.h"
@@ -77,6 +78,22 @@ static void put_needs(const struct ph_plugin *d)
     put_words("uses", uses);
 }
 
+/* What a table is, for who asks it from another process and does not load it. */
+static void put_is(const struct ph_plugin *d)
+{
+    static const char *const natures[] = { "pattern", "indexed", "nofold", "insecure" };
+    const struct ph_table_plugin *t = (const struct ph_table_plugin *)(const void *)d;
+    const char *before = "is: \"";
+
+    for (uint32_t i = 0; d->kind == PH_KIND_TABLE && i < sizeof natures / sizeof *natures; i++)
+        if (t->is & 1u << i) {
+            printf("%s%s", before, natures[i]);
+            before = " ";
+        }
+    if (*before == ' ')
+        puts("\"");
+}
+
 static void put_manifest(const struct ph_plugin *d, const char *stem)
 {
     static const char *const classes[] = { "?", "pure", "coroutine", "blocking" };
@@ -87,6 +104,7 @@ static void put_manifest(const struct ph_plugin *d, const char *stem)
     putchar('\n');
     if (d->package)
         printf("package: %s\n", d->package);
+    put_is(d);
     put_needs(d);
     put_provides(d);
     put_params(d);

@@ -165,6 +165,20 @@ ph_str ph_plugin_uses(uint32_t kind, ph_str name)
     return e ? e->m.uses : PH_STR("");
 }
 
+uint32_t ph_plugin_exec(uint32_t kind, ph_str name)
+{
+    const struct entry *e = find(kind, name);
+
+    return e ? e->m.exec : 0;
+}
+
+uint32_t ph_plugin_is(uint32_t kind, ph_str name)
+{
+    const struct entry *e = find(kind, name);
+
+    return e ? e->m.is : 0;
+}
+
 int ph_plugin_provider(uint32_t kind, ph_str what, ph_str *name)
 {
     size_t at = 0;

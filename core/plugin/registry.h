@@ -8,7 +8,8 @@
  * registry.c manifests, look-up, messages   manifest.c  one manifest
  * loader.c   libltdl with our own dlopen    elf.c       which symbol versions an object needs
  * path.c     ownership of every component   negotiate.c sizes and revisions
- * tables.c   opening and asking tables      lookup.c, match.c, restriction.c  the public calls
+ * tables.c   opening and asking tables      remote.c   tables that the proxymap pool has
+ * lookup.c, match.c, restriction.c  the public calls
  * why.c      what look-ups tell who asks     inline.c    services in this process (inline.h)
  * fold.c     folding of keys */
 #ifndef CORE_PLUGIN_REGISTRY_H
@@ -35,6 +36,10 @@ int ph_plugin_next(uint32_t kind, size_t *at, ph_str *name);
  * service.h and transport.h); empty when unknown. */
 ph_str ph_plugin_needs(uint32_t kind, ph_str name);
 ph_str ph_plugin_uses(uint32_t kind, ph_str name);
+/* PH_PURE ... as its manifest says, 0 when that is silent; and what kind of table it is
+ * (PH_TABLE_PATTERN ...).  Neither loads it. */
+uint32_t ph_plugin_exec(uint32_t kind, ph_str name);
+uint32_t ph_plugin_is(uint32_t kind, ph_str name);
 /* The plugin of that kind that provides `what` (a restriction name): PH_FOUND
  * and its name; PH_NONE. */
 int ph_plugin_provider(uint32_t kind, ph_str what, ph_str *name);

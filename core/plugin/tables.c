@@ -6,6 +6,7 @@
 #include "core/plugin/internal.h"
 #include "core/plugin/registry.h"
 #include "core/plugin/tables.h"
+#include "core/run/loop.h"
 #include "core/run/why.h"
 
 #define LOOK_MS 1000               /* between two looks at the file of a table */
@@ -26,13 +27,37 @@ static struct handle *handle_of(struct ph_table *t)
     return (struct handle *)(void *)t;
 }
 
-int ph_table_is_pattern(const struct ph_table *t)
+/* What this process is (tables.h). */
+static struct {
+    enum { A_COMMAND, A_CLIENT, THE_POOL } role;
+    const char *reader, *writer;
+} here;
+
+void ph_tables_by_pool(const char *reader, const char *writer)
 {
+    here.role = A_CLIENT;
+    here.reader = reader;
+    here.writer = writer;
+}
+
+void ph_tables_here(void)
+{
+    here.role = THE_POOL;
+}
+
+int ph_table_is_pattern(struct ph_table *t)
+{
+    if (t->ops == &ph_remote_table)
+        ph_remote_learn(t);
     return (t->is & PH_TABLE_PATTERN) != 0;
 }
 
-/* proxy:type:name is the table itself, read-only: every process opens what it
- * uses before its seal. */
+int ph_table_type_blocks(ph_str type)
+{
+    return ph_plugin_exec(PH_KIND_TABLE, type) == PH_BLOCKING ? PH_FOUND : PH_NONE;
+}
+
+/* proxy:type:name is that table, read in another process. */
 static ph_str without_proxy(ph_str text)
 {
     while (ph_str_starts(text, PH_STR("proxy:")))
@@ -88,33 +113,82 @@ static int call(struct call *c)
     return c->t->ops->plugin.exec == PH_COROUTINE ? make_call(c) : ph_foreign(make_call, c);
 }
 
-/* Find the plugin and open the table in a scope of its own within the handle's. */
-static int open_handle(struct handle *h, uint32_t flags, struct ph_conf *c)
+/* Who writes proxy: means another process, but not where an answer gives rights: then
+ * the table is this process's own matter, and only what may block is asked for. */
+static int is_proxied(const struct handle *h, uint32_t flags)
+{
+    return ph_str_starts(h->text, PH_STR("proxy:")) && !(flags & PH_TABLE_SECURE);
+}
+
+/* Which service has the table: *service, NULL: it is opened here.  0, PH_CONF. */
+static int choose(const struct handle *h, ph_str type, uint32_t flags, const char **service)
+{
+    int writes = (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE)) != 0, proxied = is_proxied(h, flags);
+    int blocks = ph_table_type_blocks(type) == PH_FOUND;
+
+    *service = NULL;
+    if (ph_plugin_exists(PH_KIND_TABLE, type) != PH_FOUND)
+        return ph_plugin_missing(PH_KIND_TABLE, type);
+    if (proxied && writes && (here.role != A_CLIENT || flags & PH_TABLE_CREATE))
+        return ph_fail(PH_CONF, "can't create maps via the proxy service");
+    if (here.role != A_CLIENT || !(proxied || blocks))
+        return 0;
+    *service = writes ? here.writer : here.reader;
+    if (*service || !blocks)
+        return 0;
+    return ph_fail(PH_CONF, "table type \"%.*s\" may block, so that a service reads it through proxymap(8), which master.yaml does not declare: "
+                   "postfix upgrade-configuration adds it", PH_FMT(type));
+}
+
+/* May a table of that plugin be opened in this process, so? */
+static int check_plugin(const struct ph_table_plugin *ops, ph_str type, uint32_t flags)
+{
+    if (!ops->open || !ops->lookup)
+        return ph_fail(PH_CONF, "table type \"%.*s\" cannot be opened", PH_FMT(type));
+    if (ops->plugin.exec == PH_BLOCKING && ph_in_task() && here.role != THE_POOL)
+        return ph_fail(PH_CONF, "table type \"%.*s\" may block, and its manifest does not say so (exec:): make the manifest anew", PH_FMT(type));
+    if (ops->plugin.exec == PH_COROUTINE && ph_in_foreign())
+        return ph_fail(PH_CONF, "table type \"%.*s\" waits for others: a table that may block cannot stand on it", PH_FMT(type));
+    if (flags & PH_TABLE_SECURE && ops->is & PH_TABLE_INSECURE)
+        return ph_fail(PH_CONF, "table type \"%.*s\" must not be used where an answer gives rights", PH_FMT(type));
+    if (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE) && !ops->update)
+        return ph_fail(PH_CONF, "unsupported dictionary type: %.*s does not support bulk-mode creation.", PH_FMT(type));
+    return 0;
+}
+
+/* Open the table with the plugin: 0, or negative. */
+static int open_here(struct ph_table *t)
 {
     const struct ph_plugin *desc;
+    struct call open = { .t = t, .op = OP_OPEN };
+    int rc = ph_plugin_find(PH_KIND_TABLE, t->type, &desc);
+
+    if (rc < 0)
+        return rc;
+    t->ops = (const struct ph_table_plugin *)(const void *)desc;
+    t->is = t->ops->is;
+    if ((rc = check_plugin(t->ops, t->type, t->flags)) < 0)
+        return rc;
+    rc = call(&open);
+    return rc < 0 ? ph_wrap(rc, "%.*s:%.*s", PH_FMT(t->type), PH_FMT(t->name)) : 0;
+}
+
+/* Open the table in a scope of its own within the handle's. */
+static int open_handle(struct handle *h, uint32_t flags, struct ph_conf *c)
+{
+    const char *service;
     ph_str type, name;
     int rc = split(c, h->scope, h->text, &type, &name);
 
-    if (rc < 0 || (rc = ph_plugin_find(PH_KIND_TABLE, type, &desc)) < 0)
+    if (rc < 0 || (rc = choose(h, type, flags, &service)) < 0)
         return rc;
-    const struct ph_table_plugin *ops = (const struct ph_table_plugin *)(const void *)desc;
-    if (!ops->open || !ops->lookup)
-        return ph_fail(PH_CONF, "table type \"%.*s\" cannot be opened", PH_FMT(type));
-    if (desc->exec == PH_BLOCKING && ph_in_task())
-        return ph_fail(PH_CONF, "table type \"%.*s\" may block and needs proxymap, which is not built yet", PH_FMT(type));
-    if (flags & PH_TABLE_SECURE && ops->is & PH_TABLE_INSECURE)
-        return ph_fail(PH_CONF, "table type \"%.*s\" must not be used where an answer gives rights", PH_FMT(type));
-    if (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE) && ph_str_starts(h->text, PH_STR("proxy:")))
-        return ph_fail(PH_CONF, "can't create maps via the proxy service");
-    if (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE) && !ops->update)
-        return ph_fail(PH_CONF, "unsupported dictionary type: %.*s does not support bulk-mode creation.", PH_FMT(type));
-    struct ph_scope *own = ph_scope_new(h->scope);
-    struct ph_table t = { .scope = own, .ops = ops, .type = ph_str_dup(own, type), .name = ph_str_dup(own, name),
-                          .flags = flags, .conf = c, .is = ops->is };
-    struct call open = { .t = &t, .op = OP_OPEN };
-    if ((rc = call(&open)) < 0) {
-        ph_scope_free(own);
-        return ph_wrap(rc, "%.*s:%.*s", PH_FMT(type), PH_FMT(name));
+    struct ph_scope *s = ph_scope_new(h->scope);
+    struct ph_table t = { .scope = s, .type = ph_str_dup(s, type), .name = ph_str_dup(s, name), .flags = flags, .conf = c };
+    if (service)
+        ph_remote_open(&t, service, is_proxied(h, flags));
+    else if ((rc = open_here(&t)) < 0) {
+        ph_scope_free(s);
+        return rc;
     }
     ph_scope_free(h->table.scope); /* the one before, when this is a reopening */
     h->table = t;

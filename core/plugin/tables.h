@@ -4,12 +4,24 @@
 
 #include <posthorn/table.h>
 
-/* Open "type:name" (without type: $default_database_type).  0 and *t on s;
- * PH_CONF, PH_TEMP. */
-int ph_table_open(struct ph_conf *c, struct ph_scope *s, ph_str type_name, uint32_t flags, struct ph_table **t);
+/* What this process is, said once before any table is opened.  A command (nothing
+ * said) opens every table itself; a client of the pool asks these services (to
+ * read, to write; NULL: not declared) for what may block and what stands behind
+ * proxy:; the pool opens here whatever it is asked for.  The strings stay. */
+void ph_tables_by_pool(const char *reader, const char *writer);
+void ph_tables_here(void);
+
 /* For services: what cannot be opened is an error in the log, and then each
  * look-up fails with the cause; it is tried again while the cause may pass. */
 struct ph_table *ph_table_open_soft(struct ph_conf *c, struct ph_scope *s, const char *what, ph_str type_name, uint32_t flags);
-int ph_table_is_pattern(const struct ph_table *t);
+/* 1 when it sees whole keys only.  What another process opened may have to be asked. */
+int ph_table_is_pattern(struct ph_table *t) PH_YIELDS;
+
+/* remote.c: a table that the pool has, as one of this process: t is filled but for
+ * self, and opened without asking anybody.  `proxied`: the administrator wrote proxy:. */
+extern const struct ph_table_plugin ph_remote_table;
+void ph_remote_open(struct ph_table *t, const char *service, int proxied);
+/* Until it is known what kind of table it is.  Failure leaves it unknown. */
+void ph_remote_learn(struct ph_table *t) PH_YIELDS;
 
 #endif

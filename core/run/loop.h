@@ -21,6 +21,8 @@ struct ph_loop;
  * answer.  PH_TEMP with text when there is no epoll descriptor.  One loop per
  * thread at a time. */
 int ph_run_main(int (*fn)(void *), void *arg);
+/* 1 while ph_foreign runs something for the current task: nothing may wait there. */
+int ph_in_foreign(void);
 /* This thread's loop, or NULL. */
 struct ph_loop *ph_loop_here(void);
 

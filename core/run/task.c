@@ -22,6 +22,11 @@ int ph_in_task(void)
     return task_here() != NULL;
 }
 
+int ph_in_foreign(void)
+{
+    return ph_loop_current && ph_loop_current->in_foreign;
+}
+
 int ph_cancelled(void)
 {
     struct ph_task *t = task_here();

@@ -11,31 +11,34 @@
 #include <posthorn/error.h>
 #include "core/worker/worker.h"
 
-static int parse_identity(const char *text, uid_t *uid, gid_t *gid)
+struct ids { uid_t uid; gid_t gid[2]; size_t gids; };    /* the second group: of files that may be read, too */
+
+static int parse_identity(const char *text, struct ids *id)
 {
     ph_str rest = ph_cstr(text);
     uint64_t u, g;
+    int fits = ph_str_u64(ph_str_cut(&rest, ':'), &u) && u > 0 && u < UINT_MAX;
 
-    if (!ph_str_u64(ph_str_cut(&rest, ':'), &u) || !ph_str_u64(rest, &g) || u == 0 || g == 0 || u >= UINT_MAX || g >= UINT_MAX)
+    for (id->gids = 0; fits && rest.n && id->gids < 2; id->gid[id->gids++] = (gid_t)g)
+        fits = ph_str_u64(ph_str_cut(&rest, ':'), &g) && g > 0 && g < UINT_MAX;
+    if (!fits || id->gids == 0 || rest.n)
         return ph_fail(PH_CONF, "\"%s\" is no identity for a worker", text);
-    *uid = (uid_t)u;
-    *gid = (gid_t)g;
+    id->uid = (uid_t)u;
     return 0;
 }
 
 int ph_worker_drop(struct ph_worker *w)
 {
-    uid_t uid;
-    gid_t gid;
+    struct ids id;
 
     if (geteuid() != 0)
         return 0;
     if (!w->identity)
         return ph_fail(PH_CONF, "started as root and without an account to become");
-    int rc = parse_identity(w->identity, &uid, &gid);
+    int rc = parse_identity(w->identity, &id);
     if (rc < 0)
         return rc;
-    if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+    if (setgroups(id.gids - 1, id.gid + 1) < 0 || setresgid(id.gid[0], id.gid[0], id.gid[0]) < 0 || setresuid(id.uid, id.uid, id.uid) < 0)
         return ph_fail_errno(PH_CONF, errno, "become %s", w->identity);
     if (setuid(0) == 0 || setgid(0) == 0)
         return ph_fail(PH_CONF, "the rights of root did not go away");

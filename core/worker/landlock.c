@@ -112,6 +112,8 @@ static int allow_needs(struct rules *r, const struct ph_seal *s)
         rc = allow_below(r, s->queue_directory, "corrupt", all);
     if (rc == 0 && ph_needs(s->needs, "mailbox") && s->mailbox_base.n)
         rc = allow_below(r, s->mailbox_base, "", all);
+    if (rc == 0 && ph_needs(s->needs, "data") && s->data_directory.n)
+        rc = allow_below(r, s->data_directory, "", all);
     return rc;
 }
 

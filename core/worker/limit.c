@@ -30,6 +30,10 @@ void ph_worker_limit(struct ph_worker *w)
     size_t fds = r.rlim_cur < UINT32_MAX ? (size_t)r.rlim_cur : UINT32_MAX, by_fds = room(fds, FDS_RESERVE, FDS_EACH);
     size_t tasks = ph_tasks_limit(), by_tasks = room(tasks, TASKS_RESERVE, TASKS_EACH), most = by_fds < by_tasks ? by_fds : by_tasks;
     w->session_max = n < most ? n : (uint32_t)most;
+    if (ph_needs(w->needs, "one-client")) {
+        w->session_max = 1;
+        return;
+    }
     if (want == PH_DEF_UNLIMITED || n <= most)
         return;
     if (by_fds <= by_tasks)

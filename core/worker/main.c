@@ -19,7 +19,7 @@
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: worker -c CONFIG_DIR -n NAME -t inet|unix -l LISTENERS [-u UID:GID [-a mail|net]] [-v]: started by the master only\n");
+    fprintf(stderr, "usage: worker -c CONFIG_DIR -n NAME -t inet|unix -l LISTENERS [-u UID:GID[:GID] [-a mail|net]] [-v]: started by the master only\n");
     return 2;
 }
 
@@ -60,6 +60,7 @@ static void read_directories(struct ph_worker *w, struct ph_seal *seal)
     ph_str base;
 
     seal->queue_directory = ph_conf_value(w->conf, w->scope, "queue_directory");
+    seal->data_directory = ph_conf_value(w->conf, w->scope, "data_directory");
     seal->config_directory = ph_cstr(ph_conf_dir(w->base));
     /* Where it is not set nobody needs it, or virtual says that it does. */
     if (ph_conf_get(w->conf, w->scope, "virtual_mailbox_base", &base) == PH_FOUND)
@@ -79,13 +80,12 @@ static int open_dns(struct ph_worker *w)
 
 static int seal_and_start(struct ph_worker *w)
 {
-    struct ph_seal seal = { .needs = w->is_transport ? w->transport.ops->needs : w->is_builtin ? "queue-owner private" : w->service.ops->needs };
+    const char *needs = w->is_transport ? w->transport.ops->needs : w->is_builtin ? "queue-owner private" : w->service.ops->needs;
+    struct ph_seal seal = { .needs = ph_needs_of(w->scope, ph_cstr(needs), w->name) };
     int64_t threads = 8;
     int rc;
 
     read_directories(w, &seal);
-    if (!seal.needs)
-        seal.needs = "";
     if ((rc = ph_worker_check_account(w, seal.needs)) < 0)
         return rc;
     if (ph_needs(seal.needs, "network") && (rc = open_dns(w)) < 0)
@@ -133,6 +133,7 @@ static int serve(void *arg)
     ph_signal_watch(SIGINT, terminate, w);
     ph_signal_watch(SIGHUP, NULL, NULL);
     ph_worker_limit(w);
+    ph_worker_tables(w);
     if ((rc = ph_worker_load(w)) < 0 || (rc = seal_and_start(w)) < 0 || (rc = ph_worker_accept(w)) < 0 ||
         (rc = ph_worker_listen_to_master(w)) < 0)
         return rc;
@@ -148,8 +149,10 @@ static int run(struct ph_worker *w)
 {
     int rc;
 
-    if ((rc = ph_worker_configure(w)) < 0 || (rc = open_log(w)) < 0 || (rc = ph_registry_open(w->base)) < 0 ||
-        (rc = ph_worker_spawner(w)) < 0 || (rc = ph_worker_drop(w)) < 0)
+    if ((rc = ph_worker_configure(w)) < 0 || (rc = open_log(w)) < 0 || (rc = ph_registry_open(w->base)) < 0)
+        return rc;
+    w->needs = ph_needs_of(w->scope, w->is_builtin ? PH_STR("") : ph_plugin_needs(ph_worker_kind(w), w->def->code), w->name);
+    if ((rc = ph_worker_spawner(w)) < 0 || (rc = ph_worker_drop(w)) < 0)
         return rc;
     return ph_run_main(serve, w);
 }

@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <posthorn/buf.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "config.h"
@@ -32,6 +33,20 @@ int ph_needs(const char *needs, const char *word)
         if (ph_str_eq(w, ph_cstr(word)))
             return 1;
     return 0;
+}
+
+const char *ph_needs_of(struct ph_scope *s, ph_str needs, const char *name)
+{
+    struct ph_buf b;
+
+    ph_buf_init(&b, s, needs.n + 1);
+    for (ph_str w; (w = ph_str_word(&needs)).n; ) {
+        ph_str word = ph_str_cut(&w, '@');
+
+        if (w.n == 0 || ph_str_eq(w, ph_cstr(name)))
+            ph_buf_printf(&b, "%s%.*s", b.n ? " " : "", PH_FMT(word));
+    }
+    return b.p;
 }
 
 /* Threads are born with their creator's seal; one that is already there would

@@ -6,6 +6,7 @@
 #include "core/ipc/channel.h"
 #include "core/plugin/inline.h"
 #include "core/plugin/registry.h"
+#include "core/plugin/tables.h"
 #include "core/sched/qmgr.h"
 #include "core/worker/worker.h"
 
@@ -22,6 +23,39 @@ static const struct ph_service_def *find_def(const struct ph_worker *w)
     return NULL;
 }
 
+/* For ph_config_values: there is one worker in a process. */
+static const struct ph_worker *configured;
+
+/* All values that are set for one service. */
+static int each_value(struct ph_scope *s, const struct ph_service_def *d, int (*each)(void *, const char *, ph_str, ph_str), void *arg)
+{
+    const char *name = ph_cstr_dup(s, d->name);
+    struct ph_conf *conf;
+    ph_str *names, value;
+    int rc = ph_conf_service(s, configured->base, d->settings, d->settings_count, &conf);
+
+    if (rc < 0)
+        return 0;                  /* its own worker says so */
+    ph_conf_identity(conf, ph_cstr_dup(s, d->code), name);
+    for (size_t i = 0, n = ph_conf_names(conf, s, 1, &names); rc >= 0 && i < n; i++)
+        if (ph_conf_get(conf, s, ph_cstr_dup(s, names[i]), &value) == PH_FOUND)
+            rc = each(arg, name, names[i], value);
+    return rc < 0 ? rc : 0;
+}
+
+int ph_config_values(int (*each)(void *arg, const char *service, ph_str name, ph_str value), void *arg)
+{
+    int rc = configured ? 0 : ph_fail(PH_CONF, "this process has no configuration of services");
+
+    for (size_t i = 0; rc == 0 && i < configured->master->services_count; i++) {
+        PH_SCOPED(s, NULL);
+
+        if (configured->master->services[i].enabled)
+            rc = each_value(s, &configured->master->services[i], each, arg);
+    }
+    return rc;
+}
+
 int ph_worker_configure(struct ph_worker *w)
 {
     struct ph_snapshot files = { { PH_WORKER_FILES_FD, PH_WORKER_FILES_FD + 1 } };
@@ -36,6 +70,7 @@ int ph_worker_configure(struct ph_worker *w)
     if ((rc = ph_conf_service(w->scope, w->base, w->def->settings, w->def->settings_count, &w->conf)) < 0)
         return rc;
     ph_conf_identity(w->conf, ph_cstr_dup(w->scope, w->def->code), w->name);
+    configured = w;
     w->is_builtin = w->def->kind == PH_DEF_BUILTIN;
     /* What wakes up by itself or serves the network stays. */
     int stays = w->is_builtin || ph_service_wakeup_s(w->def) > 0 || strcmp(w->type, "inet") == 0;
@@ -110,6 +145,23 @@ static int load_transport(struct ph_worker *w, const struct ph_plugin *desc)
     if ((rc = open_uses(w, t->ops->uses, t->unused, 0)) < 0)
         return rc;
     return ph_agent_new(w->scope, t, w->tasks, w->session_max, &w->agent);
+}
+
+/* The service of that name, when it is declared and another than this one. */
+static const char *pool_of(struct ph_worker *w, const char *parameter)
+{
+    ph_str name = ph_conf_value(w->conf, w->scope, parameter);
+    const struct ph_service_def *d = ph_master_find_unix(w->master, name);
+
+    return d && d != w->def ? ph_cstr_dup(w->scope, name) : NULL;
+}
+
+void ph_worker_tables(struct ph_worker *w)
+{
+    if (ph_needs(w->needs, "tables"))
+        ph_tables_here();
+    else
+        ph_tables_by_pool(pool_of(w, "proxymap_service_name"), pool_of(w, "proxywrite_service_name"));
 }
 
 uint32_t ph_worker_kind(const struct ph_worker *w)

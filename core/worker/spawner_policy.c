@@ -59,13 +59,6 @@ static int make_policy(struct ph_worker *w, struct spawner_policy *p)
     return 0;
 }
 
-static int needs_spawner(const struct ph_worker *w)
-{
-    uint32_t kind = ph_worker_kind(w);
-
-    return !w->is_builtin && ph_needs(ph_cstr_dup(w->scope, ph_plugin_needs(kind, w->def->code)), "spawn");
-}
-
 /* A worker without its helper delivers nothing: it ends, and the next has one. */
 static void on_loss(void *arg PH_UNUSED)
 {
@@ -77,7 +70,7 @@ int ph_worker_spawner(struct ph_worker *w)
     struct spawner_options o = { .name = w->name, .title = w->title, .title_size = w->title_size };
     int rc;
 
-    if (!needs_spawner(w))
+    if (!ph_needs(w->needs, "spawn"))
         return 0;
     if ((rc = make_policy(w, &o.policy)) < 0)
         return rc;

@@ -18,7 +18,7 @@
 struct ph_worker {
     struct ph_scope *scope;        /* as long as the process */
     const char *config_dir, *name, *type;
-    const char *identity;          /* "UID:GID" to become, when started as root */
+    const char *identity;          /* "UID:GID" or "UID:GID:GID" to become, when started as root */
     const char *account;           /* with two accounts (core/conf/accounts.h): "mail" or "net"; else NULL */
     int listen_count;
     int verbose;
@@ -27,6 +27,7 @@ struct ph_worker {
     struct ph_conf *base, *conf;   /* main.cf; with the settings of this service */
     const struct ph_master_def *master;
     const struct ph_service_def *def;
+    const char *needs;             /* what its manifest says that a service of this name needs */
     struct ph_service service;     /* a service or the builtin */
     struct ph_transport transport; /* or a transport */
     struct ph_agent *agent;
@@ -49,6 +50,9 @@ int ph_worker_configure(struct ph_worker *w);
 int ph_worker_load(struct ph_worker *w) PH_YIELDS;
 /* PH_KIND_TRANSPORT or PH_KIND_SERVICE: of its plugin. */
 uint32_t ph_worker_kind(const struct ph_worker *w);
+/* setup.c: which tables are opened here, and what other processes are asked for: after
+ * the manifests were read. */
+void ph_worker_tables(struct ph_worker *w);
 /* limit.c: set session_max, before ph_worker_load. */
 void ph_worker_limit(struct ph_worker *w);
 /* accept.c: tasks that accept; the worker's main task waits in ph_worker_wait. */
@@ -76,11 +80,13 @@ int ph_worker_spawner(struct ph_worker *w);
  * have one thread. */
 struct ph_seal {
     const char *needs;             /* words of service.h, transport.h */
-    ph_str queue_directory, config_directory, mailbox_base;
+    ph_str queue_directory, config_directory, mailbox_base, data_directory;
 };
 int ph_seal(const struct ph_seal *s);
 int ph_landlock(const struct ph_seal *s);
 /* 1 when the list of words has this one. */
 int ph_needs(const char *needs, const char *word);
+/* The words that hold for a service of that name (WORD@NAME), without the names; on s. */
+const char *ph_needs_of(struct ph_scope *s, ph_str needs, const char *name);
 
 #endif

@@ -19,6 +19,13 @@ PH_BEGIN
  *   "spawn"     work with the rights of others (spawn.h)
  *   "from-network"  workers that touch the network may connect to it, also when
  *               none of them names it in `uses`
+ *   "tables"    open tables for others: every table that it opens is opened in it, also
+ *               one that may block; it may read what mail_owner's group may (passwords
+ *               of databases)
+ *   "one-client"  one session at a time in each process, whatever master.yaml says:
+ *               what it does for a client may stop the whole process
+ *   "data"      read and write files in data_directory
+ * WORD@NAME is a need of the service of that name only.
  * Tables named by parameters are opened before the seal. */
 struct ph_service {
     struct ph_scope *scope;            /* lives as long as the worker */
@@ -53,6 +60,11 @@ struct ph_service_plugin {
      * of its own, never twice at once; one that comes meanwhile is remembered. */
     int32_t (*wakeup)(struct ph_service *v);
 };
+
+/* Each value that the configuration sets, expanded as each enabled service sees it: those
+ * of main.cf, and those of its settings in master.yaml.  What does not expand is passed
+ * over.  0, or the first negative answer of `each`.  Views live during that call. */
+int ph_config_values(int (*each)(void *arg, const char *service, ph_str name, ph_str value), void *arg);
 
 #define PH_PLUGIN_SERVICE(name_, ...) \
     PH_ENTRY_(struct ph_service_plugin, service_##name_##_LTX_ph_plugin, PH_KIND_SERVICE, PH_SERVICE_REVISION, name_, __VA_ARGS__)

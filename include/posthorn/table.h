@@ -68,6 +68,12 @@ struct ph_table {
     uint32_t pad;
 };
 
+/* Open "type:name" (without type: $default_database_type): 0 and *t on s; PH_CONF, PH_TEMP.
+ * What this process may not open itself (it may block, or stands behind proxy:) is asked
+ * for in the proxymap(8) pool, whose trouble only shows when it is looked up. */
+int ph_table_open(struct ph_conf *c, struct ph_scope *s, ph_str type_name, uint32_t flags, struct ph_table **t) PH_YIELDS;
+/* PH_FOUND when tables of that type may block (its manifest says so); PH_NONE. */
+int ph_table_type_blocks(ph_str type);
 /* For tables that stand on others (pipemap, debug); such a plugin is
  * PH_COROUTINE, and never folds (PH_TABLE_NOFOLD): those below do.
  * Open one with t's flags: 0 and *inner, which lives as long as t; PH_CONF (also
@@ -89,6 +95,14 @@ int ph_table_commit(struct ph_table *t) PH_YIELDS;
  * readable, for the owner's and groups' rights that the process has; not what lies in
  * the root directory, with a warning.  A path that does not begin with / is nothing. */
 void ph_reopen_later(const char *path);
+
+/* What the proxymap(8) pool answers (`status`). */
+#define PH_REMOTE_OK      0u
+#define PH_REMOTE_NONE    1u    /* no such key */
+#define PH_REMOTE_RETRY   2u
+#define PH_REMOTE_BAD     3u    /* no request that it knows */
+#define PH_REMOTE_DENY    4u    /* the configuration does not name that table, or it may not be changed */
+#define PH_REMOTE_CONFIG  5u    /* it cannot be opened as it is written */
 
 #define PH_PLUGIN_TABLE(name_, ...) \
     PH_ENTRY_(struct ph_table_plugin, table_##name_##_LTX_ph_plugin, PH_KIND_TABLE, PH_TABLE_REVISION, name_, __VA_ARGS__)

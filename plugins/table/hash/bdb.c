@@ -149,13 +149,19 @@ int bdb_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val
     return PH_NONE;
 }
 
+/* What is changed in place is on stable storage when the call returns. */
+static int changed_in_place(const struct bdb *b, int err)
+{
+    return err == 0 && !b->file.tmp ? b->db->sync(b->db, 0) : err;
+}
+
 int bdb_update(struct ph_table *t, ph_str key, ph_str val)
 {
     struct bdb *b = t->self;
     PH_SCOPED(s, t->scope);
     int with_nul = !(t->flags & PH_TABLE_NO_NUL);
     DBT dk = dbt_of(ph_str_dup(s, key), with_nul), dv = dbt_of(ph_str_dup(s, val), with_nul);
-    int err = b->db->put(b->db, NULL, &dk, &dv, t->flags & PH_TABLE_KEEP ? DB_NOOVERWRITE : 0);
+    int err = changed_in_place(b, b->db->put(b->db, NULL, &dk, &dv, t->flags & PH_TABLE_KEEP ? DB_NOOVERWRITE : 0));
 
     return err == 0 ? PH_FOUND : err == DB_KEYEXIST ? PH_NONE : ph_fail(PH_TEMP, "write %s: %s", written(b), db_strerror(err));
 }
@@ -168,7 +174,7 @@ int bdb_remove(struct ph_table *t, ph_str key)
 
     for (int with_nul = 1; with_nul >= 0; with_nul--) {
         DBT dk = dbt_of(k, with_nul);
-        int err = b->db->del(b->db, NULL, &dk, 0);
+        int err = changed_in_place(b, b->db->del(b->db, NULL, &dk, 0));
 
         if (err == 0)
             return PH_FOUND;
