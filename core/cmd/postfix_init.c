@@ -158,6 +158,8 @@ static void write_master_yaml(const struct instance *in)
         "  - {name: qmgr,    builtin: qmgr,   listen: unix, private: false, processes: 1, wakeup: 300s}\n"
         "  - {name: bounce,  plugin: bounce,  listen: unix, processes: 1, wakeup: 3600s}\n"
         "  - {name: showq,   plugin: showq,   listen: unix, private: false}\n"
+        "  - {name: proxymap,   plugin: proxymap, listen: unix}\n"
+        "  - {name: proxywrite, plugin: proxymap, listen: unix, processes: 1}\n"
         "  - {name: smtp,    transport: smtp, listen: unix}\n"
         "  - {name: relay,   transport: smtp, listen: unix, settings: {syslog_name: postfix/relay}}\n"
         "  - {name: local,   transport: local, listen: unix}\n"

@@ -47,19 +47,6 @@ struct call {
     int is_trial;
 };
 
-void ph_remote_open(struct ph_table *t, const char *service, int proxied)
-{
-    struct remote *r = ph_new(t->scope, struct remote);
-
-    r->service = service;
-    r->table = ph_str_printf(t->scope, "%.*s:%.*s", PH_FMT(t->type), PH_FMT(t->name));
-    r->proxied = proxied;
-    r->turn = ph_cond_new(t->scope);
-    t->ops = &ph_remote_table;
-    t->self = r;
-    t->is = (ph_plugin_is(PH_KIND_TABLE, t->type) & PH_TABLE_PATTERN) | PH_TABLE_NOFOLD;   /* the pool folds */
-}
-
 /* ---- turns, and tables that are left alone ---- */
 
 static int refuse(const struct remote *r)
@@ -331,7 +318,7 @@ static int32_t remote_walk(struct ph_table *t, int32_t first, struct ph_scope *o
     return rc;
 }
 
-const struct ph_table_plugin ph_remote_table = {
+static const struct ph_table_plugin remote_table = {
     .plugin = { .size = sizeof(struct ph_table_plugin), .abi = PH_ABI, .kind = PH_KIND_TABLE, .revision = PH_TABLE_REVISION, .exec = PH_COROUTINE,
                 .concurrency = PH_MANY_CALLS, .param_stride = sizeof(struct ph_param), .name = "proxy", .summary = "a table of the proxymap pool" },
     .open = remote_open,
@@ -340,3 +327,21 @@ const struct ph_table_plugin ph_remote_table = {
     .remove = remote_remove,
     .sequence = remote_walk,
 };
+
+int ph_remote_is(const struct ph_table *t)
+{
+    return t->ops == &remote_table;
+}
+
+void ph_remote_open(struct ph_table *t, const char *service, int proxied)
+{
+    struct remote *r = ph_new(t->scope, struct remote);
+
+    r->service = service;
+    r->table = ph_str_printf(t->scope, "%.*s:%.*s", PH_FMT(t->type), PH_FMT(t->name));
+    r->proxied = proxied;
+    r->turn = ph_cond_new(t->scope);
+    t->ops = &remote_table;
+    t->self = r;
+    t->is = (ph_plugin_is(PH_KIND_TABLE, t->type) & PH_TABLE_PATTERN) | PH_TABLE_NOFOLD;   /* the pool folds */
+}

@@ -47,7 +47,7 @@ void ph_tables_here(void)
 
 int ph_table_is_pattern(struct ph_table *t)
 {
-    if (t->ops == &ph_remote_table)
+    if (ph_remote_is(t))
         ph_remote_learn(t);
     return (t->is & PH_TABLE_PATTERN) != 0;
 }

@@ -19,8 +19,8 @@ int ph_table_is_pattern(struct ph_table *t) PH_YIELDS;
 
 /* remote.c: a table that the pool has, as one of this process: t is filled but for
  * self, and opened without asking anybody.  `proxied`: the administrator wrote proxy:. */
-extern const struct ph_table_plugin ph_remote_table;
 void ph_remote_open(struct ph_table *t, const char *service, int proxied);
+int ph_remote_is(const struct ph_table *t);
 /* Until it is known what kind of table it is.  Failure leaves it unknown. */
 void ph_remote_learn(struct ph_table *t) PH_YIELDS;
 

@@ -115,9 +115,9 @@ int ph_disk_start(unsigned threads);
  * since when.  With stacks (in callbacks only) the calls of each waiting task follow,
  * innermost first, each as FILE+0xOFFSET(SYMBOL), where (SYMBOL) may be missing. */
 void ph_tasks_dump(struct ph_buf *out, int stacks);
-/* For servers: from now on a task or callback that holds the loop over 100 ms is warned
- * of, and stacks can be shown.  Before the seal: the unwinder loads a library. */
-void ph_sight_start(void);
+/* For servers: from now on stacks can be shown and, with warnings, a task or callback that
+ * holds the loop over 100 ms is said.  Before the seal: the unwinder loads a library. */
+void ph_sight_start(int with_warnings);
 size_t ph_tasks_count(void);
 /* How many there may be: each stack costs two of vm.max_map_count. */
 size_t ph_tasks_limit(void);

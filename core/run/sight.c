@@ -30,12 +30,12 @@ void ph_task_about(ph_str text)
 static int warns;                  /* a command with one task is slow to nobody */
 
 /* The first call of backtrace loads a library. */
-void ph_sight_start(void)
+void ph_sight_start(int with_warnings)
 {
     void *frame[1];
 
     (void)backtrace(frame, 1);
-    warns = 1;
+    warns = with_warnings;
 }
 
 void ph_sight_unwind(struct ph_peek *p)

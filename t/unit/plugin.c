@@ -159,8 +159,38 @@ static int blocking_in_task(void *arg PH_UNUSED)
 {
     struct ph_table *t;
 
-    is_int(ph_table_open(conf, scope, PH_STR("blocking:x"), 0, &t), PH_CONF, "a blocking table is refused in a service");
-    ok(strstr(ph_error(), "needs proxymap, which is not built yet") != NULL, "with words: %s", ph_error());
+    is_int(ph_table_open(conf, scope, PH_STR("blocking:x"), 0, &t), PH_CONF, "a table whose manifest hides that it may block is refused in a service");
+    ok(strstr(ph_error(), "its manifest does not say so") != NULL, "with words: %s", ph_error());
+    return 0;
+}
+
+/* As a client of the pool, of which nothing runs here. */
+static int pool_in_task(void *arg PH_UNUSED)
+{
+    struct ph_table *t;
+    ph_str val;
+
+    ph_tables_by_pool(NULL, NULL);
+    is_int(ph_table_open(conf, scope, PH_STR("blocking:x"), 0, &t), PH_CONF, "without a pool a blocking table is an error");
+    ok(strstr(ph_error(), "may block, so that a service reads it through proxymap(8), which master.yaml does not declare") != NULL, "with words: %s", ph_error());
+    ok(ph_table_open(conf, scope, PH_STR("proxy:good:name"), 0, &t) == 0 && !ph_remote_is(t), "without a pool proxy: is the table itself");
+    ph_tables_by_pool("proxymap", "proxywrite");
+    ok(ph_table_open(conf, scope, PH_STR("blocking:x"), 0, &t) == 0 && ph_remote_is(t), "a blocking table is the pool's");
+    is_int(ph_table_lookup(t, PH_STR("key"), scope, &val), PH_TEMP, "a pool that is not there is a failure");
+    ok(!ph_table_is_pattern(t), "and says nothing of what it is");
+    ok(ph_table_open(conf, scope, PH_STR("good:name"), 0, &t) == 0 && !ph_remote_is(t), "any other table is opened here");
+    ok(ph_table_open(conf, scope, PH_STR("proxy:good:name"), 0, &t) == 0 && ph_remote_is(t), "behind proxy: it is the pool's");
+    ok(ph_table_open(conf, scope, PH_STR("proxy:good:name"), PH_TABLE_SECURE, &t) == 0 && !ph_remote_is(t), "but not where an answer gives rights");
+    ok(ph_table_open(conf, scope, PH_STR("proxy:blocking:x"), PH_TABLE_SECURE, &t) == 0 && ph_remote_is(t), "unless it may block");
+    is_int(ph_table_open(conf, scope, PH_STR("proxy:good:name"), PH_TABLE_CREATE, &t), PH_CONF, "nothing is built there");
+    is_int(ph_table_open(conf, scope, PH_STR("proxy:nosuch:x"), 0, &t), PH_CONF, "an unknown type is an error at once");
+    ok(strstr(ph_error(), "unsupported dictionary type: nosuch") != NULL, "with words: %s", ph_error());
+    put_text("plugins.d/blocking.yaml", ph_str_printf(scope, "format: 1\nkind: table\nname: blocking\nobject: %s\nexec: blocking\nis: nofold pattern\n", path("table_blocking.so")).p);
+    reread();
+    ok(ph_table_open(conf, scope, PH_STR("blocking:x"), 0, &t) == 0 && ph_table_is_pattern(t), "its manifest says what kind of table it is");
+    ph_tables_here();
+    ok(ph_table_open(conf, scope, PH_STR("blocking:x"), 0, &t) == 0 && !ph_remote_is(t), "the pool opens it");
+    is_lookup(t, "key", "key of x", "and reads it");
     return 0;
 }
 
@@ -172,6 +202,10 @@ static void test_blocking(void)
     reread();
     is_int(ph_table_open(conf, scope, PH_STR("blocking:x"), 0, &t), 0, "a command opens a blocking table directly");
     ph_run_main(blocking_in_task, NULL);
+    put_text("plugins.d/blocking.yaml", ph_str_printf(scope, "format: 1\nkind: table\nname: blocking\nobject: %s\nexec: blocking\n", path("table_blocking.so")).p);
+    reread();
+    is_int(ph_table_open(conf, scope, PH_STR("blocking:x"), 0, &t), 0, "a command opens it, whatever its manifest says");
+    ph_run_main(pool_in_task, NULL);
 }
 
 static void test_messages(void)

@@ -197,7 +197,7 @@ int main(void)
     close(mkstemp(log_path));
     ph_log_open(&o);
     ph_run_main(test_listing, NULL);
-    ph_sight_start();
+    ph_sight_start(1);
     ph_run_main(test_stacks, NULL);
     logged(s);                     /* whatever a busy machine added */
     ok(until(s, slow_task, &long_time, "warning: task hog (198.51.100.9) held the loop for ") != NULL, "a slow task is named");

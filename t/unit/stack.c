@@ -127,7 +127,7 @@ static void cancelled(void)
 
 static PH_UNUSED int test(void *arg PH_UNUSED)
 {
-    ph_sight_start();
+    ph_sight_start(1);
     one((struct sleeper){ .is_private = 1 }, 0, 0, "a private one that waits for a descriptor");
     one((struct sleeper){ .is_private = 1 }, 0, 1, "the same, listed with its calls meanwhile");
     one((struct sleeper){ .is_private = 0 }, 1, 0, "one that others may look at");
