@@ -25,12 +25,14 @@ Posthorn::child(sub {
 });
 
 my $ph = Posthorn->new(default_transport => 'discard:', relay_transport => 'discard:', max_idle => '1h', disk_threads => '2',
+    my_table => 'proxy:static:fed', proxy_read_maps => '$my_table', proxy_write_maps => 'proxy:btree:$data_directory/fed',
     dns_servers => '127.0.0.1@' . $names->sockport, relay_domains => 'held.test',
     transport_maps => 'inline:{held.test=lmtp:inet:127.0.0.1:1}');
 $ph->edit_master(sub {
     s/(name: (?:cleanup|rewrite),.*)place: inline/$1place: process, processes: 1/g;
     s/(transport: \w+, listen: unix)/$1, processes: 1/g;
     s/(plugin: (?:pickup|showq), listen: unix)/$1, processes: 1/g;
+    s/(plugin: proxymap, listen: unix)\}/$1, processes: 1}/;
     my $who = $> == 0 ? 'daemon' : $> . ':' . ($) + 0);
     $_ .= qq(  - {name: pipe, transport: pipe, listen: unix, processes: 1, args: ["user=$who", "argv=/bin/cat"]}\n)
         . qq(  - {name: spawned, plugin: spawn, listen: unix, processes: 1, args: ["user=$who", "argv=/bin/cat"]}\n);
@@ -71,6 +73,11 @@ my %talks = (
         [[op => 'hold', queue_id => '4BAD0000000001']], [[op => 'flush', queue_id => '4BAD0000000001']]] },
     transport => sub { return [hello('qmgr'), [[op => 'deliver', number => 0, nexthop => 'discard.test', active => 1700000000000000, reuse => 0, @extents,
         queue_id => '4BAD0000000001', sender => 'a@b.test', @rcpt], 1]] },
+    # Tables that it has, and one that it refuses; of changes it says no, or makes them.
+    tables => sub { return [[[op => 'lookup', table => 'static:fed', flags => 1, proxied => 1, wait => 1000, key => 'k']], [[op => 'open', table => 'hash:/etc/passwd', flags => 1, proxied => 0, wait => 1000]],
+        [[op => 'walk', table => 'static:fed', flags => 1, proxied => 1, wait => 1000, first => 1]], [[op => 'update', table => 'static:fed', flags => 2, proxied => 1, wait => 1000, key => 'k', value => 'v']]] },
+    changes => sub { my $t = 'btree:' . $ph->dir . '/data/fed'; return [[[op => 'update', table => $t, flags => 2, proxied => 1, wait => 1000, key => 'k', value => 'v']],
+        [[op => 'walk', table => $t, flags => 2, proxied => 1, wait => 1000, first => 1]], [[op => 'walk', table => $t, flags => 2, proxied => 1, wait => 1000, first => 0]], [[op => 'remove', table => $t, flags => 2, proxied => 1, wait => 1000, key => 'k']]] },
     silent => sub { return [[[op => 'anything', at => 'all']]] },
 );
 
@@ -83,6 +90,8 @@ my %of = (
     'public/qmgr'     => { talks => ['control', 'intake'], ask => sub { return [hello('control'), [[op => 'exists', queue_id => $id]]] }, hear => 'found' },
     'public/pickup'   => { talks => ['silent'] },
     'public/showq'    => { talks => ['silent'] },
+    'private/proxymap' => { talks => ['tables'] },        # it ends connections that ask nothing
+    'private/proxywrite' => { talks => ['changes', 'tables'] },
     'private/spawned' => { talks => ['silent'] },
 );
 $of{"private/$_"} = { talks => ['transport'] } for qw(smtp relay local lmtp virtual error retry discard pipe);

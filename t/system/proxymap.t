@@ -49,6 +49,7 @@ for my $row (@served) {
     if ($want) { isnt($r->{status}, $Proxymap::DENY, "$is is served") or diag $r->{text} }
     else { is($r->{status}, $Proxymap::DENY, "$is is not served") }
 }
+$ph->wait_log(qr/list proxy:proxy:slow:\/named in proxy_read_maps/);        # the last one
 my $log = $ph->log;
 is(scalar(() = $log =~ m{proxymap\[\d+\]: warning: request for unapproved table: "hash:/etc/passwd"\n}g), 1, 'a refusal is in the log, once for each table');
 like($log, qr{warning: to have this table served, list proxy:hash:/etc/passwd in proxy_read_maps}, 'and what to do');

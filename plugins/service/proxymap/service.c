@@ -10,7 +10,7 @@
 #include <posthorn/frame.h>
 #include "proxymap.h"
 
-#define FRAME_MS     5000          /* for a request to come in, and an answer to leave */
+#define FRAME_MS     1000          /* for a request to come in, which is sent in one piece, and an answer to leave */
 #define IDLE_MS      250           /* a client that asks nothing leaves the process to others */
 #define LIFE_MS      5000          /* and one that always asks does after this */
 #define WALK_MS      10000         /* between two steps of a walk through a table */
