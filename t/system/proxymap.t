@@ -51,7 +51,10 @@ for my $row (@served) {
 }
 $ph->wait_log(qr/list proxy:proxy:slow:\/named in proxy_read_maps/);        # the last one
 my $log = $ph->log;
-is(scalar(() = $log =~ m{proxymap\[\d+\]: warning: request for unapproved table: "hash:/etc/passwd"\n}g), 1, 'a refusal is in the log, once for each table');
+my %refused;
+$refused{$_}++ for $log =~ m{proxymap\[(\d+)\]: warning: request for unapproved table: "hash:/etc/passwd"\n}g;
+is_deeply([sort values %refused], [(1) x keys %refused], 'a refusal is in the log, once for each table and process');
+ok(%refused, '  indeed');
 like($log, qr{warning: to have this table served, list proxy:hash:/etc/passwd in proxy_read_maps}, 'and what to do');
 
 # ---- what is answered ----
