@@ -46,7 +46,7 @@ for my $socket (glob("$q/private/* $q/public/* $q/net/*")) {
     my @st = stat $socket;
     is(sprintf('%04o %d:%d', $st[2] & 07777, @st[4, 5]), '0666 731:731', 'socket ' . substr $socket, length $q);
 }
-is(join(' ', map { s{.*/}{}r } sort glob "$q/net/*"), 'cleanup policy qmgr rewrite', 'what the network account may ask');
+is(join(' ', map { s{.*/}{}r } sort glob "$q/net/*"), 'cleanup policy proxymap proxywrite qmgr rewrite', 'what the network account may ask');
 
 # ---- mail through all of it ----
 is(($ph->smtp->send(from => 'a@x.test', to => ['u@example.test'], body => "Subject: in\r\n\r\nhi\r\n"))[0], 250, 'mail from the network');

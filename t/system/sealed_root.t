@@ -32,13 +32,13 @@ Sealed::rows($ph, 'act_net', \%with, [unix => 'QUEUE/net/qmgr', 0], [unix => 'QU
     [unix => 'QUEUE/public/showq', 13], [connect => 'PORT', 0], [create => 'QUEUE/bounce/X2', 13], @Sealed::queue);
 Sealed::rows($ph, 'act_bounce', \%with, [unix => 'QUEUE/private/bounce', 0], [create => 'QUEUE/bounce/X3', 0], [unlink => 'QUEUE/bounce/X3', 0], [connect => 'PORT', 13, 4]);
 
-my %net = map { $_ => 1 } qw(smtp/inet smtp/unix relay/unix lmtp/unix act_net/unix acttransport/unix);
+my %net = map { $_ => 1 } qw(smtp/inet smtp/unix relay/unix lmtp/unix act_net/unix acttransport/unix proxymap/unix);
 Sealed::each_service($ph, sub {
     my ($name, $s) = @_;
     my $uid = $net{$name} ? 732 : 731;
     is($s->{Uid}, join("\t", ($uid) x 4), "$name: uid");
     is($s->{Gid}, join("\t", ($uid) x 4), "$name: gid");
-    is($s->{Groups} =~ s/\s+$//r, '', "$name: no other groups");
+    is($s->{Groups} =~ s/\s+$//r, $name eq 'proxymap/unix' ? 731 : '', "$name: no other groups");
 });
 Sealed::unstage($ph, \%with);
 $ph->stop;
