@@ -15,6 +15,7 @@
 #include <posthorn/error.h>
 #include <posthorn/net.h>
 #include "core/cmd/postwhy.h"
+#include "core/plugin/tables.h"
 #include "core/run/loop.h"
 
 #define STDIO_BYTES 65536
@@ -175,6 +176,7 @@ int main(int argc, char **argv)
     o.args = argv + optind;
     o.arg_count = argc - optind;
     check_options(&o);
+    ph_tables_here();              /* what may block keeps nobody else waiting */
     setvbuf(stdout, NULL, _IOFBF, STDIO_BYTES);
     int status = o.other ? why_diff(&o) : explain(&o);
     if (fflush(stdout) != 0 && errno != EPIPE)

@@ -80,6 +80,7 @@ is(rcpt('joe@lite.test'), 451, 'the answer is "later"');
 Posthorn::end_child($writer);
 ok(Posthorn::wait_for(sub { rcpt('joe@lite.test') == 250 }), 'and then it is free again');
 unlike($ph->log, qr/unapproved/, 'nobody asked for what is not served');
+like($ph->cmd('postwhy', 'joe\@lite.test'), qr/\Q$lite{boxes}\E/, 'postwhy asks the tables itself');
 $ph->stop;
 
 # ---- PostgreSQL ----
