@@ -56,7 +56,7 @@ static int32_t basic_open(struct ph_policy *p)
     if (rc < 0 || (rc = ph_match_open(p->conf, p->scope, "mynetworks", b->p.mynetworks, PH_MATCH_ADDRESS, &b->mynetworks)) < 0)
         return rc;
     b->parents = ph_str_search(b->p.parent_matches, PH_STR("smtpd_access_maps")) >= 0;
-    if ((rc = basic_own_addresses(b, p->scope)) < 0)
+    if ((rc = ph_own_addresses(p->conf, p->scope, &b->own, &b->own_count)) < 0)
         return rc;
     open_maps(p, "local_recipient_maps", b->p.local_rcpt, &b->local_rcpt);
     open_maps(p, "virtual_mailbox_maps", b->p.virtual_maps, &b->virtual_maps);

@@ -19,7 +19,7 @@ struct basic {
     struct basic_params p;
     struct ph_match *mynetworks;
     struct ph_maps *local_rcpt, *virtual_maps, *relay_rcpt, *alias_maps;   /* NULL: could not be opened */
-    struct ph_ip *own;             /* addresses of our interfaces */
+    struct ph_ip *own;             /* inet_interfaces */
     size_t own_count;
     int parents;                   /* access tables: example.com matches sub.example.com */
 };
@@ -37,7 +37,6 @@ int check_unauth(struct ph_restriction *r, const struct ph_policy_facts *f, stru
 int check_unlisted(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action, int sender) PH_YIELDS;
 
 /* client.c */
-int basic_own_addresses(struct basic *b, struct ph_scope *s);
 int check_own_client(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action);
 int check_unknown_client(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action);
 int check_helo_syntax(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action);

@@ -1,8 +1,5 @@
 /* client: who the client is and what it calls itself. */
-#include <ifaddrs.h>
-#include <netinet/in.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <posthorn/address.h>
 #include <posthorn/dns.h>
 #include <posthorn/error.h>
@@ -10,32 +7,6 @@
 #include "basic.h"
 
 static int is_literal(ph_str name) { return name.n && name.p[0] == '['; }
-
-int basic_own_addresses(struct basic *b, struct ph_scope *s)
-{
-    struct ifaddrs *all, *i;
-    size_t n = 0;
-
-    if (getifaddrs(&all) < 0)
-        return ph_fail(PH_TEMP, "cannot list the network interfaces");
-    for (i = all; i; i = i->ifa_next)
-        n++;
-    b->own = ph_alloc_array(s, n + 1, sizeof *b->own);
-    for (i = all; i; i = i->ifa_next) {
-        struct ph_ip *ip = &b->own[b->own_count];
-
-        if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
-            continue;
-        ip->family = i->ifa_addr->sa_family == AF_INET ? 4 : 6;
-        if (ip->family == 4)
-            memcpy(ip->bytes, &((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr, 4);
-        else
-            memcpy(ip->bytes, &((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr, 16);
-        b->own_count++;
-    }
-    freeifaddrs(all);
-    return 0;
-}
 
 /* permit_inet_interfaces: the machine itself. */
 int check_own_client(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out PH_UNUSED, ph_str *action)

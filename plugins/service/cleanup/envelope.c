@@ -101,10 +101,10 @@ static int add(struct message *m, ph_str address, ph_str original, ph_str orcpt,
 
     if (rc < 0)
         return rc;
-    if (original.n == 0 && orcpt.n == 0 && !ph_str_eq(*to, address))
-        orcpt = orcpt_of(m, *to);
     if (m->maps && (rc = cleanup_map(m->p, m->step, CLASS_ENVELOPE_RECIPIENT, to)) < 0)
         return rc;
+    if (original.n == 0 && orcpt.n == 0 && !ph_str_eq(*to, address))
+        orcpt = orcpt_of(m, *to);
     return put_all(m, *to, original.n ? original : address, orcpt, notify);
 }
 

@@ -16,7 +16,7 @@ static const struct { ph_str name; uint32_t saw; } known[] = {
     NAMED("To", SAW_TO), NAMED("Cc", SAW_TO), NAMED("Bcc", SAW_TO),
     NAMED("Resent-Message-Id", SAW_RESENT | SAW_RESENT_ID), NAMED("Resent-Date", SAW_RESENT | SAW_RESENT_DATE),
     NAMED("Resent-From", SAW_RESENT | SAW_RESENT_FROM), NAMED("Resent-To", SAW_RESENT), NAMED("Resent-Cc", SAW_RESENT),
-    NAMED("Resent-Bcc", SAW_RESENT), NAMED("Resent-Sender", SAW_RESENT),
+    NAMED("Resent-Bcc", SAW_RESENT), NAMED("Resent-Sender", SAW_RESENT), NAMED("Resent-Reply-To", SAW_RESENT),
 };
 
 int cleanup_is_header(ph_str line, ph_str *name)

@@ -1,5 +1,4 @@
 /* client: who is it?  The name counts only when it leads back to the address. */
-#include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -9,34 +8,6 @@
 #include <posthorn/dns.h>
 #include <posthorn/error.h>
 #include "smtpd.h"
-
-int client_own_addresses(struct smtpd_conf *c)
-{
-    struct ifaddrs *all, *i;
-
-    if (getifaddrs(&all) < 0)
-        return ph_fail(PH_TEMP, "cannot list the network interfaces");
-    size_t n = 0;
-    for (i = all; i; i = i->ifa_next)
-        n++;
-    c->own = ph_alloc_array(c->scope, n + 1, sizeof *c->own);
-    for (i = all; i; i = i->ifa_next) {
-        struct ph_ip ip = { 0 };
-
-        if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET) {
-            ip.family = 4;
-            memcpy(ip.bytes, &((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr, 4);
-        } else if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET6) {
-            ip.family = 6;
-            memcpy(ip.bytes, &((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr, 16);
-        } else {
-            continue;
-        }
-        c->own[c->own_count++] = ip;
-    }
-    freeifaddrs(all);
-    return 0;
-}
 
 static int is_own(const struct smtpd_conf *c, const struct ph_ip *ip)
 {
@@ -188,7 +159,7 @@ static int is_local_client(struct session *s)
     struct ph_ip ip = { 0 };
 
     ph_ip_parse(s->w.addr, &ip);
-    if (c->rewrite_own && (ip.family == 0 || is_own(c, &ip) || (ip.family == 4 && ip.bytes[0] == 127)))
+    if (c->rewrite_own && (ip.family == 0 || is_own(c, &ip)))
         return 1;
     return (c->rewrite_networks && client_in(s, c->mynetworks)) || has_client(s, c->rewrite_maps);
 }

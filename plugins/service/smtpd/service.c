@@ -1,5 +1,6 @@
 /* service/smtpd: what is read once: parameters, lists, tables.  Reference: smtpd(8). */
 #include <posthorn/error.h>
+#include <posthorn/net.h>
 #include "smtpd.h"
 
 static int open_bare_mode(struct smtpd_conf *c)
@@ -119,7 +120,7 @@ static int smtpd_open(struct ph_service *v)
                            : ph_str_printf(v->scope, "%.*s@%.*s", PH_FMT(c->p.verify_sender), PH_FMT(c->p.myorigin));
     v->self = c;
     if ((rc = open_rewrite_clients(c)) < 0 || (rc = open_bare_mode(c)) < 0 || (rc = open_lists(c)) < 0 || (rc = open_maps(c)) < 0 || (rc = open_overrides(c)) < 0 || (rc = ehlo_open(c)) < 0 || (rc = footer_open(c)) < 0 ||
-        (rc = client_own_addresses(c)) < 0 || (rc = ph_transcript_setup(v->conf, v->scope, "SMTP server", &c->transcripts)) < 0)
+        (rc = ph_own_addresses(c->conf, c->scope, &c->own, &c->own_count)) < 0 || (rc = ph_transcript_setup(v->conf, v->scope, "SMTP server", &c->transcripts)) < 0)
         return rc;
     return restrict_open(c);
 }

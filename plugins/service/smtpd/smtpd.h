@@ -90,7 +90,7 @@ struct smtpd_conf {
     struct rule_list list[LISTS];
     struct ph_map *classes;        /* name to rule_list */
     struct ph_restriction *unlisted_rcpt, *unlisted_sender;
-    struct ph_ip *own;             /* our interfaces' addresses: local rewriting */
+    struct ph_ip *own;             /* inet_interfaces: local rewriting */
     size_t own_count;
     struct ph_map *names;          /* loopback address to its name: looked up once */
     struct intake *idle_intake;    /* cleanup connections between messages */
@@ -243,7 +243,6 @@ int footer_add(struct session *s, struct ph_scope *t, ph_str reply, ph_str *line
 void client_identify(struct session *s) PH_YIELDS;
 /* What follows from who it is: name[addr], permissions, exclusions. */
 void client_settle(struct session *s) PH_YIELDS;
-int client_own_addresses(struct smtpd_conf *c);
 
 /* restrict.c */
 int restrict_open(struct smtpd_conf *c);
