@@ -23,7 +23,7 @@ include plugins/table/sqlite/local.mk
 SQL_SOURCES = plugins/table/common/sql.c plugins/table/common/sql_place.c plugins/table/common/client.c plugins/table/common/template.c \
 	plugins/table/common/sql.h plugins/table/common/client.h
 check_PROGRAMS += t/unit/sql_place.t t/unit/client.t
-t_unit_client_t_SOURCES = t/unit/client.c plugins/table/common/client.c plugins/table/common/template.c
+t_unit_client_t_SOURCES = t/unit/client.c plugins/table/common/sql_place.c plugins/table/common/client.c plugins/table/common/template.c
 t_unit_client_t_CFLAGS = $(AM_CFLAGS)
 t_unit_client_t_LDADD = core/libposthorn.la
 t_unit_sql_place_t_SOURCES = t/unit/sql_place.c plugins/table/common/sql_place.c

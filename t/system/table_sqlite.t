@@ -43,6 +43,9 @@ my %q = (
     wild => ["select v from a where k like '%%%d' order by n limit 1", ['j@x.test' => 'joe']],
     double => ['select "%s"', ['a' => 'a'], ['a" || v || "' => ''], ['a\\' => '']],
     bare => ['select v from a where n = %s', ['1' => 'joe'], ['1 or 1=1' => ''], ['1--' => ''], ['(select 1)' => ''], ['n' => 'joe,one,two,bare value,irish,bs,pct,quoted,u@v.test,plain,semi,domain,dash']],
+    comment => [q{select v /* it's */ from a where n = %s}, ['1' => 'joe'], ['1 or 1=1' => '']],
+    bracket => [q{select v as [it's] from a where n = %s}, ['1' => 'joe'], ['1 or 1=1' => '']],
+    backslash => [q{select v from a where '\\' = '\\' and k = '%s'}, ['joe@x.test' => 'joe'], [q{x' or 1=1 --} => '']],
     two => ["select '%s''s', 'second column'", ['joe' => "joe's"]],
 );
 for my $name (sort keys %q) {

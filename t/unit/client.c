@@ -3,7 +3,7 @@
 #include "tap.h"
 #include <posthorn/error.h>
 #include <posthorn/scope.h>
-#include "plugins/table/common/client.h"
+#include "plugins/table/common/sql.h"
 
 static const struct { const char *template, *key, *want; } questions[] = {
     { "",                 "a@b",           "" },
@@ -61,6 +61,13 @@ static const struct { const char *template, *key, *want; } quoted[] = {
     { "%s",               "\xc3\xa9",      NULL },
     { "'%s' and n = %u",  "5@x",           "'5@x' and n = 5" },
     { "'%s' and n = %u",  "5;@x",          NULL },
+    { "/* it's */ n = %s", "1 or 1",       NULL },
+    { "/* it's */ n = %s", "1",            "/* it's */ n = 1" },
+    { "[it's] = %s",      "1 or 1",        NULL },
+    { "[%s]",             "a-b",           NULL },
+    { "`it's` = '%s'",    "o'n",           "`it's` = 'o''n'" },
+    { "-- %s",            "a\nb",          NULL },
+    { "'\\' || '%s'",     "o'n",           "'\\' || 'o''n'" },
 };
 
 /* Values of one key, joined. */
@@ -84,20 +91,20 @@ static const struct { const char *format, *key, *values[4], *want; } answers[] =
     { "%s",               "a@b",   { "%s%d" },            "%s%d" },
 };
 
-static int plain(void *arg PH_UNUSED, char place PH_UNUSED, ph_str in, struct ph_buf *out)
+static int quote(void *arg PH_UNUSED, ph_str in, struct ph_buf *out)
 {
-    return ph_buf_str(out, in);
+    return sql_quote(sql_place(ph_buf_view(out), SQL_SQLITE), in, out);
 }
 
-static void check(const char *template, const char *key, client_quote *quote, const char *want)
+static void check(const char *template, const char *key, client_quote *how, const char *want)
 {
     PH_SCOPED(s, NULL);
     struct ph_buf b;
 
     ph_buf_init(&b, s, CLIENT_ANSWER_MAX);
     is_int(client_check_template("t", ph_cstr(template)), 0, "%s is a template", template);
-    int rc = client_expand(ph_cstr(template), ph_cstr(key), quote, NULL, &b);
-    if (quote == plain)
+    int rc = client_expand(ph_cstr(template), ph_cstr(key), how, NULL, &b);
+    if (how == client_quote_nothing)
         is_int(client_has_parts(ph_cstr(template), ph_cstr(key)), rc, "  known before");
     if (!want)
         is_int(rc, 0, "%s of %s: not asked for", template, key);
@@ -151,9 +158,9 @@ static void check_wrong_templates(void)
 int main(void)
 {
     for (size_t i = 0; i < sizeof questions / sizeof *questions; i++)
-        check(questions[i].template, questions[i].key, plain, questions[i].want);
+        check(questions[i].template, questions[i].key, client_quote_nothing, questions[i].want);
     for (size_t i = 0; i < sizeof quoted / sizeof *quoted; i++)
-        check(quoted[i].template, quoted[i].key, client_quote_sql, quoted[i].want);
+        check(quoted[i].template, quoted[i].key, quote, quoted[i].want);
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
         check_answer(i);
     check_limits();

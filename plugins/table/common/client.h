@@ -39,12 +39,11 @@ int client_get_query(struct client *c, ph_str *query);
  * domains cannot say. */
 int client_wants(const struct client *c, ph_str key) PH_YIELDS;
 
-/* Appends `in` quoted for its place: 1, or 0: it cannot stand there, and the key is
- * not asked for.  place: the quote that is open in the template (' or "), or 0. */
-typedef int client_quote(void *arg, char place, ph_str in, struct ph_buf *out);
-/* SQL: quoted in ', with ' doubled; in " what holds no ", \ or control; bare only
- * letters, digits, "_" and ".". */
-int client_quote_sql(void *arg, char place, ph_str in, struct ph_buf *out);
+/* Appends `in` quoted for where the text in *out ends: 1, or 0: it cannot stand there,
+ * and the key is not asked for. */
+typedef int client_quote(void *arg, ph_str in, struct ph_buf *out);
+/* As it is. */
+int client_quote_nothing(void *arg, ph_str in, struct ph_buf *out);
 /* Every letter behind % is known: 0, or PH_CONF naming `what`. */
 int client_check_template(const char *what, ph_str template);
 /* %s whole key, %u its local part (all of it without @), %d its domain, %1..%9 labels
@@ -57,5 +56,7 @@ int client_has_parts(ph_str template, ph_str key);
 /* The next value of an answer to it: through result_format, joined by commas; empty
  * ones are passed over.  *count: of values so far.  0, or PH_TEMP (too many, too long). */
 int client_add(const struct client *c, ph_str key, ph_str value, struct ph_buf *answer, int64_t *count);
+/* PH_FOUND and *val, or PH_NONE: no value came. */
+int client_answer(const struct ph_buf *answer, ph_str *val);
 
 #endif

@@ -209,6 +209,5 @@ int sql_lookup(struct sql *s, ph_str key, struct ph_scope *out, ph_str *val)
         rc = try_host(s, turn[i], key, &answer, &count);
     if (rc < 0)
         return rc == PH_CONF ? rc : PH_TEMP;       /* PH_EOF is the server's end, not that of whoever our caller talks to */
-    *val = ph_buf_view(&answer);
-    return rc == 0 && answer.n ? PH_FOUND : PH_NONE;
+    return rc == 0 ? client_answer(&answer, val) : PH_NONE;
 }

@@ -70,6 +70,10 @@ int sql_fail(int code, const char *words);
 #define SQL_BACKSLASH 1u           /* it escapes in '...' (and in "..." of MySQL) */
 #define SQL_PGSQL     2u
 #define SQL_MYSQL     4u
+#define SQL_SQLITE    8u           /* [ too: in a name */
 char sql_place(ph_str text, unsigned dialect);
+/* Appends `in` for that place: in ' with ' doubled; in " what holds no ", \ or control;
+ * elsewhere only letters, digits, "_" and ".": 1, or 0: it cannot stand there. */
+int sql_quote(char place, ph_str in, struct ph_buf *out);
 
 #endif

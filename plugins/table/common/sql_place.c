@@ -31,11 +31,11 @@ static char opens(ph_str t, size_t *i, unsigned dialect)
 {
     size_t start = (*i)++;
     char c = t.p[start], next = at(t, start + 1);
-    int is_pg = (dialect & SQL_PGSQL) != 0, is_my = (dialect & SQL_MYSQL) != 0;
+    int is_pg = (dialect & SQL_PGSQL) != 0, is_my = (dialect & SQL_MYSQL) != 0, is_lite = (dialect & SQL_SQLITE) != 0;
 
     if (c == '\'')
         return is_pg && start > 0 && ph_lower(t.p[start - 1]) == 'e' && (start < 2 || !is_word(t.p[start - 2])) ? 'E' : c;
-    if (c == '"' || (c == '`' && is_my) || (c == '#' && is_my))
+    if (c == '"' || (c == '`' && (is_my || is_lite)) || (c == '[' && is_lite) || (c == '#' && is_my))
         return c;
     /* MySQL executes what stands in its third form of comment. */
     if ((c == '-' && next == '-' && (!is_my || (unsigned char)at(t, start + 2) <= ' ')) || (c == '/' && next == '*' && !(is_my && (at(t, start + 2) == '!' || at(t, start + 2) == 'M')))) {
@@ -95,6 +95,7 @@ static size_t end_of(ph_str t, size_t i, char open, unsigned dialect)
     case 'E': return quoted_end(t, i, '\'', 1);
     case '"': return quoted_end(t, i, open, backslash && dialect & SQL_MYSQL);
     case '`': return quoted_end(t, i, open, 0);
+    case '[': return found_end(t, i, PH_STR("]"));
     case '*': return comment_end(t, i, (dialect & SQL_PGSQL) != 0);
     case '$': {
         ph_str tag = dollar_tag(t, i);
@@ -114,4 +115,20 @@ char sql_place(ph_str text, unsigned dialect)
             return open;
     }
     return 0;
+}
+
+int sql_quote(char place, ph_str in, struct ph_buf *out)
+{
+    int is_quoted = place == '\'' || place == '"';
+
+    for (size_t i = 0; i < in.n; i++) {
+        char c = in.p[i];
+
+        if (c == 0 || (place == '"' && (c == '"' || c == '\\' || (unsigned char)c < 0x20)) || (!is_quoted && !ph_is_alnum(c) && c != '_' && c != '.'))
+            return 0;
+        if (place == '\'' && c == '\'')
+            ph_buf_putc(out, c);
+        ph_buf_putc(out, c);
+    }
+    return !out->full;
 }

@@ -57,7 +57,7 @@ int client_has_parts(ph_str template, ph_str key)
     return 1;
 }
 
-static int plain(void *arg PH_UNUSED, char place PH_UNUSED, ph_str in, struct ph_buf *out)
+int client_quote_nothing(void *arg PH_UNUSED, ph_str in, struct ph_buf *out)
 {
     return ph_buf_str(out, in);
 }
@@ -65,22 +65,15 @@ static int plain(void *arg PH_UNUSED, char place PH_UNUSED, ph_str in, struct ph
 /* Small letters look at `value`, capitals and digits at `key`. */
 static int expand(ph_str template, ph_str value, ph_str key, client_quote *quote, void *arg, struct ph_buf *out)
 {
-    char place = 0;
     ph_str part;
 
     for (size_t i = 0; i < template.n; i++) {
         char c = template.p[i];
 
-        if (c == '%' && (c = template.p[++i]) != '%') {
-            int small = c >= 'a';
-
-            if (!part_of(small ? value : key, ph_lower(c), &part) || !quote(arg, place, part, out))
-                return 0;
-            continue;
-        }
-        if (c == '\'' || c == '"')
-            place = place == c ? 0 : place ? place : c;
-        ph_buf_putc(out, c);
+        if (c != '%' || (c = template.p[++i]) == '%')
+            ph_buf_putc(out, c);
+        else if (!part_of(c >= 'a' ? value : key, ph_lower(c), &part) || !quote(arg, part, out))
+            return 0;
     }
     return !out->full;
 }
@@ -88,20 +81,6 @@ static int expand(ph_str template, ph_str value, ph_str key, client_quote *quote
 int client_expand(ph_str template, ph_str key, client_quote *quote, void *arg, struct ph_buf *out)
 {
     return expand(template, key, key, quote, arg, out);
-}
-
-int client_quote_sql(void *arg PH_UNUSED, char place, ph_str in, struct ph_buf *out)
-{
-    for (size_t i = 0; i < in.n; i++) {
-        char c = in.p[i];
-
-        if (c == 0 || (place == '"' && (c == '"' || c == '\\' || (unsigned char)c < 0x20)) || (!place && !ph_is_alnum(c) && c != '_' && c != '.'))
-            return 0;
-        if (place == '\'' && c == '\'')
-            ph_buf_putc(out, c);
-        ph_buf_putc(out, c);
-    }
-    return 1;
 }
 
 int client_add(const struct client *c, ph_str key, ph_str value, struct ph_buf *answer, int64_t *count)
@@ -112,7 +91,7 @@ int client_add(const struct client *c, ph_str key, ph_str value, struct ph_buf *
         return 0;
     if (*count > 0)
         ph_buf_putc(answer, ',');
-    if (!expand(c->result_format, value, key, plain, NULL, answer)) {
+    if (!expand(c->result_format, value, key, client_quote_nothing, NULL, answer)) {
         if (answer->full)
             return ph_fail(PH_TEMP, "the answer has more than %u bytes", CLIENT_ANSWER_MAX);
         ph_buf_truncate(answer, before);       /* it lacks a part that result_format names */
@@ -121,4 +100,12 @@ int client_add(const struct client *c, ph_str key, ph_str value, struct ph_buf *
     if (++*count > c->expansion_limit && c->expansion_limit > 0)
         return ph_fail(PH_TEMP, "more than %lld values: expansion_limit", (long long)c->expansion_limit);
     return 0;
+}
+
+int client_answer(const struct ph_buf *answer, ph_str *val)
+{
+    if (answer->n == 0)
+        return PH_NONE;
+    *val = ph_buf_view(answer);
+    return PH_FOUND;
 }

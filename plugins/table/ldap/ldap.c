@@ -186,7 +186,7 @@ static int32_t ldap_open_table(struct ph_table *t, ph_str spec)
 }
 
 /* RFC 4515 3. */
-static int quote_filter(void *arg PH_UNUSED, char place PH_UNUSED, ph_str in, struct ph_buf *out)
+static int quote_filter(void *arg PH_UNUSED, ph_str in, struct ph_buf *out)
 {
     for (size_t i = 0; i < in.n; i++)
         if (in.p[i] == 0 || strchr("*()\\", in.p[i]))
@@ -197,7 +197,7 @@ static int quote_filter(void *arg PH_UNUSED, char place PH_UNUSED, ph_str in, st
 }
 
 /* RFC 4514 2.4: as hexadecimal digits whatever has, or could have, a meaning. */
-static int quote_name(void *arg PH_UNUSED, char place PH_UNUSED, ph_str in, struct ph_buf *out)
+static int quote_name(void *arg PH_UNUSED, ph_str in, struct ph_buf *out)
 {
     for (size_t i = 0; i < in.n; i++)
         if ((unsigned char)in.p[i] <= 0x20 || in.p[i] == 0x7f || strchr(",+\"\\<>;=#", in.p[i]))
@@ -254,8 +254,7 @@ static int32_t ldap_lookup(struct ph_table *t, ph_str key, struct ph_scope *out,
         return base.full || filter.full ? ph_fail(PH_TEMP, "the key is too long") : PH_NONE;
     if ((rc = walk_quietly(&w, base.p, filter.p)) < 0)
         return rc;
-    *val = ph_buf_view(&w.answer);
-    return w.answer.n ? PH_FOUND : PH_NONE;
+    return client_answer(&w.answer, val);
 }
 
 PH_PLUGIN_TABLE(ldap, PH_IS(.summary = "LDAP servers", .exec = PH_BLOCKING, .concurrency = PH_ONE_CALL),

@@ -131,18 +131,13 @@ static struct memcache_command command(const struct memcache *self, enum memcach
 
 /* ---- the table ---- */
 
-static int quote_nothing(void *arg PH_UNUSED, char place PH_UNUSED, ph_str in, struct ph_buf *out)
-{
-    return ph_buf_str(out, in);
-}
-
 /* The key as the server sees it: 1; 0: it cannot be a key there. */
 static int find_wire_key(const struct memcache *self, ph_str key, struct ph_scope *s, ph_str *wire)
 {
     struct ph_buf b;
 
     ph_buf_init(&b, s, MEMCACHE_KEY_MAX);
-    if (!client_expand(self->key_format, key, quote_nothing, NULL, &b) || b.n == 0 || !is_wire(ph_buf_view(&b)))
+    if (!client_expand(self->key_format, key, client_quote_nothing, NULL, &b) || b.n == 0 || !is_wire(ph_buf_view(&b)))
         return 0;
     *wire = ph_buf_view(&b);
     return 1;

@@ -105,7 +105,7 @@ static int quote_double(ph_str in, int backslash, struct ph_buf *out)
 }
 
 /* A client_quote.  A key that is no UTF-8 is in no column that is. */
-static int quote(void *arg, char place PH_UNUSED, ph_str in, struct ph_buf *out)
+static int quote(void *arg, ph_str in, struct ph_buf *out)
 {
     MYSQL *m = arg;
     int backslash = !(m->server_status & SERVER_STATUS_NO_BACKSLASH_ESCAPES);
@@ -116,7 +116,7 @@ static int quote(void *arg, char place PH_UNUSED, ph_str in, struct ph_buf *out)
     if (open == '"')
         return quote_double(in, backslash, out);
     if (open != '\'')
-        return client_quote_sql(NULL, 0, in, out);
+        return sql_quote(open, in, out);
     char *room = ph_buf_room(out, 2 * in.n + 1);
     if (!room)
         return 0;

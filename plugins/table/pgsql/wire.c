@@ -77,7 +77,7 @@ static int quote_escaped(PGconn *conn, ph_str in, struct ph_buf *out)
 }
 
 /* A client_quote.  A key that is no text in the connection's encoding is in no database. */
-static int quote(void *arg, char place PH_UNUSED, ph_str in, struct ph_buf *out)
+static int quote(void *arg, ph_str in, struct ph_buf *out)
 {
     PGconn *conn = arg;
     const char *standard = PQparameterStatus(conn, "standard_conforming_strings");
@@ -87,7 +87,7 @@ static int quote(void *arg, char place PH_UNUSED, ph_str in, struct ph_buf *out)
     if (open == 'E')
         return quote_escaped(conn, in, out);
     if (open != '\'')
-        return client_quote_sql(NULL, open == '"' ? open : 0, in, out);
+        return sql_quote(open, in, out);
     char *room = ph_buf_room(out, 2 * in.n + 1);
     if (!room)
         return 0;

@@ -296,11 +296,6 @@ static int ask_all(struct question *q)
 }
 
 /* Each word by itself: nothing in a key can become another word. */
-static int quote_nothing(void *arg PH_UNUSED, char place PH_UNUSED, ph_str in, struct ph_buf *out)
-{
-    return ph_buf_str(out, in);
-}
-
 static int expand_query(struct question *q)
 {
     const struct redis *self = q->self;
@@ -309,7 +304,7 @@ static int expand_query(struct question *q)
 
     for (unsigned i = 0; i < self->word_count; i++) {
         ph_buf_init(&b, q->out, CLIENT_ANSWER_MAX);
-        if (!client_expand(self->word[i], q->key, quote_nothing, NULL, &b))
+        if (!client_expand(self->word[i], q->key, client_quote_nothing, NULL, &b))
             return b.full ? ph_fail(PH_TEMP, "the key is too long") : PH_NONE;
         word[i] = ph_buf_view(&b);
     }
@@ -330,8 +325,7 @@ static int32_t redis_lookup(struct ph_table *t, ph_str key, struct ph_scope *out
     /* PH_EOF is the server's end, not that of whoever our caller talks to. */
     if (rc < 0)
         return rc == PH_CANCEL ? rc : PH_TEMP;
-    *val = ph_buf_view(&q.answer);
-    return q.answer.n ? PH_FOUND : PH_NONE;
+    return client_answer(&q.answer, val);
 }
 
 PH_PLUGIN_TABLE(redis, PH_IS(.summary = "Redis servers", .exec = PH_COROUTINE, .concurrency = PH_MANY_CALLS),

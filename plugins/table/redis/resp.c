@@ -42,16 +42,17 @@ static int read_text(struct ph_stream *io, struct ph_scope *s, size_t n, ph_str 
     return 0;
 }
 
-/* `n` stood behind the $ or *. */
-static int read_counted(struct ph_stream *io, struct ph_scope *s, size_t *left, int64_t n, struct resp *r)
+/* A number stands behind the $ or *, or -1; not -0 or 007, which no server says. */
+static int read_counted(struct ph_stream *io, struct ph_scope *s, size_t *left, struct resp *r)
 {
+    uint64_t n;
     int rc;
 
-    if (n == -1) {
+    if (ph_str_eq(r->text, PH_STR("-1"))) {
         r->kind = RESP_NIL;
         return take(left, 0);
     }
-    if (n < 0)
+    if (!ph_str_u64(r->text, &n) || (r->text.n > 1 && r->text.p[0] == '0'))
         return resp_malformed(r);
     if (r->kind == RESP_LIST) {
         r->count = (size_t)n;
@@ -79,7 +80,7 @@ int resp_read(struct ph_stream *io, struct ph_scope *s, size_t *left, struct res
         return ph_str_i64(r->text, &n) ? take(left, r->text.n) : resp_malformed(r);
     case RESP_TEXT:
     case RESP_LIST:
-        return ph_str_i64(r->text, &n) ? read_counted(io, s, left, n, r) : resp_malformed(r);
+        return read_counted(io, s, left, r);
     default:
         return resp_malformed(r);
     }

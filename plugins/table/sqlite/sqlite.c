@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
-#include "plugins/table/common/client.h"
+#include "plugins/table/common/sql.h"
 
 #define BUSY_MS 1000               /* to wait for a writer */
 
@@ -76,6 +76,11 @@ static int run(const struct sqlite *self, ph_str sql, ph_str key, struct ph_buf 
     return rc;
 }
 
+static int quote(void *arg PH_UNUSED, ph_str in, struct ph_buf *out)
+{
+    return sql_quote(sql_place(ph_buf_view(out), SQL_SQLITE), in, out);
+}
+
 static int32_t sqlite_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
 {
     const struct sqlite *self = t->self;
@@ -87,12 +92,11 @@ static int32_t sqlite_lookup(struct ph_table *t, ph_str key, struct ph_scope *ou
         return rc;
     ph_buf_init(&sql, out, CLIENT_ANSWER_MAX);
     ph_buf_init(&answer, out, CLIENT_ANSWER_MAX);
-    if (!client_expand(self->query, key, client_quote_sql, NULL, &sql))
+    if (!client_expand(self->query, key, quote, NULL, &sql))
         return PH_NONE;
     if ((rc = run(self, ph_buf_view(&sql), key, &answer, &count)) < 0)
         return rc;
-    *val = ph_buf_view(&answer);
-    return answer.n ? PH_FOUND : PH_NONE;
+    return client_answer(&answer, val);
 }
 
 /* Another file has the name. */
