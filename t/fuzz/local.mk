@@ -85,6 +85,21 @@ t_fuzz_aliases_t_SOURCES = t/fuzz/aliases.c $(LOCAL_PURE)
 t_fuzz_aliases_t_CFLAGS = $(AM_CFLAGS)
 t_fuzz_aliases_t_LDADD = $(FUZZ_LDADD)
 
+check_PROGRAMS += t/fuzz/tables.t
+EXTRA_DIST += t/fuzz/tables.dict
+t_fuzz_tables_t_SOURCES = t/fuzz/tables.c core/cmd/postalias.c plugins/table/common/client.c plugins/table/common/template.c \
+	plugins/table/common/sql_place.c plugins/table/pattern/pattern.c plugins/table/pattern/need.c
+t_fuzz_tables_t_CFLAGS = $(AM_CFLAGS)
+t_fuzz_tables_t_LDADD = $(FUZZ_LDADD) $(PCRE2_LIBS)
+
+# The target stands in for the connections (link.c).
+check_PROGRAMS += t/fuzz/replies.t
+EXTRA_DIST += t/fuzz/replies.dict
+t_fuzz_replies_t_SOURCES = t/fuzz/replies.c plugins/table/socket/tcp.c plugins/table/socket/socketmap.c plugins/table/memcache/memcache.c \
+	plugins/table/memcache/protocol.c plugins/table/redis/redis.c plugins/table/redis/resp.c plugins/table/common/client.c plugins/table/common/template.c
+t_fuzz_replies_t_CFLAGS = $(AM_CFLAGS)
+t_fuzz_replies_t_LDADD = $(FUZZ_LDADD)
+
 # The target stands in for the tables and for the log of decisions.
 check_PROGRAMS += t/fuzz/access.t
 EXTRA_DIST += t/fuzz/access.dict
