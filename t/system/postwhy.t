@@ -180,6 +180,11 @@ like(why('u@relay2.test'), qr/\(\Q$dir\E\/transport\.db; \Q$dir\E\/transport doe
 Posthorn::spew("$dir/transport", $file{transport});
 utime $time - 10, $time - 10, "$dir/transport" or die;
 
+$ph->edit_master(sub { s/^(.*plugin: smtpd.*)$/$1\n  - {name: strict, plugin: smtpd, listen: "inet:127.0.0.1:@{[Posthorn::free_port()]}", settings: {smtpd_recipient_restrictions: reject}}/m or die });
+my $strict = why_json('--client', '192.0.2.1', '--client-name', 'unknown', '--service', 'strict', 'alice@example.test');
+is($strict->{reply}, '554 5.7.1 <alice@example.test>: Recipient address rejected: Access denied', 'another service of smtpd');
+like(place($strict, kind => 'rule', table => 'reject'), qr/^\Q$dir\E\/master\.yaml:\d+$/, 'and its settings are in master.yaml');
+
 # ---- without a client ----
 $out = why('alice@example.test');
 is($status, 0, 'a mailbox');
