@@ -259,6 +259,22 @@ static void look_at_alias(struct why_engine *e, struct why_report *r, ph_str add
     ph_maps_find_address(e->aliases, local, e->delimiters, 1, r->scope, &value, &ext);
 }
 
+/* What keeps qmgr from giving mail to that transport, in its words; NULL: nothing. */
+static const char *hindrance(const struct why_engine *e, struct ph_scope *s, ph_str transport)
+{
+    ph_str names = ph_conf_value(e->conf, s, "defer_transports");
+
+    for (ph_str w; (w = ph_str_list(&names)).n; )
+        if (ph_str_eq(w, transport)) {
+            ph_why("defer_transports", "%.*s waits until postqueue -f", PH_FMT(transport));
+            return "4.3.2 deferred transport";
+        }
+    if (ph_master_find_unix(e->master, transport))
+        return NULL;
+    ph_why(NULL, "%s declares no transport %.*s", e->master->file, PH_FMT(transport));
+    return "4.3.0 mail transport unavailable";
+}
+
 /* Where one recipient goes. */
 static void resolve(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address)
 {
@@ -272,8 +288,11 @@ static void resolve(struct why_engine *e, struct why_report *r, ph_str sender, p
     }
     struct why_result n = { .recipient = ph_frame_value(got, "recipient"), .class_ = ph_frame_value(got, "class"),
                             .transport = ph_frame_value(got, "transport"), .nexthop = ph_frame_value(got, "nexthop") };
+    const char *waits = hindrance(e, r->scope, n.transport);
     why_report_result(r, &n);
-    if (is(n.transport, "error"))
+    if (waits)
+        why_report_refuse(r, WHY_TEMP, ph_cstr(waits));
+    else if (is(n.transport, "error"))
         why_report_refuse(r, WHY_REFUSED, n.nexthop);
     else if (is(n.transport, "retry"))
         why_report_refuse(r, WHY_TEMP, n.nexthop);

@@ -26,7 +26,7 @@ my $dir = $ph->dir;
 my %file = (
     clients => "# networks\n203.0.113.0/24 REJECT not you\n192.0.2.66 DEFER later\n", senders => "spam\@s.test REJECT no spam\nhold\@s.test HOLD\nheavy\@s.test REDIRECT alice\@example.test\n",
     rcpt => "ok\@far.test OK\nno\@example.test REJECT go\n# one more\nMixed\@Example.test 450 4.7.1 wait\n", careful => "/^never/ REJECT never\n/^bin/ DISCARD\n",
-    relays => "relay2.test x\n", transport => "relay2.test smtp:[127.0.0.4]:1\nslow\@example.test discard:\n.sub.test discard:here\n", 'transport.re' => "/^moved/ error:5.1.6 gone\n/^later/ retry:4.3.0 later\n",
+    relays => "relay2.test x\n", transport => "relay2.test smtp:[127.0.0.4]:1\nslow\@example.test discard:\n.sub.test discard:here\nwaits.test discard:\nnowhere.test nosuch:\n", 'transport.re' => "/^moved/ error:5.1.6 gone\n/^later/ retry:4.3.0 later\n",
     users => "alice\@example.test alice/\nslow\@example.test s/\nmoved\@example.test m/\nlater\@example.test l/\nbob\@example.test b/\nno\@example.test n/\nmixed\@example.test m/\ndata\@example.test d/\nnever\@example.test n/\ncopied\@example.test c/\ncanon\@example.test c/\nloop\@example.test l/\nbinned\@example.test b/\n",
     alias => "# aliases\nteam\@example.test alice\@example.test, u\@relay.test,\n  boss\@example.test\nboss\@example.test bob\@example.test\nloop\@example.test loop\@example.test\nlocal\@example.test alice\n",
     ours => "# files too\nours.test\n",
@@ -127,6 +127,22 @@ like(why('--client', $out, '--client-name', 'unknown', '--sender', 'hold@s.test'
 my @names = $ph->log =~ /binned/g;
 is(scalar @names, 0, 'and the running system has not heard of it');
 is(scalar(() = $ph->cmd('postqueue', '-p') =~ /hold\@s\.test|^[0-9A-Za-z]+!/mg), 0, 'nothing of it is in the queue');
+
+# ---- what waits ----
+{
+    $ph->set(defer_transports => 'discard');
+    my $warn = $ph->postfix('reload');
+    for my $case (['waits.test', 'deferred transport'], ['nowhere.test', 'mail transport unavailable']) {
+        my ($domain, $text) = @$case;
+        my (undef, $id) = reply_of('198.51.100.9', 'c.test', 'x@s.test', "u\@$domain");
+        like($ph->wait_log(qr/$id: to=<u\@$domain>, .*status=deferred (\(.*\))$/m), qr/\(\Q$text\E\)/, "$domain: it waits");
+        my $r = why_json('--client', '198.51.100.9', '--client-name', 'unknown', '--sender', 'x@s.test', "u\@$domain");
+        like($r->{refusal}, qr/^4\.3\.[02] \Q$text\E$/, "$domain: and why");
+        is($status, 2, "$domain: exit 2");
+    }
+    $ph->set(defer_transports => '');
+    $ph->postfix('reload');
+}
 
 # ---- refused at once, with a footer, softly ----
 sub same_as_life { my ($name, @what) = @_; # client, helo, sender, recipient
