@@ -184,6 +184,19 @@ for my $type (qw(btree lmdb cdb)) {
         is(place($r, table => "$type:$dir/t_$type", answer => 'found'), "$dir/t_$type:3", "$type, with the configuration of another directory");
     }
 }
+SKIP: {
+    skip 'sqlite is not built, or Python has none', 4 if !-e "$Posthorn::inst/lib/posthorn/plugins-1/table_sqlite.so" || system('python3 -c "import sqlite3" 2>/dev/null');
+    $ph->run('python3', '-c', 'import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.executescript("create table t (k, v); insert into t values (\'u@sql.test\', \'discard:sql\');"); c.commit()', "$dir/db");
+    Posthorn::spew("$dir/sql.cf", "dbpath = $dir/db\nquery = SELECT v FROM t WHERE k = '%s'\n");
+    my %old = (transport_maps => $ph->cmd('postconf', '-h', 'transport_maps') =~ s/\n\z//r);
+    for my $list ("sqlite:$dir/sql.cf", "proxy:hash:$dir/rcpt, proxy:sqlite:$dir/sql.cf") {
+        $ph->set(transport_maps => $list);
+        my $r = why_json('u@sql.test');
+        is("$r->{results}[0]{transport} $r->{results}[0]{nexthop}", 'discard sql', "$list: what may block, and what others would leave to proxymap");
+        is((steps($r, kind => 'lookup', answer => 'found', parameter => 'transport_maps'))[0]{table}, (split /, /, $list)[-1], '... as it is written');
+    }
+    $ph->set(%old);
+}
 my ($rule) = steps(why_json('--client', $out, '--client-name', 'unknown', 'never@example.test'), kind => 'rule', table => "check_recipient_access regexp:$dir/careful");
 is($rule->{parameter}, 'careful', 'a rule says which list it stands in');
 like($rule->{value}, qr/^REJECT 554 5\.7\.1 <never\@example\.test>: Recipient address rejected: never$/, 'and its verdict');
