@@ -30,6 +30,19 @@ int ph_dsn_parse(ph_str s, ph_str *code, ph_str *text)
     return 1;
 }
 
+ph_str ph_dsn_of_address(struct ph_scope *s, ph_str code, int sender)
+{
+    const ph_str all = PH_STR("012345678"), map = sender ? PH_STR("078770778") : PH_STR("012345632");
+    ph_str detail = ph_str_from(code, 4);
+
+    if (!ph_str_starts(ph_str_from(code, 1), PH_STR(".1.")))
+        return code;
+    if (sender < 0)
+        return ph_str_printf(s, "%c.0.0", code.p[0]);
+    ptrdiff_t known = detail.n == 1 ? ph_str_find(all, detail.p[0]) : -1;
+    return ph_str_printf(s, "%c.1.%c", code.p[0], known >= 0 ? map.p[known] : '0');
+}
+
 char ph_dsn_class(ph_str code)
 {
     return code.n && (code.p[0] == '2' || code.p[0] == '4' || code.p[0] == '5') ? code.p[0] : 0;

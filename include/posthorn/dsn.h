@@ -9,6 +9,10 @@ PH_BEGIN
 /* "4.7.1 text": 1, *code = "4.7.1", *text what follows its blanks; 0: no code
  * in front (class 2, 4, 5; up to three digits each). */
 int ph_dsn_parse(ph_str s, ph_str *code, ph_str *text);
+/* The code that says the same of the address of a sender (1) or of a recipient (0),
+ * RFC 3463 3.2: x.1.N has numbers of its own for each; of what is no address (-1) it
+ * is x.0.0.  Others stay.  A view, or on s. */
+ph_str ph_dsn_of_address(struct ph_scope *s, ph_str code, int sender);
 /* The class digit '2', '4', '5', or 0. */
 char ph_dsn_class(ph_str code);
 /* NOTIFY of a recipient, RFC 3461 4.1: which notices its sender wants.  Absent:

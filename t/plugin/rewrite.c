@@ -95,6 +95,7 @@ static const struct { const char *conf, *in, *out; } completions[] = {
     /* In literals there is none, and no host name. */
     { "", "u%[1.2.3.4]", "u@[1.2.3.4]" }, { "", "[a!b]", "\"[a!b]\"@mx.here.example" }, { "", "u@[1.2.3.4].", "u@[1.2.3.4]" },
     { "append_dot_mydomain = yes", "a!b", "b@a.here.example" }, { "append_dot_mydomain = yes", "u%h.", "u@h" }, { "append_dot_mydomain = yes", "u@", "u@" },
+    { "append_dot_mydomain = yes", "u@a!b%[1.2.3.4]", "u@a!b%[1.2.3.4]" },
 };
 
 static void test_complete(void)
@@ -185,6 +186,7 @@ static const struct { const char *conf, *sender, *in, *want; } routes[] = {
     { "append_dot_mydomain = yes", "", "u%host@here.example", "smtp host.here.example u@host.here.example default" },
     { "", "", "a!b%c.example@here.example", "smtp a b%c.example@a default" }, { "", "", "@r:u@o.example@here.example", "smtp o.example u@o.example default" },
     { "", "", "u.@here.example", "local mx.here.example u.@here.example local" }, { "", "", "%", "!missing domain name" }, { "", "", "@", "!missing domain name" },
+    { "", "", "@@here.example", "!missing domain name" }, { "", "", "u@o.example@", "smtp o.example u@o.example default" },
     { "", "", "@o.example", "smtp o.example @o.example default" },
     /* Operators in quotes: an internal form shows them where it had to be quoted. */
     { "", "", "a b%o.example@here.example", "smtp o.example a b@o.example default" },

@@ -66,10 +66,12 @@ my @resolve_reasons = (
         my ($c) = @_;
         $c->{theirs} eq 'error' && ($c->{o}{recipient} // '') =~ /\@(\.[^@]*)\z/ && $c->{conf}{mydestination} =~ /\Q$1\E/i;
     }],
-    ['nothing behind the last "@" is no domain, whatever stands before it' => sub {
+    ['what is not UTF-8 is no address, a literal behind it or not' => sub {
         my ($c) = @_;
-        $c->{ours} eq 'error' && $c->{conf}{resolve_null_domain} eq 'no' && $c->{address} =~ /[@!%].*\@\z|\@\@/s;
+        my $bytes = $c->{address};
+        $c->{ours} eq 'error' && !utf8::decode($bytes);
     }],
+    ['an address that is not valid is so before a table is asked' => sub { my ($c) = @_; $c->{ours} eq 'error' && $c->{theirs} eq 'fail' }],
     ['probes have the "*" of their own tables, not that of transport_maps' => sub {
         my ($c) = @_;
         $c->{op} eq 'verify' && exists $c->{conf}{address_verify_transport_maps} && has_star($c->{conf}{transport_maps});

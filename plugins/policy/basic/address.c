@@ -68,11 +68,24 @@ static int is_listed(struct basic *b, struct ph_maps *maps, const char *what, ph
     return ph_maps_find_address(maps, address, b->p.delimiter, local, out, &val, &ext);
 }
 
-static ph_str refusal(struct ph_scope *out, const struct basic *b, int64_t code, const char *dsn, int sender, ph_str address, const char *table)
+/* Of whom something is said. */
+struct whom {
+    struct ph_scope *out;
+    ph_str address;                /* as the client gave it */
+    int sender;
+};
+
+/* The enhanced code follows the class of the reply and the kind of the address. */
+static ph_str refusal(const struct whom *w, int64_t code, ph_str dsn, ph_str text)
 {
-    return ph_str_printf(out, "%lld %c%s <%.*s>: %s address rejected: User unknown%s%s%s", (long long)code, code < 500 ? '4' : '5', dsn + 1,
-                         PH_FMT(ph_str_first(address, 200)), sender ? "Sender" : "Recipient", b->p.show_table ? " in " : "", b->p.show_table ? table : "",
-                         b->p.show_table ? " table" : "");
+    dsn = ph_dsn_of_address(w->out, dsn, w->sender);
+    return ph_str_printf(w->out, "%lld %c%.*s <%.*s>: %s address rejected: %.*s", (long long)code, code < 500 ? '4' : '5', PH_FMT(ph_str_from(dsn, 1)),
+                         PH_FMT(ph_str_first(w->address, 200)), w->sender ? "Sender" : "Recipient", PH_FMT(text));
+}
+
+static ph_str unknown(const struct whom *w, const struct basic *b, int64_t code, const char *dsn, const char *table)
+{
+    return refusal(w, code, ph_cstr(dsn), b->p.show_table ? ph_str_printf(w->out, "User unknown in %s table", table) : PH_STR("User unknown"));
 }
 
 static int is_exempt(const struct basic *b, ph_str local)
@@ -80,52 +93,73 @@ static int is_exempt(const struct basic *b, ph_str local)
     return ph_str_eq_nocase(local, PH_STR("postmaster")) || ph_str_eq_nocase(local, PH_STR("MAILER-DAEMON")) || ph_str_eq_nocase(local, b->p.double_bounce);
 }
 
+/* Whether tables that stand before the class have the address: PH_FOUND, PH_NONE, negative. */
+static int is_mapped(struct basic *b, ph_str address, int sender, struct ph_scope *out)
+{
+    struct ph_address_map *const maps[] = { b->aliases, b->canonical, b->rcpt_canonical, sender ? b->sender_canonical : NULL };
+    ph_str value, ext;
+    int rc = PH_NONE;
+
+    for (size_t i = 0; i < 4 && rc == PH_NONE; i++)
+        rc = ph_address_map_find(maps[i], address, out, &value, &ext);
+    return rc;
+}
+
+/* Routed to a refusal: it is said now instead of bouncing later.  PH_FOUND or PH_NONE. */
+static int routed_to_refusal(const struct basic *b, const struct whom *w, const struct destination *d, ph_str *action)
+{
+    int error = is(d->transport, "error"), alias = is(d->class_, "alias");
+    ph_str dsn, text = d->nexthop;
+
+    if (!error && !is(d->transport, "retry"))
+        return PH_NONE;
+    if (!ph_dsn_parse(d->nexthop, &dsn, &text))
+        dsn = w->sender ? PH_STR("5.1.0") : PH_STR("5.1.1");
+    if (alias && ph_str_starts(text, PH_STR("User unknown")))
+        *action = unknown(w, b, b->p.alias_code, "5.1.1", "virtual alias");
+    else
+        *action = refusal(w, error ? alias ? b->p.alias_code : 550 : 450, dsn, text);
+    return PH_FOUND;
+}
+
+/* The tables of the class: PH_FOUND and the refusal, PH_NONE: the address exists; negative. */
+static int check_class(struct basic *b, const struct whom *w, const struct destination *d, ph_str *action)
+{
+    const char *dsn = w->sender ? "5.1.0" : "5.1.1";
+    ph_str local, domain;
+    int rc = PH_FOUND;
+
+    ph_address_split(d->recipient, &local, &domain);
+    if (is(d->class_, "virtual")) {
+        rc = is_listed(b, b->virtual_maps, "virtual_mailbox_maps", ph_str_lower(w->out, d->recipient), 0, w->out);
+        *action = unknown(w, b, b->p.mailbox_code, dsn, "virtual mailbox");
+    } else if (is(d->class_, "local") && b->p.local_rcpt.n && !is_exempt(b, local)) {
+        rc = is_listed(b, b->local_rcpt, "local_recipient_maps", d->recipient, 1, w->out);
+        *action = unknown(w, b, b->p.local_code, dsn, "local recipient");
+    } else if (is(d->class_, "relay") && b->p.relay_rcpt.n) {
+        rc = is_listed(b, b->relay_rcpt, "relay_recipient_maps", d->recipient, 0, w->out);
+        *action = unknown(w, b, b->p.relay_rcpt_code, dsn, "relay recipient");
+    }
+    return rc < 0 ? rc : rc == PH_NONE ? PH_FOUND : PH_NONE;
+}
+
 int check_unlisted(struct ph_restriction *r, const struct ph_policy_facts *f, struct ph_scope *out, ph_str *action, int sender)
 {
     struct basic *b = r->policy->self;
-    ph_str address = sender ? f->sender : f->recipient, local, domain;
-    const char *dsn = sender ? "5.1.0" : "5.1.1";
+    struct whom w = { .out = out, .address = sender ? f->sender : f->recipient, .sender = sender };
     struct destination d;
     int rc;
 
-    if (address.n == 0)
+    if (w.address.n == 0)
         return PH_NONE;
-    if ((rc = is_listed(b, b->alias_maps, "virtual_alias_maps", address, 0, out)) != PH_NONE)
-        return rc < 0 ? rc : PH_NONE;
-    if ((rc = basic_resolve(out, f->sender, address, &d)) < 0)
+    if ((rc = basic_resolve(out, f->sender, w.address, &d)) < 0)
         return rc;
     if (d.invalid) {
         *action = sender ? PH_STR("501 5.1.7 Bad sender address syntax") : PH_STR("501 5.1.3 Bad recipient address syntax");
         return PH_FOUND;
     }
-    ph_address_split(d.recipient, &local, &domain);
-    if (is(d.class_, "alias")) {
-        *action = refusal(out, b, b->p.alias_code, dsn, sender, address, "virtual alias");
-        return PH_FOUND;
-    }
-    if (is(d.class_, "virtual")) {
-        rc = is_listed(b, b->virtual_maps, "virtual_mailbox_maps", ph_str_lower(out, d.recipient), 0, out);
-        *action = refusal(out, b, b->p.mailbox_code, dsn, sender, address, "virtual mailbox");
-    } else if (is(d.class_, "local") && b->p.local_rcpt.n && !is_exempt(b, local)) {
-        rc = is_listed(b, b->local_rcpt, "local_recipient_maps", d.recipient, 1, out);
-        *action = refusal(out, b, b->p.local_code, dsn, sender, address, "local recipient");
-    } else if (is(d.class_, "relay") && b->p.relay_rcpt.n) {
-        rc = is_listed(b, b->relay_rcpt, "relay_recipient_maps", d.recipient, 0, out);
-        *action = refusal(out, b, b->p.relay_rcpt_code, dsn, sender, address, "relay recipient");
-    } else {
-        rc = PH_FOUND;
-    }
-    if (rc < 0)
-        return rc;
-    if (rc == PH_NONE)
-        return PH_FOUND;           /* not listed: the refusal stands */
-    if (!is(d.transport, "error") && !is(d.transport, "retry"))
-        return PH_NONE;
-    /* Routed to a refusal: say it now instead of bouncing later. */
-    ph_str code, text = d.nexthop;
-    if (!ph_dsn_parse(d.nexthop, &code, &text))
-        code = is(d.transport, "error") ? ph_cstr(dsn) : PH_STR("4.1.1");
-    *action = ph_str_printf(out, "%d %.*s <%.*s>: %s address rejected: %.*s", is(d.transport, "error") ? 550 : 450, PH_FMT(code),
-                            PH_FMT(ph_str_first(address, 200)), sender ? "Sender" : "Recipient", PH_FMT(text));
-    return PH_FOUND;
+    if ((rc = is_mapped(b, d.recipient, sender, out)) != PH_NONE)
+        return rc < 0 ? rc : PH_NONE;
+    rc = routed_to_refusal(b, &w, &d, action);
+    return rc == PH_NONE ? check_class(b, &w, &d, action) : rc;
 }

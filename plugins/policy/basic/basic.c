@@ -19,6 +19,9 @@ static const struct ph_param rows[] = {
     PH_P_STR(ST, virtual_maps, "virtual_mailbox_maps", "", "Tables of the recipients of virtual_mailbox_domains."),
     PH_P_STR(ST, relay_rcpt, "relay_recipient_maps", "", "Tables of the recipients of relay_domains; empty: all exist."),
     PH_P_STR(ST, alias_maps, "virtual_alias_maps", "$virtual_maps", "Tables of aliases."),
+    PH_P_STR(ST, canonical, "canonical_maps", "", "Tables of other names of addresses: whom they have exists."),
+    PH_P_STR(ST, rcpt_canonical, "recipient_canonical_maps", "", "The same of recipients."),
+    PH_P_STR(ST, sender_canonical, "sender_canonical_maps", "", "The same of senders."),
     PH_P_INT(ST, relay_code, "relay_domains_reject_code", "554", 400, 599, "Code of the reply to a stranger who wants to relay."),
     PH_P_INT(ST, local_code, "unknown_local_recipient_reject_code", "550", 400, 599, "Code for an unknown local recipient."),
     PH_P_INT(ST, alias_code, "unknown_virtual_alias_reject_code", "550", 400, 599, "Code for an unknown alias."),
@@ -48,6 +51,19 @@ static int open_maps(struct ph_policy *p, const char *what, ph_str list, struct 
     return 0;
 }
 
+/* Tables that give another address for one: whoever has one there exists. */
+static int open_address_maps(struct basic *b, struct ph_policy *p)
+{
+    struct ph_address_rules *rules;
+    int rc = ph_address_rules_open(p->conf, p->scope, &rules);
+
+    if (rc < 0 || (rc = ph_address_map_open(rules, "virtual_alias_maps", b->p.alias_maps, NULL, &b->aliases)) < 0 ||
+        (rc = ph_address_map_open(rules, "canonical_maps", b->p.canonical, NULL, &b->canonical)) < 0 ||
+        (rc = ph_address_map_open(rules, "recipient_canonical_maps", b->p.rcpt_canonical, NULL, &b->rcpt_canonical)) < 0)
+        return rc;
+    return ph_address_map_open(rules, "sender_canonical_maps", b->p.sender_canonical, NULL, &b->sender_canonical);
+}
+
 static int32_t basic_open(struct ph_policy *p)
 {
     struct basic *b = ph_new(p->scope, struct basic);
@@ -61,9 +77,8 @@ static int32_t basic_open(struct ph_policy *p)
     open_maps(p, "local_recipient_maps", b->p.local_rcpt, &b->local_rcpt);
     open_maps(p, "virtual_mailbox_maps", b->p.virtual_maps, &b->virtual_maps);
     open_maps(p, "relay_recipient_maps", b->p.relay_rcpt, &b->relay_rcpt);
-    open_maps(p, "virtual_alias_maps", b->p.alias_maps, &b->alias_maps);
     p->self = b;
-    return 0;
+    return open_address_maps(b, p);
 }
 
 static int32_t basic_prepare(struct ph_restriction *r)

@@ -2,13 +2,14 @@
 #ifndef BASIC_H
 #define BASIC_H
 
+#include <posthorn/address_map.h>
 #include <posthorn/lookup.h>
 #include <posthorn/net.h>
 #include <posthorn/policy.h>
 
 struct basic_params {
     ph_str mynetworks, delimiter, null_key, parent_matches, double_bounce;
-    ph_str local_rcpt, virtual_maps, relay_rcpt, alias_maps;
+    ph_str local_rcpt, virtual_maps, relay_rcpt, alias_maps, canonical, rcpt_canonical, sender_canonical;
     ph_str address_tempfail, helo_tempfail;
     int64_t relay_code, local_code, alias_code, mailbox_code, relay_rcpt_code, non_fqdn_code, invalid_code, unknown_client_code, unknown_address_code,
         unknown_host_code, multi_code;
@@ -18,7 +19,8 @@ struct basic_params {
 struct basic {
     struct basic_params p;
     struct ph_match *mynetworks;
-    struct ph_maps *local_rcpt, *virtual_maps, *relay_rcpt, *alias_maps;   /* NULL: could not be opened */
+    struct ph_maps *local_rcpt, *virtual_maps, *relay_rcpt;   /* NULL: could not be opened */
+    struct ph_address_map *aliases, *canonical, *rcpt_canonical, *sender_canonical;   /* NULL: there is none */
     struct ph_ip *own;             /* inet_interfaces */
     size_t own_count;
     int parents;                   /* access tables: example.com matches sub.example.com */

@@ -86,6 +86,12 @@ static void finish(const struct rewriter *w, struct parts *out, struct text *t, 
         out->error = "local part begins with a minus sign";
 }
 
+/* Rewriting takes it for nothing at all; here it is an address without a domain. */
+static int is_lone_at(const struct text *t)
+{
+    return t->n == 1 && text_at(t, 0) == '@';
+}
+
 /* What is left when a domain of ours was taken off, or when there was none: 1
  * when it is to be looked at again, 0 when it is a name. */
 static int go_on(const struct rewriter *w, struct text *t, ph_str ours)
@@ -100,6 +106,28 @@ static int go_on(const struct rewriter *w, struct text *t, ph_str ours)
         text_append(t, w->p.empty_recipient);
     text_append(t, PH_STR("@"));
     text_append(t, w->p.myhostname);
+    return 1;
+}
+
+/* The domain behind `at`: 1, it was ours and is taken off; 0, the end; negative. */
+static int take_domain(struct rewriter *w, struct text *t, size_t at, ph_str *ours, struct parts *out)
+{
+    ph_str domain = text_bytes(t, at + 1, t->n);
+    int rc = domain.n ? rewrite_is_local(w, domain) : 1;
+
+    if (rc == 0)
+        finish(w, out, t, at, domain, 0);
+    if (rc <= 0)
+        return rc;
+    t->n = at;
+    if (domain.n) {
+        *ours = domain;
+    } else if (!w->p.null_domain && !has_operator(w, t)) {
+        out->error = "missing domain name";
+        return 0;
+    }
+    if (has_operator(w, t) && !is_lone_at(t))
+        rewrite_text(w, t, &w->local);
     return 1;
 }
 
@@ -119,23 +147,9 @@ int rewrite_apart(struct rewriter *w, struct text *t, struct parts *out)
             return 0;
         }
         text_drop_dot(t);
-        ph_str domain = text_bytes(t, (size_t)at + 1, t->n);
-        if (domain.n == 0 && !w->p.null_domain) {
-            out->error = "missing domain name";
-            return 0;
-        }
-        int rc = domain.n ? rewrite_is_local(w, domain) : 1;
-        if (rc < 0)
+        int rc = take_domain(w, t, (size_t)at, &ours, out);
+        if (rc <= 0)
             return rc;
-        if (rc == 0) {
-            finish(w, out, t, (size_t)at, domain, 0);
-            return 0;
-        }
-        if (domain.n)
-            ours = domain;
-        t->n = (size_t)at;
-        if (has_operator(w, t))
-            rewrite_text(w, t, &w->local);
     }
     out->error = "routing loop in the address";
     return 0;

@@ -21,16 +21,16 @@ static void find_domain(const struct rewriter *w, struct text *t, ph_str origin)
     ph_why("append_at_myorigin", "%.*s", PH_FMT(text_external(t)));
 }
 
-/* The domain at `from`: its own gets one when it has no dot; one trailing dot goes. */
+/* The domain at `from`: a bare host gets ours, not so a literal; one trailing dot goes. */
 static void complete_domain(const struct rewriter *w, struct text *t, size_t from, ph_str domain)
 {
     int dots = 0;
 
     for (size_t i = from; i < t->n; i++)
-        dots |= text_at(t, i) == '.';
+        dots |= text_at(t, i) == '.' || text_byte(t, i) == '[';
     if (from == t->n)
         return;
-    if (w->p.append_domain && domain.n && text_byte(t, from) != '[' && !dots) {
+    if (w->p.append_domain && domain.n && !dots) {
         text_append(t, PH_STR("."));
         text_append(t, domain);
         ph_why("append_dot_mydomain", "%.*s", PH_FMT(text_external(t)));

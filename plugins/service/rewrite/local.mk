@@ -12,4 +12,4 @@ check_PROGRAMS += t/plugin/rewrite.t
 t_plugin_rewrite_t_SOURCES = t/plugin/rewrite.c $(REWRITE_SOURCES)
 t_plugin_rewrite_t_CFLAGS = $(AM_CFLAGS) -DTEST_BUILD_DIR='"$(abs_top_builddir)"'
 t_plugin_rewrite_t_LDADD = core/libposthorn.la
-dist_man_MANS += plugins/service/rewrite/rewrite.8
+dist_man_MANS += plugins/service/rewrite/rewrite.8 plugins/service/rewrite/transport.5 plugins/service/rewrite/relocated.5

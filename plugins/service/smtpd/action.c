@@ -6,20 +6,12 @@
 #include <posthorn/header.h>
 #include "smtpd.h"
 
-/* RFC 3463 3.2 has a code of its own for each kind of address: what a table
- * says of another kind is put right; of something that is no address it is 0.0. */
+/* What a table says of another kind of address is put right. */
 static ph_str fix_address_code(struct ph_scope *out, const struct subject *sub, ph_str dsn)
 {
-    const ph_str all = PH_STR("012345678"), sender = PH_STR("078770778"), rcpt = PH_STR("012345632");
     int is_sender = strcmp(sub->class_, "Sender address") == 0, is_rcpt = strcmp(sub->class_, "Recipient address") == 0;
-    ph_str detail = ph_str_from(dsn, 4);
+    ph_str right = ph_dsn_of_address(out, dsn, is_sender ? 1 : is_rcpt ? 0 : -1);
 
-    if (!ph_str_starts(ph_str_from(dsn, 1), PH_STR(".1.")))
-        return dsn;
-    ptrdiff_t known = detail.n == 1 ? ph_str_find(all, detail.p[0]) : -1;
-    ph_str map = is_sender ? sender : rcpt;
-    ph_str right = is_sender || is_rcpt ? ph_str_printf(out, "%c.1.%c", dsn.p[0], known >= 0 ? map.p[known] : '0')
-                                        : ph_str_printf(out, "%c.0.0", dsn.p[0]);
     if (!ph_str_eq(right, dsn))
         ph_log("mapping DSN status %.*s into %s status %.*s", PH_FMT(dsn), sub->class_, PH_FMT(right));
     return right;

@@ -495,7 +495,8 @@ static enum verdict run_stage(struct run *x, ph_str *text)
         *text = x->defer_if_permit;
         return V_REJECT;
     }
-    if (x->stage == PH_STAGE_RCPT && s->c->unlisted_sender && s->t.sender.n && (v = run_unlisted(x, s->c->unlisted_sender, "smtpd_reject_unlisted_sender", text)) == V_REJECT)
+    if (x->stage == (s->c->p.delay_reject ? PH_STAGE_RCPT : PH_STAGE_MAIL) && s->c->unlisted_sender && s->t.sender.n &&
+        (v = run_unlisted(x, s->c->unlisted_sender, "smtpd_reject_unlisted_sender", text)) == V_REJECT)
         return v;
     if ((x->stage == PH_STAGE_RCPT || x->stage == PH_STAGE_VRFY) && s->c->unlisted_rcpt && !x->saw_unlisted)
         return run_unlisted(x, s->c->unlisted_rcpt, "smtpd_reject_unlisted_recipient", text);
