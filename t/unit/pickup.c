@@ -207,7 +207,7 @@ static void test_failures(struct ph_service *v)
     end_status = "ok";
     is_int(committed, 0, "nothing was committed");
     for (int i = 0; i < 20; i++) {
-        char name[8];
+        char name[16];
 
         snprintf(name, sizeof name, "O%d", i);
         drop(name, good, 0744);
