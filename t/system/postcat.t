@@ -10,7 +10,7 @@ use PeerPostfix;
 use Test::More;
 
 my @send = ('-f', 'a@b.test', '-F', 'Full Name', '-N', 'success,failure', '-V', 'ID1', '-R', 'hdrs', 'x@else.test', 'y@else.test');
-my $mail = "From: a\@b.test\nSubject: hello\n world\nTo: x\@y\n\nline 1\n\n.dot\nlast";
+my $mail = "From: a\@b.test\nSubject: hello\n world\nTo: x\@y.test\n\nline 1\n\n.dot\nlast";
 
 my $ph = Posthorn->new;
 $ph->edit_master(sub { s/^.*plugin: smtpd.*\n//m; s/^.*transport: smtp,.*\n//mg });
@@ -29,7 +29,7 @@ like($name, qr{^deferred/\w/$id$}, 'the name of the file');
 is(cat_('-beh', '-q', $id), $all, 'all three parts are the default');
 my ($envelope, $header, $body) = map { cat_($_, '-q', $id) } qw(-e -h -b);
 is(cat_('-bh', '-q', $id), $header . $body, '-bh: the message');
-like($header, qr/\AReceived: .*^Subject: hello\n world\nTo: x\@y\n.*[^\n]\n\z/ms, '-h: without the empty line');
+like($header, qr/\AReceived: .*^Subject: hello\n world\nTo: x\@y.test\n.*[^\n]\n\z/ms, '-h: without the empty line');
 is($body, "\nline 1\n\n.dot\nlast\n", '-b: from the empty line on');
 like($envelope, qr/^message_size: +(\d+) +\d+ +2 +\d+ +\1 +\d+$/m, 'sizes');
 is((lines($envelope))[-4] . 'x', "recipient: y\@else.testx", 'then the recipients');
