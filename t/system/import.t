@@ -43,6 +43,7 @@ my $said = $ph->cmd('postconf', '--import-master', "$dir/master.cf");
 is($?, 0, 'import') or diag $said;
 like($said, qr/service tlsmgr \(tlsmgr\) is kept, but this release has no such program/, 'says what will not run');
 ok(-s "$dir/master.yaml.old", 'the old file is kept');
+unlike($said, qr/proxymap/, 'proxymap does');
 unlike($ph->postfix('check'), qr/fatal|error/, 'check finds nothing wrong');
 $ph->start;
 ok($ph->wait_log(qr/service anvil is not run: this release has no program anvil/), 'so does the log');

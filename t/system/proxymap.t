@@ -12,6 +12,7 @@ plan skip_all => 'the plugins of t/proxymap are not built as objects' unless Pro
 my $ph = Posthorn->new(max_idle => '1h');
 my $tmp = $ph->{tmp};
 Proxymap::install($ph);
+my $named = Proxymap::slow($ph, 'slow');
 Posthorn::spew("$tmp/nets", "# proxy:static:comment\n127.0.0.2\n proxy:static:infile slow:/infile\n");
 Posthorn::spew("$tmp/log", "slow:/evil proxy:static:evil\n");
 Posthorn::spew("$tmp/mc.cf", "memcache = inet:127.0.0.1:1\nbackup = slow:/backup\n");
@@ -22,7 +23,7 @@ $ph->set(
     smtpd_recipient_restrictions => 'check_recipient_access { proxy:static:brace }, check_sender_access proxy:inline:{a=REJECT}, reject_unauth_destination',
     mynetworks => "127.0.0.0/8, !proxy:static:negative, $tmp/nets",
     canonical_maps => 'unionmap:{pipemap:{proxy:static:deep, static:x}, debug:proxy:static:debugged}, proxy:pipemap:{static:a,proxy:static:inner}',
-    my_private => 'proxy:static:private', my_log => "$tmp/log", my_named => 'slow:/user',
+    my_private => 'proxy:static:private', my_log => "$tmp/log", my_slow => "debug:$named->{table}", my_named => 'slow:/user',
     smtpd_end_of_data_restrictions => 'check_client_access slow:/named',
     transport_maps => "pipemap:{static:x, slow:/inpipe}, memcache:$tmp/mc.cf", my_place => 'main', smtpd_reject_footer_maps => 'slow:/of_$my_place',
     address_verify_map => 'proxy:btree:$data_directory/cache', postscreen_cache_map => 'btree:$data_directory/other',
@@ -98,6 +99,11 @@ is(uses(table => 'proxy:static:direct', key => 'x', flags => 8)->{value}, 'direc
 is(uses(table => 'proxy:static:unlisted', key => 'x', flags => 8)->{value}, 'unlisted', 'also when the pool would refuse it');
 like(uses(table => 'proxy:nosuch:x', key => 'x')->{text}, qr/unsupported dictionary type: nosuch/, 'a type that is not there');
 
+is(uses(table => $named->{table}, key => 'x')->{value}, "x of $named->{dir}", 'a table that may block needs no word');
+is(uses(table => $named->{table}, key => 'x', flags => 9)->{value}, 'secure', 'and knows when an answer gives rights');
+is(uses(table => "proxy:$named->{table}", key => 'x', flags => 9)->{value}, 'secure', 'also behind proxy:, which then does not count');
+like(uses(table => "proxy:$named->{table}", key => 'x')->{text}, qr/proxymap refuses the table: list proxy:slow:/, 'where it counts it must be listed');
+
 # ---- changes ----
 my $cache = 'proxy:btree:' . $ph->dir . '/data/cache';
 sub change { my ($do, @more) = @_; my $c = uses(do => $do, flags => 2, table => $cache, @more); return join ' ', $c->{rc}, grep { length } $c->{key}, $c->{value} }
@@ -141,6 +147,9 @@ ok($ph->wait_log(qr/service proxyread: a service of plugin proxymap is called pr
 $ph->edit_master(sub { s/^.*plugin: proxymap.*\n//mg });
 $ph->restart;
 is(uses(table => 'proxy:static:direct', key => 'x')->{value}, 'direct', 'without proxymap in master.yaml proxy: is the table itself');
-like(uses(table => 'slow:/named', key => 'x')->{text}, qr/may block, so that a service reads it through proxymap\(8\), which master.yaml does not declare/, 'and a table that may block is an error');
+like(uses(table => $named->{table}, key => 'x')->{text}, qr/may block, so that a service reads it through proxymap\(8\), which master.yaml does not declare/, 'and a table that may block is an error');
+like($ph->postfix('upgrade-configuration'), qr/adding missing service proxymap\n.*adding missing service proxywrite\n/s, 'upgrade-configuration adds both');
+$ph->restart;
+is(uses(table => $named->{table}, key => 'x')->{value}, "x of $named->{dir}", 'and then it is read');
 unlike($ph->log, qr/panic|assert/, 'nothing broke');
 done_testing;

@@ -37,12 +37,14 @@ Posthorn::spew("$tmp/routes", "far.test smtp:[127.0.0.1]:" . $sink->port . "\n")
 Posthorn::spew("$tmp/relay", "far.test x\n");
 is($ph->run($ph->sbin('postmap'), '-c', $ph->dir, "hash:$tmp/$_"), '', "postmap $_") for qw(routes relay);
 chmod 0644, "$tmp/$_.db" for qw(routes relay);
+# A table that sees whole addresses only, and nobody would think so of its type.
+Posthorn::spew("$tmp/whole", "/^pattern\\.test\$/ REJECT a domain alone\n/^whole\@pattern\\.test\$/ REJECT a whole address\n");
 my $boxes = Posthorn::slurp($ph->dir . '/main.cf') =~ /^virtual_mailbox_maps = (.*)$/m ? $1 : die 'no mailboxes';
 my $domains = Posthorn::slurp($ph->dir . '/main.cf') =~ /^virtual_mailbox_domains = (.*)$/m ? $1 : die 'no domains';
 $ph->set(virtual_mailbox_domains => "$domains $lite{domains}", virtual_mailbox_maps => "$lite{boxes}, $boxes",
     mydestination => 'here.test', alias_maps => $lite{aliases}, local_recipient_maps => '$alias_maps',
     relay_domains => "proxy:hash:$tmp/relay", transport_maps => "proxy:hash:$tmp/routes",
-    smtpd_sender_restrictions => "check_sender_access $lite{senders}", smtpd_recipient_restrictions => 'reject_unauth_destination', smtpd_relay_restrictions => '', mynetworks => '192.0.2.1');
+    smtpd_sender_restrictions => "check_sender_access $lite{senders}, check_sender_access proxy:unionmap:{pcre:$tmp/whole}", smtpd_recipient_restrictions => 'reject_unauth_destination', smtpd_relay_restrictions => '', mynetworks => '192.0.2.1');
 $ph->start;
 is(rcpt('joe@lite.test'), 250, 'a recipient of SQLite');
 is((rcpt('nobody@lite.test'))[1], '550 5.1.1 <nobody@lite.test>: Recipient address rejected: User unknown in virtual mailbox table', 'and one who is not there');
@@ -50,6 +52,8 @@ is(rcpt('joe+x@lite.test'), 250, 'with an extension') if $ph->cmd('postconf', '-
 is(rcpt('x@other.test'), 554, 'a domain that SQLite does not have');
 is((rcpt('joe@lite.test', 'bad@client.test'))[1], '554 5.7.1 <bad@client.test>: Sender address rejected: by sqlite', 'an access table');
 is((rcpt('joe@lite.test', 'x@sub.evil.test'))[1], '554 5.7.1 <x@sub.evil.test>: Sender address rejected: whole domain', 'whose partial keys are asked for');
+like((rcpt('joe@lite.test', 'whole@pattern.test'))[1], qr/^554 .*a whole address/, 'a table behind proxy: that sees whole keys');
+is(rcpt('joe@lite.test', 'other@pattern.test'), 250, 'is not asked for parts of them');
 is(sends('joe@lite.test'), 250, 'mail for a mailbox of SQLite');
 is(scalar $ph->wait_mail('joe', 1), 1, 'is delivered') or diag $ph->log;
 is(sends('ann@example.test'), 250, 'mail for a mailbox of another table');
@@ -102,8 +106,9 @@ SKIP: {
     is(sends('joe@pg.test'), 250, 'mail');
     is(scalar $ph->wait_mail('pgjoe', 1), 1, 'is delivered') or diag $ph->log;
 
-    # Many sessions at once.
+    # Many sessions at once, and all processes are replaced meanwhile.
     my @kids = map { my $k = $_; Posthorn::child(sub { for my $i (1 .. 20) { my $n = ($k * 20 + $i) % 200 + 1; die "u$n" unless rcpt("u$n\@pg.test") == 250; die "v$n" unless rcpt("v$n\@pg.test") == 550 } }) } 1 .. 5;
+    is($ph->postfix('reload') && $?, 0, 'reload');
     for my $kid (@kids) { waitpid $kid, 0; delete $Posthorn::live{"pid $kid"}; is($?, 0, 'a client among others gets the right answers') }
 
     # The server is stopped: everything that needs it waits, the rest does not.

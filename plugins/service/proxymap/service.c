@@ -69,7 +69,7 @@ static void deny(struct ask *q)
     const char *parameter = q->pool->parameter;
     ph_str shown = ph_str_first(q->table, 300);
 
-    if (ph_map_count(q->pool->denied) < DENIED_MAX && !ph_map_set(q->pool->denied, q->table, q->pool)) {
+    if (ph_map_count(q->pool->denied) < DENIED_MAX && !ph_map_set(q->pool->denied, shown, q->pool)) {
         ph_log_warn("request for unapproved table: \"%.*s\"", PH_FMT(shown));
         ph_log_warn("to have this table served, list proxy:%.*s in %s", PH_FMT(shown), parameter);
     }
