@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # The other side of ipc_hostile.t: services that answer nonsense.  In the place of
-# rewrite, bounce, cleanup, a transport and qmgr stands, for a while, one that says
+# rewrite, bounce, cleanup, proxymap, a transport and qmgr stands, for a while, one that says
 # everything but an answer.  Nothing that it says is a verdict: clients hear 4xx,
 # mail stays in the queue, nobody dies, and when the right one is back mail flows.
 use strict;
@@ -169,6 +169,25 @@ is(pids('smtp -t inet'), $smtpd, 'cleanup: smtpd lives');
 $back->();
 flows('cleanup');
 
+# ---- proxymap, asked by smtpd ----
+
+my ($boxes) = Posthorn::slurp($ph->dir . '/main.cf') =~ /^virtual_mailbox_maps = (.*)$/m;
+$ph->set(virtual_mailbox_maps => "proxy:$boxes");
+$back = stand_in('private/proxymap');
+# After five answers of that kind an smtpd asks no more for a while; so another one is born then.
+my ($begun, %heard) = took();
+for (1 .. 2 + $variants * $rounds / 4) {
+    fresh('smtp');
+    $heard{ substr((attempt('u@example.test'))[0], 0, 1) }++ for 1 .. 5;
+}
+$total += took() - $begun;
+cmp_ok(took() - $begun, '>=', $variants * $rounds, 'proxymap: each kind of nonsense was heard');
+is(join(' ', keys %heard), 4, 'proxymap: nothing is accepted, nothing refused for good') or diag explain \%heard;
+$back->();
+flows('proxymap');
+$ph->set(virtual_mailbox_maps => $boxes);
+fresh('smtp');
+
 # ---- a transport, asked by qmgr; bounce, told by qmgr; rewrite, asked by qmgr ----
 
 my $qmgr = pids('qmgr');
@@ -221,6 +240,6 @@ is(pids('cleanup'), $cleanup, 'qmgr: cleanup lives');
 $back->();
 flows('qmgr');
 unlike($ph->log, qr{panic|assert|postfix/master.*killed by signal|AddressSanitizer}, 'nobody died of it');
-diag "hostile answers: $total on 5 sockets";
+diag "hostile answers: $total on 6 sockets";
 $ph->stop;
 done_testing;
