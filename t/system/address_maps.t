@@ -115,6 +115,20 @@ is(headers('smtp', 'ann@here.test', 'From: ann@here.test', 'To: bob'), "From: an
 reload(local_header_rewrite_clients => 'permit_mynetworks', remote_header_rewrite_domain => '', mynetworks => '127.0.0.0/8');
 is(headers('smtp', 'ann@here.test', 'From: ann@here.test', 'To: bob'), "From: ann.long\@out.test\nTo: robert\@here.test", 'permit_mynetworks');
 
+# ---- who exists ----
+
+reload(local_recipient_maps => 'inline:{known=x}', local_header_rewrite_clients => 'permit_inet_interfaces');
+sub rcpt { my ($to, $from) = @_; my $c = $ph->smtp; $c->ask('EHLO client.test'); $c->ask('MAIL FROM:<' . ($from // 's@far.test') . '>'); my ($code) = $c->ask("RCPT TO:<$to>"); return $code }
+Posthorn::wait_for(sub { rcpt('unknown@here.test') == 550 });
+is(rcpt($_->[0]), $_->[1], "RCPT TO:<$_->[0]>: $_->[2]") for ['unknown@here.test', 550, 'in no table'], ['known@here.test', 250, 'in local_recipient_maps'], ['ann@here.test', 250, 'in canonical_maps'],
+    ['ann+x@here.test', 250, 'with an extension'], ['bob@here.test', 250, 'a user of ours there'], ['bob', 250, 'not complete'], ['only@here.test', 250, 'in recipient_canonical_maps'], ['list@v.test', 250, 'in virtual_alias_maps'],
+    ['nobody@v.test', 550, 'of a domain of aliases, in no table'];
+reload(local_recipient_maps => 'inline:{known=x}', canonical_maps => 'fail:down');
+Posthorn::wait_for(sub { rcpt('unknown@here.test') == 451 });
+is(rcpt('unknown@here.test'), 451, 'a table that fails says nothing');
+reload(local_recipient_maps => '', canonical_maps => "texthash:$tmp/canonical");
+Posthorn::wait_for(sub { rcpt('unknown@here.test') == 250 });
+
 # ---- aliases ----
 
 is(relayed('s@far.test', 'list@v.test'), 's@far.test>a@far.test b@far.test', 'virtual_alias_maps: a list');
