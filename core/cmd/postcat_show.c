@@ -242,6 +242,8 @@ static void show_rcpt(struct shower *o, const struct file *f, const struct ph_me
         show_attr(o, place(f, r->dsn_notify), "notify_flags", ph_str_printf(s, "%u", notify_mask(r->dsn_notify)));
     show_attr(o, place(f, r->dsn_orcpt), "dsn_orig_rcpt", r->dsn_orcpt);
     show_line(o, TYPE_ORIG, place(f, original), "original_recipient", original);
+    if (r->expanded)
+        show_attr(o, at, "state", PH_STR("an alias that was expanded"));
     if (r->state == PH_STATE_FAILED)
         show_attr(o, at, "state", PH_STR("failed, a notice is owed"));
     if (r->state == PH_STATE_DELIVERED || r->state == PH_STATE_TOLD)

@@ -35,6 +35,8 @@ static void put(struct listing *l, struct ph_qmsg *m)
 
         if (ph_qmsg_state(m, i) != PH_STATE_PENDING && ph_qmsg_state(m, i) != PH_STATE_FAILED)
             continue;
+        if (r->expanded)
+            continue;
         ph_frame_str(f, "original_recipient", r->original.n ? r->original : r->address);
         ph_frame_str(f, "recipient", r->address);
         ph_frame_cstr(f, "log_class", "");

@@ -64,6 +64,18 @@ uint32_t ph_notify_flags(ph_str notify)
     return flags;
 }
 
+ph_str ph_notify_rest(struct ph_scope *s, ph_str notify)
+{
+    struct ph_buf b;
+    int any = 0;
+
+    ph_buf_init(&b, s, notify.n + 8);
+    for (ph_str w; (w = ph_str_list(&notify)).n; any = 1)
+        if (!ph_str_eq_nocase(w, PH_STR("SUCCESS")))
+            ph_buf_printf(&b, "%s%.*s", b.n ? "," : "", PH_FMT(w));
+    return any && b.n == 0 ? PH_STR("NEVER") : ph_buf_view(&b);
+}
+
 int ph_reply_parse(ph_str line, unsigned *code, int *more, ph_str *text)
 {
     if (line.n < 3 || line.p[0] < '1' || line.p[0] > '5' || !ph_is_digit(line.p[1]) || !ph_is_digit(line.p[2]) ||

@@ -49,13 +49,13 @@ static void put_item(struct ph_buf *b, char type, ph_str v)
     ph_buf_str(b, v);
 }
 
-int ph_record_put_rcpt(struct ph_buf *b, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
+static int put_rcpt(struct ph_buf *b, ph_str address, ph_str original, ph_str orcpt, ph_str notify, ph_str expanded)
 {
     const struct { char type; ph_str v; } item[] = {
-        { 'O', original }, { 'C', orcpt }, { 'N', notify }, { 'R', address } };
+        { 'X', expanded }, { 'O', original }, { 'C', orcpt }, { 'N', notify }, { 'R', address } };
     size_t was = b->n;
 
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof item / sizeof *item; i++) {
         if (item[i].v.n > PH_ADDRESS_MAX || !is_clean(item[i].v)) {
             ph_buf_truncate(b, was);
             return ph_fail(PH_PERM, "bad recipient address");
@@ -67,6 +67,16 @@ int ph_record_put_rcpt(struct ph_buf *b, ph_str address, ph_str original, ph_str
         return 0;
     ph_buf_truncate(b, was);
     return ph_fail(PH_PERM, "too many recipients");
+}
+
+int ph_record_put_rcpt(struct ph_buf *b, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
+{
+    return put_rcpt(b, address, original, orcpt, notify, PH_STR(""));
+}
+
+int ph_record_put_expanded(struct ph_buf *b, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
+{
+    return put_rcpt(b, address, original, orcpt, notify, PH_STR("1"));
 }
 
 /* Take n bytes off the front: 1, or 0 when there are fewer. */
@@ -148,6 +158,7 @@ int ph_record_next_rcpt(ph_str *rest, struct ph_message_rcpt *r, uint32_t *skipp
         case 'O': r->original = v; break;
         case 'C': r->dsn_orcpt = v; break;
         case 'N': r->dsn_notify = v; break;
+        case 'X': r->expanded = 1; break;
         case 'R': r->address = v; return 0;
         default: ++*skipped;
         }

@@ -190,6 +190,17 @@ int ph_intake_recipient(struct ph_intake *q, ph_str address, ph_str original, ph
     return rc;
 }
 
+int ph_intake_expanded(struct ph_intake *q, ph_str address, ph_str original, ph_str dsn_orcpt, ph_str dsn_notify)
+{
+    int rc;
+
+    if (q->record.rcpt_count >= PH_RCPTS_MAX)
+        return ph_fail(PH_PERM, "too many recipients");
+    if ((rc = ph_record_put_expanded(&q->rcpts, address, original, dsn_orcpt, dsn_notify)) == 0)
+        q->record.rcpt_count++;
+    return rc;
+}
+
 void ph_intake_forget_recipients(struct ph_intake *q)
 {
     ph_buf_reset(&q->rcpts);

@@ -113,6 +113,7 @@ static int next(struct walk *w, struct ph_message_rcpt *r)
 static void copy(struct ph_scope *s, struct ph_message_rcpt *to, const struct ph_message_rcpt *from)
 {
     to->address = ph_str_dup(s, from->address);
+    to->expanded = from->expanded;
     if (from->original.n)
         to->original = ph_str_dup(s, from->original);
     if (from->dsn_orcpt.n)

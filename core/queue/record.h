@@ -6,7 +6,8 @@
  *     body_offset      body
  *     envelope_offset  attributes: u8 length of name, name, u32 length, value
  *     rcpt_offset      recipients: items u8 type, u16 length, value; the item
- *                      'R' (address) ends one, 'O' 'C' 'N' before it describe it
+ *                      'R' (address) ends one, 'O' 'C' 'N' before it describe it,
+ *                      'X' says that it is an alias that was expanded
  *     marks_offset     8 bytes for the message, one state byte per recipient
  *     total            end; what follows is a note (note.h), or left from an older message
  *
@@ -63,6 +64,8 @@ uint32_t ph_record_checksum(uint32_t crc, const struct ph_record *r);
 int ph_record_put_attr(struct ph_buf *b, const char *name, ph_str value);
 /* Append one recipient: 0, or PH_PERM. */
 int ph_record_put_rcpt(struct ph_buf *b, ph_str address, ph_str original, ph_str orcpt, ph_str notify);
+/* The same for an alias whose members follow (posthorn/intake.h). */
+int ph_record_put_expanded(struct ph_buf *b, ph_str address, ph_str original, ph_str orcpt, ph_str notify);
 
 /* Parse the two sections and the marks into *m (views into the given bytes,
  * which must live on s; recipients are allocated there).  The record must have

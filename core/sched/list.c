@@ -72,7 +72,7 @@ static int put_portion(struct listing *l, struct ph_frame *f, struct ph_scope *s
     uint32_t i = l->next > p->first ? l->next - p->first : 0;
 
     for (uint32_t n = 0; i < p->n && n < RCPTS_MAX && bytes < PH_FRAME_MAX / 2; i++)
-        if (is_open(m, p->first + i)) {
+        if (is_open(m, p->first + i) && !p->rcpt[i].expanded) {
             bytes += put_recipient(f, s, &p->rcpt[i], p->first + i, ph_qmsg_state(m, p->first + i));
             n++;
         }

@@ -91,7 +91,7 @@ static void ask_about(struct qmgr *q, struct ph_scope *s, struct question *ask, 
     for (uint32_t k = 0; b && k < b->n && ask->n < ASK_MAX; k++) {
         ph_str a = b->rcpt[k]->address;
 
-        if (look_up(q, s, ask->sender, a) || ph_map_get(ask->seen, a))
+        if (b->rcpt[k]->expanded || look_up(q, s, ask->sender, a) || ph_map_get(ask->seen, a))
             continue;
         ph_map_set(ask->seen, a, ask);
         ask->address[ask->n++] = ph_str_dup(s, a);      /* m may be over before the answer is there */
@@ -165,10 +165,14 @@ static ph_str recipient_key(struct qmgr *q, struct ph_scope *s, ph_str address, 
     return ph_str_lower(s, ph_str_printf(s, "%.*s@%.*s %.*s", PH_FMT(user), PH_FMT(domain), PH_FMT(nexthop)));
 }
 
-enum hindrance { NONE, UNRESOLVED, HELD_BACK, REFUSED, EXCESS };
+enum hindrance { NONE, EXPANDED, UNRESOLVED, HELD_BACK, REFUSED, EXCESS };
 
-static enum hindrance hindrance(const struct mail *mail, const struct route *r)
+static enum hindrance hindrance(const struct mail *mail, uint32_t k)
 {
+    const struct route *r = mail->batch->route[k];
+
+    if (mail->batch->rcpt[k]->expanded)
+        return EXPANDED;
     return mail->excess ? EXCESS : !r ? UNRESOLVED : r->error.n ? REFUSED :
            !mail->flushed && is_deferred_transport(mail->q, r->transport) ? HELD_BACK : NONE;
 }
@@ -181,7 +185,7 @@ static void settle_all(struct mail *mail, enum hindrance what, const char *dsn, 
     uint32_t *list = ph_alloc_array(s, b->n + 1u, sizeof *list), n = 0;
 
     for (uint32_t k = 0; k < b->n; k++)
-        if (hindrance(mail, b->route[k]) == what)
+        if (hindrance(mail, k) == what)
             list[n++] = b->which[k];
     if (n)
         ph_settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, ph_cstr(dsn), ph_cstr(text));
@@ -194,7 +198,7 @@ static void settle_refused(struct mail *mail)
     for (uint32_t k = 0; k < b->n; k++) {
         ph_str dsn = PH_STR("5.1.3"), text;
 
-        if (hindrance(mail, b->route[k]) != REFUSED)
+        if (hindrance(mail, k) != REFUSED)
             continue;
         if (!ph_dsn_parse(b->route[k]->error, &dsn, &text))
             text = b->route[k]->error;
@@ -202,9 +206,23 @@ static void settle_refused(struct mail *mail)
     }
 }
 
+/* An alias whose members are recipients of their own: its sender hears of it, and
+ * it is done. */
+static void settle_expanded(struct mail *mail)
+{
+    static const struct ph_outcome done = { .size = sizeof done, .status = PH_RCPT_SENT, .dsn = PH_STR_INIT("2.0.0"),
+                                            .action = PH_STR_INIT("expanded"), .text = PH_STR_INIT("alias expanded") };
+    const struct batch *b = mail->batch;
+
+    for (uint32_t k = 0; k < b->n; k++)
+        if (hindrance(mail, k) == EXPANDED)
+            ph_settle(mail, &done, &b->which[k], 1);
+}
+
 /* Recipients that have no route are settled here.  Yields. */
 static void settle_routeless(struct mail *mail)
 {
+    settle_expanded(mail);
     settle_all(mail, UNRESOLVED, "4.3.0", "address resolver failure");
     settle_all(mail, HELD_BACK, "4.3.2", "deferred transport");
     settle_all(mail, EXCESS, "4.3.2", "too many address probes are under way");
@@ -217,7 +235,7 @@ static int add(struct mail *mail, struct ph_scope *s, uint32_t k)
     const struct batch *b = mail->batch;
     const struct route *r = b->route[k];
 
-    if (ph_qmsg_state(mail->m, b->which[k]) != PH_STATE_PENDING || mail->wish != WISH_NONE || hindrance(mail, r) != NONE)
+    if (ph_qmsg_state(mail->m, b->which[k]) != PH_STATE_PENDING || mail->wish != WISH_NONE || hindrance(mail, k) != NONE)
         return 0;
     if (r->address.n)
         b->rcpt[k]->address = ph_str_dup(b->portion[k]->scope, r->address);
@@ -261,7 +279,7 @@ static int fill(struct mail *mail)
     for (uint32_t k = 0; k < b->n; k++) {
         const struct route *r;
 
-        if (b->route[k])
+        if (b->route[k] || b->rcpt[k]->expanded)
             continue;
         if (!(r = look_up(mail->q, b->scope, mail->m->message.sender, b->rcpt[k]->address))) {
             whole = 0;
@@ -325,7 +343,7 @@ static int is_plain(struct mail *mail)
     int plain = fill(mail);
 
     for (uint32_t k = 0; plain && k < mail->batch->n; k++)
-        plain = hindrance(mail, mail->batch->route[k]) == NONE;
+        plain = hindrance(mail, k) == NONE;
     return plain;
 }
 

@@ -39,6 +39,10 @@ void ph_intake_sender(struct ph_intake *q, ph_str internal);
 /* PH_PERM when the address or the number of recipients breaks a limit. */
 int ph_intake_recipient(struct ph_intake *q, ph_str address, ph_str original,
                         ph_str dsn_orcpt, ph_str dsn_notify);
+/* An alias of which the sender wants to hear (NOTIFY=SUCCESS) and whose members are
+ * recipients of their own: it is reported as expanded (RFC 3461 5.2.7.3), and nothing
+ * is delivered to it.  Answers as ph_intake_recipient. */
+int ph_intake_expanded(struct ph_intake *q, ph_str address, ph_str original, ph_str dsn_orcpt, ph_str dsn_notify);
 /* Take back all recipients given so far. */
 void ph_intake_forget_recipients(struct ph_intake *q);
 uint32_t ph_intake_recipients(const struct ph_intake *q);

@@ -40,7 +40,8 @@ struct ph_message_rcpt {
     ph_str original;               /* before aliasing; empty: the same */
     ph_str dsn_orcpt, dsn_notify;  /* "rfc822;x", "SUCCESS,FAILURE" or empty */
     uint32_t state;                /* PH_STATE_* */
-    uint32_t reserved;
+    uint32_t expanded;             /* 1: an alias whose members are recipients, too: nothing is delivered to it,
+                                      its sender is told that it was expanded */
 };
 
 struct ph_message {

@@ -269,6 +269,14 @@ int ph_intake_recipient(struct ph_intake *q, ph_str address, ph_str original, ph
     return rc;
 }
 
+int ph_intake_expanded(struct ph_intake *q, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
+{
+    int rc = ph_record_put_expanded(&q->rcpts, address, original, orcpt, notify);
+
+    q->rcpt_count += rc == 0;
+    return rc;
+}
+
 void ph_intake_forget_recipients(struct ph_intake *q)
 {
     ph_buf_truncate(&q->rcpts, 0);

@@ -89,6 +89,14 @@ int ph_intake_recipient(struct ph_intake *q, ph_str address, ph_str original, ph
     return 0;
 }
 
+int ph_intake_expanded(struct ph_intake *q, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
+{
+    size_t n = strlen(queue.rcpts);
+
+    snprintf(queue.rcpts + n, sizeof queue.rcpts - n, "expanded:");
+    return ph_intake_recipient(q, address, original, orcpt, notify);
+}
+
 int ph_intake_attr(struct ph_intake *q PH_UNUSED, const char *name, ph_str value)
 {
     size_t n = strlen(queue.attrs);
@@ -588,6 +596,40 @@ static void test_envelopes(void)
     }
 }
 
+/* NOTIFY of an alias and of its members, RFC 3461 5.2.7. */
+static void test_notify(void)
+{
+    static const struct { const char *name, *sender, *to, *notify, *out; } wishes[] = {
+        { "several members: the alias is told of, they are not", "s@a.test", "two@v.test", "SUCCESS,FAILURE", "expanded:two@v.test(,SUCCESS,FAILURE) a@x.test(two@v.test,FAILURE) b@x.test(two@v.test,FAILURE) " },
+        { "success alone leaves nothing", "s@a.test", "two@v.test", "SUCCESS", "expanded:two@v.test(,SUCCESS) a@x.test(two@v.test,NEVER) b@x.test(two@v.test,NEVER) " },
+        { "one member has it all", "s@a.test", "one@v.test", "SUCCESS,DELAY", "a@x.test(one@v.test,SUCCESS,DELAY) " },
+        { "no success, no report", "s@a.test", "two@v.test", "FAILURE", "a@x.test(two@v.test,FAILURE) b@x.test(two@v.test,FAILURE) " },
+        { "nor of the null sender", "", "two@v.test", "SUCCESS", "a@x.test(two@v.test,SUCCESS) b@x.test(two@v.test,SUCCESS) " },
+    };
+
+    for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) {
+        PH_SCOPED(s, NULL);
+        struct session *x = session_start(s, "virtual_alias_maps = inline:{ {two@v.test=a@x.test, b@x.test}, {one@v.test=a@x.test} }");
+
+        begin(x, "remote", wishes[i].sender, "map");
+        for (int twice = 0; twice < 2; twice++)
+            SEND(x, "op", "rcpt", "address", wishes[i].to, "original", wishes[i].to, "dsn_notify", wishes[i].notify);
+        send_content(x, PH_STR("A: b\r\n\r\n"), 100);
+        is_bytes(ph_frame_value(end(x), "status"), "ok", "NOTIFY: %s", wishes[i].name);
+        is_bytes(ph_cstr(queue.rcpts), wishes[i].out, "NOTIFY: %s: once", wishes[i].name);
+        session_end(x);
+    }
+    PH_SCOPED(s, NULL);
+    struct session *x = session_start(s, "virtual_alias_maps = static:a@x.test");
+    begin(x, "remote", "s@a.test", "map");
+    SEND(x, "op", "rcpt", "address", "two@v.test", "original", "o@v.test", "dsn_notify", "SUCCESS", "expanded", "1");
+    SEND(x, "op", "rcpt", "address", "q@v.test", "original", "");
+    send_content(x, PH_STR("A: b\r\n\r\n"), 100);
+    end(x);
+    is_bytes(ph_cstr(queue.rcpts), "expanded:two@v.test(o@v.test,SUCCESS) a@x.test(q@v.test) ", "one that comes again from the queue is not expanded again");
+    session_end(x);
+}
+
 static void test_duplicates(void)
 {
     PH_SCOPED(s, NULL);
@@ -771,6 +813,7 @@ static int all(void *arg PH_UNUSED)
     test_content();
     test_envelope();
     test_envelopes();
+    test_notify();
     test_rewriting();
     test_many_addresses();
     test_utf8();

@@ -166,6 +166,37 @@ is($n->header('Subject'), 'Undelivered Mail Returned to Sender', 'an alias of so
 is($n->recipient('bad1@far.test')->{'Original-Recipient'}, 'rfc822;bad@v.test', 'Original-Recipient is the alias');
 like($n->words, qr/^<bad1\@far\.test> \(expanded from <bad\@v\.test>\): /m, 'and in words');
 
+# NOTIFY=SUCCESS: an alias of several is reported as expanded, once, and its members are not; one of one is not.
+$ph->sendmail("Subject: x\n\nx\n", '-f', 'exp@example.test', '-N', 'success,failure', 'list@v.test', 'two@v.test', 'box@v.test', 'same@v.test');
+$n = Notice->new($ph, ($ph->wait_mail('exp', 1))[0]);
+is($n->header('Subject'), 'Successful Mail Delivery Report', 'NOTIFY=SUCCESS: a report') or diag $ph->log;
+my %told = map { $_->{'Final-Recipient'} =~ s/.*; //r => "$_->{Action} $_->{Status} $_->{'Original-Recipient'}" } $n->recipients;
+is_deeply(\%told, { 'list@v.test' => 'expanded 2.0.0 rfc822;list@v.test', 'two@v.test' => 'expanded 2.0.0 rfc822;two@v.test', 'mailbox@example.test' => 'delivered 2.0.0 rfc822;box@v.test',
+    'a@far.test' => 'relayed 2.0.0 rfc822;same@v.test' }, 'aliases of several are expanded, members are not told of, the others are') or diag explain \%told;
+is(scalar($ph->wait_mail($_, 2)), 2, "$_ got it") for qw(one two);
+my ($expid) = $ph->wait_log(qr/([0-9A-Za-z]+): to=<mailbox\@example\.test>, orig_to=<box\@v\.test>[^\n]*\n(?!.*to=<mailbox)/s);
+ok($ph->wait_log(qr/qmgr\[\d+\]: \Q$expid\E: removed/), 'the message goes');
+unlike($ph->log, qr/ to=<list\@v\.test>| to=<two\@v\.test>/, 'no delivery to an alias is logged');
+is_deeply([glob "$ph->{dir}/queue/trace/*"], [], 'no log is left');
+is(scalar($ph->mail('exp')), 1, 'one report');
+# The same from a queue that was stopped and from one that held it.
+reload(defer_transports => 'virtual smtp');
+$ph->sendmail("Subject: held\n\nx\n", '-f', 'exp2@example.test', '-N', 'success', 'two@v.test');
+my $deferred;
+Posthorn::wait_for(sub { ($deferred) = grep { $_->{queue_name} eq 'deferred' && $_->{sender} eq 'exp2@example.test' } $ph->queued; $deferred }) or diag $ph->log;
+is_deeply([sort map { $_->{address} } @{ $deferred->{recipients} // [] }], ['one@example.test', 'two@example.test'], 'a listing shows members, not the alias');
+$ph->restart;
+$ph->cmd('postsuper', '-r', $deferred->{queue_id});
+reload(defer_transports => '');
+$ph->cmd('postqueue', '-f');
+is(scalar($ph->wait_mail('one', 3)), 3, 'requeued: its members get it');
+my @reports = $ph->wait_mail('exp2', 1);
+Posthorn::wait_for(sub { !$ph->queued });
+@reports = $ph->mail('exp2');
+is(scalar(@reports), 1, 'and it is reported once');
+is((Notice->new($ph, Posthorn::slurp($reports[0]))->recipients)[0]{Action}, 'expanded', 'as expanded');
+$seen = $sink->messages;
+
 # One message that cannot be taken yet holds up no other.
 $ph->sendmail("Subject: x\n\nx\n", '-f', 'back@example.test', 'round@v.test');
 ok($ph->wait_log(qr/pickup\[\d+\]: warning: maildrop\/\S+ waits: cleanup: unreasonable virtual_alias_maps expansion/), 'sendmail: it waits in maildrop');

@@ -198,6 +198,13 @@ static void test_unknown(struct ph_scope *s)
            "unknown records do not hurt");
     is_int(skipped, 2, "and are counted");
     is_bytes(m.rcpt[0].address, "a@b", "the rest is read");
+    is_int(m.rcpt[0].expanded, 0, "as a recipient");
+    ph_buf_reset(&list);
+    ph_record_put_expanded(&list, PH_STR("l@b"), PH_STR("o@b"), PH_STR("rfc822;x"), PH_STR("SUCCESS"));
+    skipped = 0;
+    is_int(ph_record_parse(s, &r, ph_buf_view(&env), ph_buf_view(&list), (ph_str){ marks, 9 }, &m, &skipped), 0, "an alias that was expanded");
+    is_int(m.rcpt[0].expanded, 1, "is read as such");
+    ok(ph_str_eq(m.rcpt[0].address, PH_STR("l@b")) && ph_str_eq(m.rcpt[0].original, PH_STR("o@b")) && ph_str_eq(m.rcpt[0].dsn_notify, PH_STR("SUCCESS")), "with all of it");
     r.rcpt_count = 2000;
     is_int(ph_record_parse(s, &r, ph_buf_view(&env), ph_buf_view(&list), (ph_str){ marks, 9 }, &m, &skipped),
            PH_PERM, "a count without recipients is refused");

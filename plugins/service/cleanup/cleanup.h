@@ -84,6 +84,7 @@ struct message {
     int32_t local;                 /* rewrite context */
     int32_t auto_bcc;              /* the client allows automatic copies */
     int32_t maps;                  /* and that addresses are mapped */
+    int32_t dry;                   /* nothing will be delivered: sendmail -bv, probes */
     int32_t rewrites;              /* addresses in headers are rewritten */
     int32_t detect_utf8;           /* UTF-8 in addresses or headers asks for SMTPUTF8 */
     /* content */
@@ -138,6 +139,8 @@ int cleanup_map(const struct cleanup_params *p, struct ph_scope *s, uint32_t cla
 /* envelope.c */
 int cleanup_sender(struct message *m, ph_str sender) PH_YIELDS;
 int cleanup_recipient(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify) PH_YIELDS;
+/* An alias of which a message that comes again from the queue says that it was expanded. */
+int cleanup_expanded(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify);
 /* Not empty: this recipient in place of all that were given. */
 int cleanup_redirect(struct message *m, ph_str address) PH_YIELDS;
 /* The copies of sender_bcc_maps and always_bcc, where the client allows them. */

@@ -69,6 +69,19 @@ static int put(struct message *m, ph_str to, ph_str original, ph_str orcpt, ph_s
     return cleanup_probe_put(m, to, original, notify);
 }
 
+/* The alias itself, when its sender is to hear that it has several members (RFC 3461
+ * 5.2.7.3); *notify is what is left for them. */
+static int put_expanded(struct message *m, ph_str to, ph_str original, ph_str orcpt, ph_str *notify)
+{
+    if (!m->intake || m->sender.n == 0 || m->dry || !(ph_notify_flags(*notify) & PH_NOTIFY_SUCCESS))
+        return 0;
+    int rc = is_duplicate(m, PH_STR("expanded"), original, orcpt, to) ? 0
+             : ph_intake_expanded(m->intake, to, ph_str_eq(original, to) ? PH_STR("") : original, orcpt, *notify);
+
+    *notify = ph_notify_rest(m->step, *notify);
+    return rc;
+}
+
 /* A recipient in its last form, or those that it is an alias of. */
 static int put_all(struct message *m, ph_str to, ph_str original, ph_str orcpt, ph_str notify)
 {
@@ -82,6 +95,8 @@ static int put_all(struct message *m, ph_str to, ph_str original, ph_str orcpt, 
         return cleanup_refuse_alias(m);
     if (rc > 0)
         rc = 0;
+    if (rc == 0 && n > 1)
+        rc = put_expanded(m, to, original, orcpt, &notify);
     for (size_t i = 0; rc == 0 && i < n; i++)
         rc = put(m, list[i], original, orcpt, notify);
     return rc;
@@ -131,6 +146,11 @@ int cleanup_recipient(struct message *m, ph_str address, ph_str original, ph_str
     int rc = add(m, address, original, orcpt, notify, &to);
 
     return rc < 0 || !m->auto_bcc ? rc : add_copy_for(m, m->p->recipient_bcc, to);
+}
+
+int cleanup_expanded(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
+{
+    return ph_intake_expanded(m->intake, address, original, orcpt, notify);
 }
 
 int cleanup_redirect(struct message *m, ph_str address)

@@ -106,6 +106,7 @@ static struct message *message_new(struct ph_scope *s, struct ph_scope *step, co
     m->p = p;
     m->local = !ph_str_eq(ph_frame_value(in, "context"), PH_STR("remote"));
     read_flags(m, ph_frame_value(in, "flags"));
+    m->dry = (ph_trace_flags(ph_frame_value(in, "trace_flags")) & PH_TRACE_DRY) != 0;
     m->rewrites = m->local || p->rewrites_remote;
     m->detect_utf8 = p->utf8 && is_detected(p, ph_frame_value(in, "origin"));
     m->full_name = ph_str_dup(s, ph_frame_value(in, "full_name"));
@@ -156,8 +157,8 @@ static int do_begin(struct ph_scope *s, struct ph_scope *step, const struct clea
 /* A failure here is told at the end: rcpt has no reply of its own. */
 static int do_rcpt(struct message *m, const struct ph_frame *in)
 {
-    int rc = cleanup_recipient(m, ph_frame_value(in, "address"), ph_frame_value(in, "original"),
-                                ph_frame_value(in, "dsn_orcpt"), ph_frame_value(in, "dsn_notify"));
+    int (*take)(struct message *, ph_str, ph_str, ph_str, ph_str) = ph_frame_value(in, "expanded").n ? cleanup_expanded : cleanup_recipient;
+    int rc = take(m, ph_frame_value(in, "address"), ph_frame_value(in, "original"), ph_frame_value(in, "dsn_orcpt"), ph_frame_value(in, "dsn_notify"));
 
     return rc < 0 ? cleanup_refuse(m, rc) : 0;
 }

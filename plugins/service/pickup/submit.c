@@ -98,11 +98,13 @@ static int begin(struct feed *f, struct ph_scope *step, const struct ph_frame *b
     return 0;
 }
 
-static int send_rcpt(struct feed *f, struct ph_scope *step, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
+static int send_rcpt(struct feed *f, struct ph_scope *step, ph_str address, ph_str original, ph_str orcpt, ph_str notify, uint32_t expanded)
 {
     struct ph_frame *r = ph_frame_new(step);
 
     ph_frame_cstr(r, "op", "rcpt");
+    if (expanded)
+        ph_frame_cstr(r, "expanded", "1");
     ph_frame_str(r, "address", address);
     put_optional(r, "original", original);
     put_optional(r, "dsn_orcpt", orcpt);
@@ -210,7 +212,7 @@ static int send_maildrop(struct pickup *k, struct feed *f, struct ph_scope *step
     if ((rc = begin(f, step, b, m->sender, o, 0, &id)) < 0)
         return rc;
     for (uint32_t i = 0; i < m->rcpt_count && rc == 0; i++)
-        rc = send_rcpt(f, step, m->rcpt[i].address, PH_STR(""), m->rcpt[i].orcpt, m->rcpt[i].notify);
+        rc = send_rcpt(f, step, m->rcpt[i].address, PH_STR(""), m->rcpt[i].orcpt, m->rcpt[i].notify, 0);
     if (rc < 0 || (rc = send_trace(k, f, step, id, m, o)) < 0 ||
         (rc = copy_content(f, step, source, &no_final_eol)) < 0)
         return rc;
@@ -277,7 +279,7 @@ static int send_queued(struct feed *f, struct ph_scope *step, const struct ph_me
         const struct ph_message_rcpt *r = &m->rcpt[i];
 
         if (r->state != PH_STATE_DELIVERED && r->state != PH_STATE_TOLD)
-            rc = send_rcpt(f, step, r->address, r->original, r->dsn_orcpt, r->dsn_notify);
+            rc = send_rcpt(f, step, r->address, r->original, r->dsn_orcpt, r->dsn_notify, r->expanded);
     }
     if (rc < 0 || (rc = copy_queued(f, step, m)) < 0)
         return rc;

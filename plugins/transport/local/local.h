@@ -167,7 +167,5 @@ int local_file_read(struct local_job *j, const struct local_rights *r, uint32_t 
 void local_forward_to(struct local_job *j, const struct local_step *s, ph_str address);
 /* Send the new messages; report each. */
 int local_forward_all(struct local_job *j) PH_YIELDS;
-/* NOTIFY for those a recipient expands to: without SUCCESS. */
-ph_str local_notify_rest(struct ph_scope *s, ph_str notify);
 
 #endif

@@ -4,6 +4,7 @@
 #include <posthorn/address.h>
 #include <posthorn/client.h>
 #include <posthorn/date.h>
+#include <posthorn/dsn.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "local.h"
@@ -25,18 +26,6 @@ struct local_forward {
     struct target *first, **tail;
     ph_str id;
 };
-
-ph_str local_notify_rest(struct ph_scope *s, ph_str notify)
-{
-    struct ph_buf b;
-    int any = 0;
-
-    ph_buf_init(&b, s, 64);
-    for (ph_str list = notify, w; (w = ph_str_list(&list)).n; any = 1)
-        if (!ph_str_eq_nocase(w, PH_STR("SUCCESS")))
-            ph_buf_printf(&b, "%s%.*s", b.n ? "," : "", PH_FMT(w));
-    return any && b.n == 0 ? PH_STR("NEVER") : ph_buf_view(&b);
-}
 
 static struct local_forward *forward_of(struct local_job *j, const struct local_step *s)
 {
@@ -130,7 +119,7 @@ static int begin(struct local_job *j, struct ph_scope *s, struct local_forward *
 
 static int send_rcpts(struct local_job *j, struct ph_scope *s, const struct local_forward *f, struct ph_stream *io)
 {
-    ph_str notify = local_notify_rest(s, j->rcpt->dsn_notify);
+    ph_str notify = ph_notify_rest(s, j->rcpt->dsn_notify);
     int rc = 0;
 
     for (const struct target *t = f->first; t && rc >= 0; t = t->next) {
