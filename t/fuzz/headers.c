@@ -277,6 +277,19 @@ int ph_address_map_one(struct ph_address_map *m PH_UNUSED, struct ph_scope *s, p
     return is_mapped(address) ? PH_FOUND : PH_NONE;
 }
 
+/* The same table for cleanup; nothing is completed. */
+int ph_address_map_settle(struct ph_address_map *m, struct ph_scope *s, ph_str address, ph_str *out)
+{
+    return ph_address_map_one(m, s, address, out);
+}
+
+int ph_address_complete(const struct ph_address_rules *r PH_UNUSED, struct ph_scope *s, const char *context PH_UNUSED, ph_str *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        list[i] = ph_address_bare(s, list[i]);
+    return 0;
+}
+
 static ph_str generic_block;
 
 int smtp_read_headers(struct smtp_job *j PH_UNUSED, ph_str *block)
@@ -304,6 +317,21 @@ static int addresses(struct ph_scope *s, ph_str value, int map, ph_str *list, si
     return 1;
 }
 
+/* cleanup does to a header block what smtp does. */
+static void cleanup_agrees(struct ph_scope *s, const struct smtp_job *j)
+{
+    struct cleanup_params p = { .header_limit = 100000, .hop_limit = 5, .header_tokens = 1 << 20, .mapped = CLASS_ALL };
+    struct message *m = message(s, &p);
+
+    if (generic_block.n > 90000)
+        return;
+    p.canonical[2] = (struct mapping){ .map = (void *)&p, .classes = CLASS_ALL };
+    m->rewrites = m->maps = m->local = 1;
+    m->saw = SAW_MESSAGE_ID | SAW_DATE | SAW_FROM;
+    FUZZ_CHECK(cleanup_content(m, generic_block) == 0 && cleanup_content(m, PH_STR("\r\n")) == 0 && cleanup_content_end(m) == 0 && !m->error, "%s", ph_error());
+    FUZZ_SAME(ph_str_first(ph_buf_view(&m->intake->content), m->intake->header_n), j->headers.p ? j->headers : generic_block, "two ways to change headers");
+}
+
 static void generic(struct ph_scope *s, ph_str in)
 {
     struct smtp agent = { .generic = (void *)&agent, .header_tokens = 1 << 20 };
@@ -326,6 +354,7 @@ static void generic(struct ph_scope *s, ph_str in)
     int readable = addresses(s, h.value, 1, &want, &changes);
     FUZZ_CHECK(smtp_generic(&j) == 0, "%s", ph_error());
     fuzz_saw(j.headers);
+    cleanup_agrees(s, &j);
     if (!readable || !changes) {
         FUZZ_CHECK(!j.headers.p, "changed: %.*s", PH_FMT(j.headers));
         return;

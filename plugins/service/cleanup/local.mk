@@ -14,4 +14,4 @@ t_plugin_cleanup_t_SOURCES = t/plugin/cleanup.c $(CLEANUP_SOURCES)
 t_plugin_cleanup_t_CFLAGS = $(AM_CFLAGS)
 t_plugin_cleanup_t_LDADD = core/libposthorn.la
 EXTRA_t_plugin_cleanup_t_DEPENDENCIES = $(plugin_LTLIBRARIES)
-dist_man_MANS += plugins/service/cleanup/cleanup.8
+dist_man_MANS += plugins/service/cleanup/cleanup.8 plugins/service/cleanup/canonical.5 plugins/service/cleanup/virtual.5

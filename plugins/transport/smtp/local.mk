@@ -29,7 +29,7 @@ t_plugin_smtp_content_t_SOURCES = t/plugin/smtp_content.c
 t_plugin_smtp_content_t_LDADD = $(SMTP_RIG)
 t_plugin_smtp_session_t_SOURCES = t/plugin/smtp_session.c
 t_plugin_smtp_session_t_LDADD = $(SMTP_RIG)
-dist_man_MANS += plugins/transport/smtp/smtp.8 plugins/transport/smtp/lmtp.8
+dist_man_MANS += plugins/transport/smtp/smtp.8 plugins/transport/smtp/lmtp.8 plugins/transport/smtp/generic.5
 
 plugin_LTLIBRARIES += plugins/transport/smtp/transport_smtp.la plugins/transport/smtp/transport_lmtp.la
 plugins_transport_smtp_transport_smtp_la_SOURCES = $(SMTP_CLIENT) plugins/transport/smtp/smtp.c
