@@ -12,7 +12,7 @@ use Test::More;
 my @send = ('-f', 'a@b.test', '-F', 'Full Name', '-N', 'success,failure', '-V', 'ID1', '-R', 'hdrs', 'x@else.test', 'y@else.test');
 my $mail = "From: a\@b.test\nSubject: hello\n world\nTo: x\@y.test\n\nline 1\n\n.dot\nlast";
 
-my $ph = Posthorn->new;
+my $ph = Posthorn->new(append_dot_mydomain => 'no');
 $ph->edit_master(sub { s/^.*plugin: smtpd.*\n//m; s/^.*transport: smtp,.*\n//mg });
 $ph->start;
 $ph->sendmail($mail, '-i', @send);
