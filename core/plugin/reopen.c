@@ -6,6 +6,7 @@
 #include <string.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
+#include <posthorn/source.h>
 #include "core/plugin/reopen.h"
 
 static char *later[PH_REOPEN_DIRS];
@@ -51,6 +52,14 @@ void ph_reopen_later(const char *path)
         ph_die("out of memory");
     add_dir(copy);
     add_dir(realpath(path, NULL));             /* a link: Landlock looks at where it leads */
+}
+
+int ph_table_source(struct ph_table *t, ph_str name, struct ph_source *src)
+{
+    const char *path = ph_cstr_dup(t->scope, name);
+
+    ph_reopen_later(path);
+    return ph_source_open(t->scope, path, src);
 }
 
 size_t ph_reopen_dirs(const char *const **dirs)

@@ -103,6 +103,10 @@ void ph_reopen_later(const char *path);
 #define PH_REMOTE_BAD     3u    /* no request that it knows */
 #define PH_REMOTE_DENY    4u    /* the configuration does not name that table, or it may not be changed */
 #define PH_REMOTE_CONFIG  5u    /* it cannot be opened as it is written */
+/* In open: the source file of a table that is read whole (posthorn/source.h), or lines
+ * in braces; as above, it may come later.  0, or negative with text. */
+struct ph_source;
+int ph_table_source(struct ph_table *t, ph_str name, struct ph_source *src);
 
 #define PH_PLUGIN_TABLE(name_, ...) \
     PH_ENTRY_(struct ph_table_plugin, table_##name_##_LTX_ph_plugin, PH_KIND_TABLE, PH_TABLE_REVISION, name_, __VA_ARGS__)

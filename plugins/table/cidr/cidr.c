@@ -103,10 +103,8 @@ static int32_t cidr_open(struct ph_table *t, ph_str spec)
     struct ph_source src;
     uint32_t number;
     ph_str line;
-    const char *path = ph_cstr_dup(t->scope, spec);
+    int rc = ph_table_source(t, spec, &src);
 
-    ph_reopen_later(path);
-    int rc = ph_source_open(t->scope, path, &src);
     if (rc < 0)
         return rc;
     c->path = src.path;

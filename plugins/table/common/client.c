@@ -7,10 +7,8 @@ static int read_file(struct ph_table *t, struct client *c)
     struct ph_source src;
     uint32_t number;
     ph_str line;
-    const char *path = ph_cstr_dup(t->scope, c->name);
+    int rc = ph_table_source(t, c->name, &src);
 
-    ph_reopen_later(path);
-    int rc = ph_source_open(t->scope, path, &src);
     c->set = ph_map_new(t->scope);
     while (rc >= 0 && ph_source_next(&src, &line, &number)) {
         ph_str *value = ph_new(t->scope, ph_str), name;

@@ -91,7 +91,7 @@ static int open_new(struct ph_table *t, struct bdb *b, DBTYPE type)
     return rc < 0 || (rc = open_db(b, b->file.tmp, DB_UNKNOWN, 0, cache)) < 0 ? rc : check_type(b, type);
 }
 
-int bdb_open(struct ph_table *t, ph_str spec, DBTYPE type)
+int32_t bdb_open(struct ph_table *t, ph_str spec, DBTYPE type)
 {
     struct bdb *b = ph_new(t->scope, struct bdb);
     int rc = rebuild_init(t, &b->file, spec, ".db");
@@ -128,7 +128,7 @@ static ph_str view_of(const DBT *d, struct ph_scope *out)
     return ph_str_dup(out, v);
 }
 
-int bdb_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
+int32_t bdb_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
 {
     struct bdb *b = t->self;
     ph_str k = ph_str_dup(out, key);           /* a NUL stands behind it */
@@ -155,7 +155,7 @@ static int changed_in_place(const struct bdb *b, int err)
     return err == 0 && !b->file.tmp ? b->db->sync(b->db, 0) : err;
 }
 
-int bdb_update(struct ph_table *t, ph_str key, ph_str val)
+int32_t bdb_update(struct ph_table *t, ph_str key, ph_str val)
 {
     struct bdb *b = t->self;
     PH_SCOPED(s, t->scope);
@@ -166,7 +166,7 @@ int bdb_update(struct ph_table *t, ph_str key, ph_str val)
     return err == 0 ? PH_FOUND : err == DB_KEYEXIST ? PH_NONE : ph_fail(PH_TEMP, "write %s: %s", written(b), db_strerror(err));
 }
 
-int bdb_remove(struct ph_table *t, ph_str key)
+int32_t bdb_remove(struct ph_table *t, ph_str key)
 {
     struct bdb *b = t->self;
     PH_SCOPED(s, t->scope);
@@ -184,7 +184,7 @@ int bdb_remove(struct ph_table *t, ph_str key)
     return PH_NONE;
 }
 
-int bdb_sequence(struct ph_table *t, int first, struct ph_scope *out, ph_str *key, ph_str *val)
+int32_t bdb_sequence(struct ph_table *t, int32_t first, struct ph_scope *out, ph_str *key, ph_str *val)
 {
     struct bdb *b = t->self;
     DBT dk, dv;
@@ -205,7 +205,7 @@ int bdb_sequence(struct ph_table *t, int first, struct ph_scope *out, ph_str *ke
     return PH_FOUND;
 }
 
-int bdb_commit(struct ph_table *t)
+int32_t bdb_commit(struct ph_table *t)
 {
     struct bdb *b = t->self;
 
@@ -219,7 +219,7 @@ int bdb_commit(struct ph_table *t)
     return b->file.tmp ? rebuild_commit(t, &b->file) : 0;
 }
 
-int bdb_changed(struct ph_table *t)
+int32_t bdb_changed(struct ph_table *t)
 {
     return rebuild_changed(&((struct bdb *)t->self)->file);
 }

@@ -5,12 +5,13 @@
 #include <db.h>
 #include <posthorn/table.h>
 
-int bdb_open(struct ph_table *t, ph_str spec, DBTYPE type);
-int bdb_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val);
-int bdb_update(struct ph_table *t, ph_str key, ph_str val);
-int bdb_remove(struct ph_table *t, ph_str key);
-int bdb_sequence(struct ph_table *t, int first, struct ph_scope *out, ph_str *key, ph_str *val);
-int bdb_commit(struct ph_table *t);
-int bdb_changed(struct ph_table *t);
+/* Bodies of open; the others are the plugin's calls themselves. */
+int32_t bdb_open(struct ph_table *t, ph_str spec, DBTYPE type);
+int32_t bdb_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val);
+int32_t bdb_update(struct ph_table *t, ph_str key, ph_str val);
+int32_t bdb_remove(struct ph_table *t, ph_str key);
+int32_t bdb_sequence(struct ph_table *t, int32_t first, struct ph_scope *out, ph_str *key, ph_str *val);
+int32_t bdb_commit(struct ph_table *t);
+int32_t bdb_changed(struct ph_table *t);
 
 #endif

@@ -216,10 +216,6 @@ static int32_t lmdb_open(struct ph_table *t, ph_str spec)
     return open_old(m, t->flags & PH_TABLE_WRITE ? 0 : MDB_RDONLY);
 }
 
-static int32_t lmdb_update(struct ph_table *t, ph_str key, ph_str val) { return lmdb_write_entry(t, key, val); }
-static int32_t lmdb_remove(struct ph_table *t, ph_str key) { return lmdb_remove_entry(t, key); }
-static int32_t lmdb_commit(struct ph_table *t) { return lmdb_finish(t); }
-
 /* Who writes in place changes no file: a read sees what is there at its time. */
 static int32_t lmdb_changed(struct ph_table *t)
 {

@@ -30,9 +30,9 @@ MDB_val lmdb_val(ph_str s, unsigned nul);
 
 /* A table that is built: 0, PH_TEMP. */
 int lmdb_open_new(struct ph_table *t, struct lmdb *m);
-/* Bodies of the plugin's calls. */
-int lmdb_write_entry(struct ph_table *t, ph_str key, ph_str val);
-int lmdb_remove_entry(struct ph_table *t, ph_str key);
-int lmdb_finish(struct ph_table *t);
+/* The plugin's calls. */
+int32_t lmdb_update(struct ph_table *t, ph_str key, ph_str val);
+int32_t lmdb_remove(struct ph_table *t, ph_str key);
+int32_t lmdb_commit(struct ph_table *t);
 
 #endif

@@ -67,7 +67,7 @@ static int answer(const struct lmdb *m, int err)
     return err == 0 ? PH_FOUND : is_ours(err) ? err : lmdb_failed(m, "write", err);
 }
 
-int lmdb_write_entry(struct ph_table *t, ph_str key, ph_str val)
+int32_t lmdb_update(struct ph_table *t, ph_str key, ph_str val)
 {
     struct lmdb *m = t->self;
     PH_SCOPED(s, t->scope);
@@ -77,7 +77,7 @@ int lmdb_write_entry(struct ph_table *t, ph_str key, ph_str val)
     return answer(m, write_one(m, &k, &v, t->flags & PH_TABLE_KEEP ? MDB_NOOVERWRITE : 0));
 }
 
-int lmdb_remove_entry(struct ph_table *t, ph_str key)
+int32_t lmdb_remove(struct ph_table *t, ph_str key)
 {
     struct lmdb *m = t->self;
     PH_SCOPED(s, t->scope);
@@ -149,7 +149,7 @@ static int set_size(struct lmdb *m)
     return err;
 }
 
-int lmdb_finish(struct ph_table *t)
+int32_t lmdb_commit(struct ph_table *t)
 {
     struct lmdb *m = t->self;
     int err;

@@ -166,17 +166,15 @@ static int read_line(struct ph_table *t, struct rules *rs, ph_str line, uint32_t
     return rc;
 }
 
-int pattern_open(struct ph_table *t, ph_str spec, const struct pattern_engine *e)
+int32_t pattern_open(struct ph_table *t, ph_str spec, const struct pattern_engine *e)
 {
     struct rules *rs = ph_new(t->scope, struct rules);
     struct nest nest = { .depth = 0 };
     struct ph_source src;
     uint32_t number;
     ph_str line;
-    const char *path = ph_cstr_dup(t->scope, spec);
+    int rc = ph_table_source(t, spec, &src);
 
-    ph_reopen_later(path);
-    int rc = ph_source_open(t->scope, path, &src);
     if (rc < 0)
         return rc;
     rs->engine = e;
@@ -218,7 +216,7 @@ static ph_str substitute(const struct rule *r, ph_str key, const struct pattern_
     return ph_buf_view(&b);
 }
 
-int pattern_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
+int32_t pattern_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
 {
     struct rules *rs = t->self;
     struct pattern_span span[PATTERN_GROUPS];

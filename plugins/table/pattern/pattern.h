@@ -24,8 +24,8 @@ struct pattern_engine {
     int (*match)(void *prog, ph_str subject, struct pattern_span *span, unsigned count);
 };
 
-/* Bodies of the plugin's calls. */
-int pattern_open(struct ph_table *t, ph_str spec, const struct pattern_engine *e);
-int pattern_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val);
+/* The body of open; and the plugin's lookup. */
+int32_t pattern_open(struct ph_table *t, ph_str spec, const struct pattern_engine *e);
+int32_t pattern_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val);
 
 #endif

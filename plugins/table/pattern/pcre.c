@@ -102,12 +102,7 @@ static int32_t pcre_open(struct ph_table *t, ph_str spec)
     return pattern_open(t, spec, &engine);
 }
 
-static int32_t pcre_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
-{
-    return pattern_lookup(t, key, out, val);
-}
-
 PH_PLUGIN_TABLE(pcre, PH_IS(.summary = "Perl-compatible regular expressions", .exec = PH_PURE, .concurrency = PH_ONE_CALL),
     .is = PH_TABLE_PATTERN,
     .open = pcre_open,
-    .lookup = pcre_lookup);
+    .lookup = pattern_lookup);

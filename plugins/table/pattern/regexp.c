@@ -61,12 +61,7 @@ static int32_t regexp_open(struct ph_table *t, ph_str spec)
     return pattern_open(t, spec, &engine);
 }
 
-static int32_t regexp_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
-{
-    return pattern_lookup(t, key, out, val);
-}
-
 PH_PLUGIN_TABLE(regexp, PH_IS(.summary = "POSIX regular expressions", .exec = PH_PURE, .concurrency = PH_MANY_CALLS),
     .is = PH_TABLE_PATTERN,
     .open = regexp_open,
-    .lookup = regexp_lookup);
+    .lookup = pattern_lookup);
