@@ -85,6 +85,9 @@ sub insert_rows { my ($text) = @_; return 'insert into a (k, v) values ' . join 
 package Database::Asks;
 use strict;
 use warnings;
+use IO::Socket::INET;
+use IO::Socket::UNIX;
+use TableRig;
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -121,8 +124,7 @@ sub end_script {
     my ($self, $h) = @_;
     my $out = join '', <$h>;
     close $h;
-    my @bad = $out =~ /^(not ok .*(?:\n#.*)*)/mg;
-    return @bad ? join "\n", @bad : $out =~ /^ok / && $out =~ /^1\.\.\d+$/m && !$? ? '' : "broken: $out";
+    return TableRig::failures($out);
 }
 
 # Each [table, words] or [table, words, 1: it is not even opened]: a failure that says so.  postmap sleeps
@@ -143,6 +145,69 @@ sub gives_up {
     my $took = time - $before;
     cmp_ok($took, '>', $least, sprintf '  not before its time: %.1f s', $took);
     cmp_ok($took, '<', $most * ($ENV{POSTHORN_SLOW} || 1), '  and not long after');
+    return;
+}
+
+# Hosts that are not there, or silent, are set aside.  o: port of the server; gone, silent: paths that
+# its library makes a socket of; login, hasty: settings (hasty has timeout = 1), and a query; refused: what
+# is said of a TCP port where nobody listens; unreached: of a socket that is not there.
+sub sets_aside {
+    my ($self, %o) = @_;
+    my $file = sub { my ($hosts, @more) = @_; return $self->file(map { "$_\n" } "hosts = $hosts", @more) };
+    is($self->script(<<"T"), '', 'a host that is not there is set aside');
+open @{[$file->("unix:$o{gone}, inet:127.0.0.1:$o{port}", @{ $o{login} }, $o{query})]}
+found bare -- bare value
+warned not asked for 60 s: unix:$o{gone}: $o{unreached}
+found bare -- bare value
+open @{[$file->("unix:$o{gone}, 127.0.0.1:1", @{ $o{login} }, $o{query})]}
+fails bare -- $o{refused}
+fails bare -- all servers are set aside; unix:$o{gone}: $o{unreached}
+T
+    my $silent = IO::Socket::UNIX->new(Local => $o{silent}, Listen => 5) or die "$!";
+    my $before = time;
+    is($self->script(<<"T"), '', 'one that is silent too');
+open @{[$file->("inet:127.0.0.1:$o{port} unix:$o{silent}", @{ $o{hasty} }, $o{query})]}
+found bare -- bare value
+warned the server does not answer
+found bare -- bare value
+within 300
+open @{[$file->("unix:$o{silent}", @{ $o{hasty} }, $o{query})]}
+fails bare -- the server does not answer
+T
+    cmp_ok(time - $before, '<', 10 * ($ENV{POSTHORN_SLOW} || 1), 'within its time');
+    return;
+}
+
+# The server hangs, is killed, is down and comes back.  o: db; unix, inet: its lines `hosts`; login, hasty and
+# query as above; endless: a query that takes 600 s; busy->(): another one, which takes 601, is being executed; down, down_inet: what is said
+# when nobody is there.
+sub outlives {
+    my ($self, %o) = @_;
+    my ($db, $port) = ($o{db}, $o{db}->port);
+    my $file = sub { return $self->file(map { "$_\n" } @_) };
+    $self->gives_up('a query without end', $file->($o{unix}, @{ $o{hasty} }, $o{endless}), 'the server does not answer', 0.9, 10);
+    $db->signal('STOP');
+    $self->gives_up('a server that hangs', $file->($o{unix}, @{ $o{hasty} }, $o{query}), 'the server does not answer', 0.9, 10);
+    $self->gives_up('over TCP', $file->($o{inet}, @{ $o{hasty} }, $o{query}), 'the server does not answer', 0.9, 10);
+    $db->signal('CONT');
+    my ($plain, $inet) = map { $file->($_, @{ $o{login} }, $o{query}) } @o{qw(unix inet)};
+    is($self->query($plain, 'bare'), "bare\tbare value", 'it goes on');
+    my $running = $self->start_script("open @{[$file->($o{unix}, @{ $o{login} }, 'timeout = 60', $o{endless} =~ s/600/601/r)]}\nfails bare -- server\n");
+    ok(Posthorn::wait_for($o{busy}), 'a query is executed');
+    $db->crash;
+    is($self->end_script($running), '', 'the server is killed in mid-query: a failure');
+    like($self->query($plain, 'bare'), qr/fatal: .*$o{down}/, 'it is down');
+    like($self->query($inet, 'bare'), qr/fatal: .*$o{down_inet}/, 'over TCP');
+    # Who answers in its place hangs up, which shows that both names were tried.
+    my $listen = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => $port, ReuseAddr => 1, Timeout => 20) or die "$!";
+    my $both = $file->("hosts = 127.0.0.1:$port inet:127.0.0.1:$port", @{ $o{login} }, 'retry_interval = 1', $o{query});
+    $running = $self->start_script("open $both\ncomes bare -- bare value\nwarned not asked for 1 s\n");
+    is(scalar(grep { $listen->accept } 1 .. 2), 2, 'both names are tried');
+    close $listen;
+    $db->start;
+    is($self->end_script($running), '', 'set aside, both are asked again in time');
+    my $out = $self->query($plain, map { $_ % 2 ? 'bare' : "nobody$_\@x.test" } 1 .. 10_000);
+    is(scalar(() = $out =~ /^bare\tbare value$/mg), 5000, '10,000 look-ups');
     return;
 }
 

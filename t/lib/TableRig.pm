@@ -6,6 +6,7 @@ use warnings;
 use IO::Socket::INET;
 use Socket qw(SOMAXCONN);
 use Posthorn;
+use Test::More;
 
 sub inet { return IO::Socket::INET->new(Listen => SOMAXCONN, LocalAddr => '127.0.0.1', ReuseAddr => 1, @_) // die "listen: $!" }
 
@@ -36,6 +37,12 @@ sub script {
     Posthorn::spew("$dir/$type.test", $text);
     my $others = join ' ', map { "-p '$Posthorn::build/plugins/table/$_/.libs/table_$_.so'" } qw(inline static hash);
     my $out = `'$Posthorn::build/sdk/posthorn-table-test' $others '$Posthorn::build/plugins/table/$folder/.libs/table_$type.so' '$dir/$type.test' 2>&1`;
+    return failures($out);
+}
+
+# What posthorn-table-test said and how it ended ($?), as failures: '' when there was a success and no other.
+sub failures {
+    my ($out) = @_;
     my @bad = $out =~ /^(not ok .*(?:\n#.*)*)/mg;
     return @bad ? join "\n", @bad : $out =~ /^ok / && $out =~ /^1\.\.\d+$/m && !$? ? '' : "broken: $out";
 }
@@ -67,6 +74,27 @@ sub start {
     $Posthorn::live{"pid $pid"} = { owner => $$, stop => sub { kill 'KILL', $pid; waitpid $pid, 0 } };
     return $pid if Posthorn::wait_for(sub { $answers->() || waitpid($pid, POSIX::WNOHANG()) }, 15) && kill 0, $pid;
     die "$command[-1]: " . Posthorn::slurp($out);
+}
+
+# A table that smtpd asks for recipients, in a system that runs: each key of %$refused is refused with these words,
+# yes@ is not, hang@ keeps its server waiting.  $end->() ends the server, $begin->() starts it anew.
+sub serves_smtpd {
+    my ($ph, $refused, $end, $begin) = @_;
+    my $rcpt = sub { my ($c, $to) = @_; return ($c->ask("RCPT TO:<$to\@example.test>"))[-1] };
+    my $session = sub { my $c = $ph->smtp; $c->ask('EHLO c.test'); $c->ask('MAIL FROM:<a@b.test>'); return $c };
+    my $c = eval { $session->() } or diag($ph->log);
+    like($rcpt->($c, $_), qr/^554 .*$refused->{$_}/, "smtpd asks it: $refused->{$_}") or diag($ph->log) for sort keys %$refused;
+    like($rcpt->($c, 'yes'), qr/^250/, 'who is not in it is let in');
+    my $stuck = $session->();
+    $stuck->put("RCPT TO:<hang\@example.test>\r\n");
+    my $others = $session->();
+    like($rcpt->($others, "u$_"), qr/^250/, "while one waits for its server others are served ($_)") for 1 .. 3;
+    $end->();
+    like($rcpt->($others, 'v'), qr/^451/, 'a server that is gone is a failure, and not "not found"');
+    like($stuck->reply, qr/^451/, 'for who was waiting too');
+    $begin->();
+    like($rcpt->($others, 'v'), qr/^250/, 'when it is there again all is well');
+    return;
 }
 
 # SIGSTOP, and wait until it has stopped.

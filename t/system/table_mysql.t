@@ -4,9 +4,7 @@
 use strict;
 use warnings;
 use IO::Socket::INET;
-use IO::Socket::UNIX;
 use Test::More;
-use Time::HiRes qw(time);
 use lib 't/lib';
 use Posthorn;
 use Database;
@@ -116,53 +114,10 @@ found again -- again
 # in mid-query, too
 found third -- third
 T
-my $gone = "$tmp/gone";
-is($ask->script(<<"T"), '', 'a host that is not there is set aside');
-open @{[file("hosts = unix:$gone, inet:127.0.0.1:" . $db->port, @login, $select)]}
-found bare -- bare value
-warned not asked for 60 s: unix:$gone: Can't connect
-found bare -- bare value
-open @{[file("hosts = unix:$gone, 127.0.0.1:1", @login, $select)]}
-fails bare -- 127.0.0.1:1: Can't connect
-fails bare -- all servers are set aside; unix:$gone: Can't connect
-T
-my $silent = IO::Socket::UNIX->new(Local => "$tmp/silent", Listen => 5) or die "$!";
-my $before = time;
-is($ask->script(<<"T"), '', 'one that is silent too');
-open @{[file("hosts = inet:127.0.0.1:@{[$db->port]} unix:$tmp/silent", @hasty, $select)]}
-found bare -- bare value
-warned silent: the server does not answer
-found bare -- bare value
-within 300
-open @{[file("hosts = unix:$tmp/silent", @hasty, $select)]}
-fails bare -- the server does not answer
-T
-cmp_ok(time - $before, '<', 10 * ($ENV{POSTHORN_SLOW} || 1), 'within its time');
-close $silent;
+$ask->sets_aside(port => $db->port, gone => "$tmp/gone", silent => "$tmp/silent", login => \@login, hasty => \@hasty, query => $select, refused => q{127.0.0.1:1: Can't connect}, unreached => q{Can't connect});
 
 # ---- hung, killed, down, back ----
-$ask->gives_up('a query without end', file($unix, @hasty, "query = select v, sleep(600) from a where k = '%s'"), 'the server does not answer', 0.9, 10);
-$db->signal('STOP');
-$ask->gives_up('a server that hangs', file($unix, @hasty, $select), 'the server does not answer', 0.9, 10);
-$ask->gives_up('over TCP', file($inet, @hasty, $select), 'the server does not answer', 0.9, 10);
-$db->signal('CONT');
-is(query($plain, 'bare'), "bare\tbare value", 'it goes on');
-my $running = $ask->start_script("open @{[cf('timeout = 60', q{query = select v, sleep(601) from a where k = '%s'})]}\nfails bare -- server\n");
-ok(Posthorn::wait_for(sub { $db->has_begun('sleep(601)') }), 'a query is executed');
-$db->crash;
-is($ask->end_script($running), '', 'the server is killed in mid-query: a failure');
-like(query($plain, 'bare'), qr/fatal: .*Can't connect/, 'it is down');
-like(query($form{'over TCP'}, 'bare'), qr/fatal: .*Can't connect/, 'over TCP');
-# Who answers in its place hangs up, which shows that both names were tried.
-my $listen = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => $db->port, ReuseAddr => 1, Timeout => 20) or die "$!";
-$running = $ask->start_script("open @{[file('hosts = 127.0.0.1:' . $db->port . ' inet:127.0.0.1:' . $db->port, @login, 'retry_interval = 1', $select)]}\ncomes bare -- bare value\nwarned not asked for 1 s\n");
-is(scalar(grep { $listen->accept } 1 .. 2), 2, 'both names are tried');
-close $listen;
-$db->start;
-is($ask->end_script($running), '', 'set aside, both are asked again in time');
-
-# ---- 10,000 look-ups ----
-my $out = query($plain, map { $_ % 2 ? 'bare' : "nobody$_\@x.test" } 1 .. 10_000);
-is(scalar(() = $out =~ /^bare\tbare value$/mg), 5000, '10,000 look-ups');
+my $endless = q{query = select v, sleep(600) from a where k = '%s'};
+$ask->outlives(db => $db, unix => $unix, inet => $inet, login => \@login, hasty => \@hasty, query => $select, endless => $endless, busy => sub { $db->has_begun('sleep(601)') }, down => q{Can't connect}, down_inet => q{Can't connect});
 $db->stop;
 done_testing();

@@ -3,10 +3,7 @@
 # try to be SQL; hosts; a server that is down, killed, hung, that refuses.
 use strict;
 use warnings;
-use IO::Socket::INET;
-use IO::Socket::UNIX;
 use Test::More;
-use Time::HiRes qw(time);
 use lib 't/lib';
 use Posthorn;
 use Database;
@@ -97,54 +94,10 @@ open @{[cf("query = select case '%s' when 'reset' then setval('once', 1, false):
 found reset -- 1
 found y -- y
 T
-my $gone = "$tmp/gone/.s.PGSQL.1";
-is($ask->script(<<"T"), '', 'a host that is not there is set aside');
-open @{[file("hosts = unix:$gone, inet:127.0.0.1:" . $db->port, @login, $select)]}
-found bare -- bare value
-warned not asked for 60 s: unix:$gone: connection to server
-found bare -- bare value
-open @{[file("hosts = unix:$gone, 127.0.0.1:1", @login, $select)]}
-fails bare -- Connection refused
-fails bare -- all servers are set aside; unix:$gone: connection to server
-T
-my $silent = IO::Socket::UNIX->new(Local => "$tmp/.s.PGSQL.7", Listen => 5) or die "$!";
-my $before = time;
-is($ask->script(<<"T"), '', 'one that is silent too');
-open @{[file("hosts = inet:127.0.0.1:@{[$db->port]} unix:$tmp/.s.PGSQL.7", @hasty, $select)]}
-found bare -- bare value
-warned .s.PGSQL.7: connect: the server does not answer
-found bare -- bare value
-within 300
-open @{[file("hosts = unix:$tmp/.s.PGSQL.7", @hasty, $select)]}
-fails bare -- the server does not answer
-T
-cmp_ok(time - $before, '<', 10 * ($ENV{POSTHORN_SLOW} || 1), 'within its time');
-close $silent;
+$ask->sets_aside(port => $db->port, gone => "$tmp/gone/.s.PGSQL.1", silent => "$tmp/.s.PGSQL.7", login => \@login, hasty => \@hasty, query => $select, refused => 'Connection refused', unreached => 'connection to server');
 
 # ---- hung, killed, down, back ----
-$ask->gives_up('a query without end', file($unix, @hasty, "query = select v from a, pg_sleep(600) where k = '%s'"), 'the server does not answer', 0.9, 10);
-$db->signal('STOP');
-$ask->gives_up('a server that hangs', file($unix, @hasty, $select), 'the server does not answer', 0.9, 10);
-$ask->gives_up('over TCP', file($inet, @hasty, $select), 'the server does not answer', 0.9, 10);
-$db->signal('CONT');
-is(query($plain, 'bare'), "bare\tbare value", 'it goes on');
-my $running = $ask->start_script("open @{[cf('timeout = 60', q{query = select v from a, pg_sleep(600) where k = '%s'})]}\nfails bare -- server\n");
-ok(Posthorn::wait_for(sub { $db->is_busy }), 'a query is executed');
-$db->crash;
-is($ask->end_script($running), '', 'the server is killed in mid-query: a failure');
-like(query($plain, 'bare'), qr/fatal: .*(?:Connection refused|No such file)/, 'it is down');
-like(query($form{'over TCP'}, 'bare'), qr/fatal: .*Connection refused/, 'over TCP');
-# Who answers in its place hangs up, which shows that both names were tried.
-my $listen = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => $db->port, ReuseAddr => 1, Timeout => 20) or die "$!";
-$running = $ask->start_script("open @{[file('hosts = 127.0.0.1:' . $db->port . ' inet:127.0.0.1:' . $db->port, @login, 'retry_interval = 1', $select)]}\ncomes bare -- bare value\nwarned not asked for 1 s\n");
-is(scalar(grep { $listen->accept } 1 .. 2), 2, 'both names are tried');
-close $listen;
-unlink "$db->{data}/postmaster.pid", $db->socket, $db->socket . '.lock';
-$db->start;
-is($ask->end_script($running), '', 'set aside, both are asked again in time');
-
-# ---- 10,000 look-ups ----
-my $out = query($plain, map { $_ % 2 ? 'bare' : "nobody$_\@x.test" } 1 .. 10_000);
-is(scalar(() = $out =~ /^bare\tbare value$/mg), 5000, '10,000 look-ups');
+my $endless = q{query = select v from a, pg_sleep(600) where k = '%s'};
+$ask->outlives(db => $db, unix => $unix, inet => $inet, login => \@login, hasty => \@hasty, query => $select, endless => $endless, busy => sub { $db->is_busy }, down => '(?:Connection refused|No such file)', down_inet => 'Connection refused');
 $db->stop;
 done_testing();

@@ -108,20 +108,7 @@ Posthorn::end_child($server);
 $server = TableRig::server(TableRig::inet(LocalPort => $port), \&read_command, $talk);
 chmod 0644, glob "$tmp/*.cf";
 $ph->start;
-sub rcpt { my ($c, $to) = @_; return ($c->ask("RCPT TO:<$to>"))[-1] }
-sub session { my $c = $ph->smtp; $c->ask('EHLO c.test'); $c->ask('MAIL FROM:<a@b.test>'); return $c }
-my $c = eval { session() } or diag $ph->log;
-like(rcpt($c, 'no@example.test'), qr/^554 .*by redis/, 'smtpd asks it') or diag $ph->log;
-like(rcpt($c, 'yes@example.test'), qr/^250/, 'who is not in it is let in');
-my $stuck = session();
-$stuck->put("RCPT TO:<hang\@example.test>\r\n");
-my $others = session();
-like(rcpt($others, "u$_\@example.test"), qr/^250/, "while one waits for its server others are served ($_)") for 1 .. 3;
-Posthorn::end_child($server);
-like(rcpt($others, 'v@example.test'), qr/^451/, 'a server that is gone is a failure, and not "not found"');
-like($stuck->reply, qr/^451/, 'for who was waiting too');
-$server = TableRig::server(TableRig::inet(LocalPort => $port), \&read_command, $talk);
-like(rcpt($others, 'v@example.test'), qr/^250/, 'when it is there again all is well');
+TableRig::serves_smtpd($ph, { no => 'by redis' }, sub { Posthorn::end_child($server) }, sub { $server = TableRig::server(TableRig::inet(LocalPort => $port), \&read_command, $talk) });
 $ph->stop;
 Posthorn::end_child($_) for $server, $sock;
 

@@ -177,21 +177,8 @@ unlink "$tmp/sock";
 $server = TableRig::server(TableRig::inet(LocalPort => $port), sub { my $l = readline $_[0]; $l }, sub { my ($c, $q) = @_; return $q =~ /hang/ ? 1 : $tcp->($c, $q) });
 $unix = TableRig::server(IO::Socket::UNIX->new(Local => "$tmp/sock", Listen => SOMAXCONN) // die("$!"), \&read_netstring, $socketmap);
 chmod 0777, "$tmp", "$tmp/sock";
-sub rcpt { my ($c, $to) = @_; return ($c->ask("RCPT TO:<$to>"))[-1] }
-sub session { my $c = $ph->smtp; $c->ask('EHLO c.test'); $c->ask('MAIL FROM:<a@b.test>'); return $c }
-my $c = eval { session() } or diag $ph->log;
-like(rcpt($c, 'no@example.test'), qr/^554 .*by tcp/, 'smtpd asks the tcp table') or diag $ph->log;
-like(rcpt($c, 'sm@example.test'), qr{^554 .*by socketmap}, 'and the socketmap table') or diag $ph->log;
-like(rcpt($c, 'yes@example.test'), qr/^250/, 'who is in neither is let in');
-my $stuck = session();
-$stuck->put("RCPT TO:<hang\@example.test>\r\n");
-my $others = session();
-like(rcpt($others, "u$_\@example.test"), qr/^250/, "while one waits for its server others are served ($_)") for 1 .. 3;
-Posthorn::end_child($server);
-like(rcpt($others, 'v@example.test'), qr/^451/, 'a server that is gone is a failure, and not "not found"');
-like($stuck->reply, qr/^451/, 'for who was waiting too');
-$server = TableRig::server(TableRig::inet(LocalPort => $port), sub { my $l = readline $_[0]; $l }, $tcp);
-like(rcpt($others, 'v@example.test'), qr/^250/, 'when it is there again all is well');
+TableRig::serves_smtpd($ph, { no => 'by tcp', sm => 'by socketmap' }, sub { Posthorn::end_child($server) },
+    sub { $server = TableRig::server(TableRig::inet(LocalPort => $port), sub { my $l = readline $_[0]; $l }, $tcp) });
 $ph->stop;
 Posthorn::end_child($_) for $server, $unix, $sm;
 done_testing();
