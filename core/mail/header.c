@@ -83,11 +83,13 @@ uint32_t ph_header_addresses(ph_str name)
         { PH_STR_INIT("From"), PH_HEADER_SENDER }, { PH_STR_INIT("To"), PH_HEADER_RECIPIENT }, { PH_STR_INIT("Cc"), PH_HEADER_RECIPIENT },
         { PH_STR_INIT("Bcc"), PH_HEADER_RECIPIENT }, { PH_STR_INIT("Sender"), PH_HEADER_SENDER }, { PH_STR_INIT("Reply-To"), PH_HEADER_SENDER },
         { PH_STR_INIT("Errors-To"), PH_HEADER_SENDER }, { PH_STR_INIT("Return-Receipt-To"), PH_HEADER_SENDER },
+        { PH_STR_INIT("Return-Path"), PH_HEADER_SENDER }, { PH_STR_INIT("Mail-Followup-To"), PH_HEADER_SENDER },
         { PH_STR_INIT("Disposition-Notification-To"), PH_HEADER_SENDER }, { PH_STR_INIT("Apparently-To"), PH_HEADER_RECIPIENT },
+        { PH_STR_INIT("Resent-From"), PH_HEADER_SENDER }, { PH_STR_INIT("Resent-Sender"), PH_HEADER_SENDER },
+        { PH_STR_INIT("Resent-To"), PH_HEADER_RECIPIENT }, { PH_STR_INIT("Resent-Cc"), PH_HEADER_RECIPIENT },
+        { PH_STR_INIT("Resent-Bcc"), PH_HEADER_RECIPIENT }, { PH_STR_INIT("Resent-Reply-To"), PH_HEADER_RECIPIENT },
     };
 
-    if (name.n > 7 && name.p[6] == '-' && ph_str_starts_nocase(name, PH_STR("Resent-")))
-        name = ph_str_from(name, 7);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (name.n == known[i].name.n && ph_str_eq_nocase(name, known[i].name))
             return known[i].what;

@@ -32,7 +32,7 @@ void ph_resolve_forget(struct qmgr *q)
 /* Addresses whose local part says where to go, whatever the domain. */
 static int local_part_is_plain(ph_str local)
 {
-    return ph_str_find(local, '%') < 0 && ph_str_find(local, '!') < 0 && ph_str_find(local, '@') < 0 && local.n > 0;
+    return ph_str_find(local, '%') < 0 && ph_str_find(local, '!') < 0 && ph_str_find(local, '@') < 0 && local.n > 0 && local.p[0] != '-';
 }
 
 static ph_str domain_key(struct qmgr *q, struct ph_scope *s, ph_str sender, ph_str address)
@@ -237,8 +237,11 @@ static int add(struct mail *mail, struct ph_scope *s, uint32_t k)
 
     if (ph_qmsg_state(mail->m, b->which[k]) != PH_STATE_PENDING || mail->wish != WISH_NONE || hindrance(mail, k) != NONE)
         return 0;
-    if (r->address.n)
+    if (r->address.n) {
+        if (!b->rcpt[k]->original.n)
+            b->rcpt[k]->original = b->rcpt[k]->address;
         b->rcpt[k]->address = ph_str_dup(b->portion[k]->scope, r->address);
+    }
     ph_str key = ph_sched_by_recipient(mail->q->sched, r->transport) ? recipient_key(mail->q, s, b->rcpt[k]->address, r->nexthop)
                                                                      : PH_STR("");
     ph_sched_add(mail->sched, r->transport, r->nexthop, key, b->which[k]);

@@ -362,7 +362,7 @@ static void test_tokens(void)
 static void test_names(void)
 {
     is_int(ph_header_addresses(PH_STR("FROM")), PH_HEADER_SENDER, "From:");
-    is_int(ph_header_addresses(PH_STR("Resent-Reply-To")), PH_HEADER_SENDER, "Resent-Reply-To:");
+    is_int(ph_header_addresses(PH_STR("Resent-Reply-To")), PH_HEADER_RECIPIENT, "Resent-Reply-To:");
     is_int(ph_header_addresses(PH_STR("resent-cc")), PH_HEADER_RECIPIENT, "Resent-Cc:");
     is_int(ph_header_addresses(PH_STR("Subject")), 0, "Subject:");
     is_int(ph_header_addresses(PH_STR("Delivered-To")), 0, "Delivered-To:");

@@ -41,18 +41,25 @@ int cleanup_sender(struct message *m, ph_str sender)
     return 0;
 }
 
+/* The domain in lower case, of "type;address" too. */
+static ph_str fold(struct message *m, ph_str address)
+{
+    ph_str local, domain;
+
+    ph_address_split(address, &local, &domain);
+    return domain.n ? ph_str_printf(m->step, "%.*s@%.*s", PH_FMT(local), PH_FMT(ph_str_lower(m->step, domain))) : address;
+}
+
 /* 1 when the same recipient was there before (and remembers this one). */
 static int is_duplicate(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
 {
-    ph_str local, domain, key;
+    ph_str key;
 
     if (m->p->duplicate_limit && ph_map_count(m->seen) >= (size_t)m->p->duplicate_limit)
         return 0;
-    ph_address_split(address, &local, &domain);
-    domain = ph_str_lower(m->step, domain);
-    key = m->p->original
-              ? ph_str_printf(m->step, "%.*s@%.*s\n%.*s\n%.*s\n%.*s", PH_FMT(local), PH_FMT(domain), PH_FMT(original), PH_FMT(orcpt), PH_FMT(notify))
-              : ph_str_printf(m->step, "%.*s@%.*s", PH_FMT(local), PH_FMT(domain));
+    key = m->p->original ? ph_str_printf(m->step, "%.*s\n%.*s\n%.*s\n%.*s", PH_FMT(fold(m, address)), PH_FMT(fold(m, original)),
+                                         PH_FMT(fold(m, orcpt)), PH_FMT(notify))
+                         : fold(m, address);
     if (ph_map_get(m->seen, key))
         return 1;
     ph_map_set(m->seen, key, m);

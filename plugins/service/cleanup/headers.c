@@ -225,7 +225,7 @@ int cleanup_header_end(struct message *m)
 
     if (m->error != CLEAN_OK)
         return 0;
-    if (rc == 0 && (m->local || m->p->add_missing))
+    if (rc == 0 && (m->local || m->p->rewrites_remote || m->p->add_missing))
         rc = add_missing(m);
 
     ph_log("%.*s: message-id=%.*s", PH_FMT(m->id), PH_FMT(m->message_id.n ? m->message_id : PH_STR("<>")));

@@ -1,7 +1,9 @@
 /* mail: MAIL and RCPT, RFC 5321 4.1.1.2, 4.1.1.3. */
 #include <sys/statvfs.h>
 #include <posthorn/address.h>
+#include <posthorn/client.h>
 #include <posthorn/error.h>
+#include <posthorn/net.h>
 #include <posthorn/why.h>
 #include "smtpd.h"
 
@@ -151,11 +153,39 @@ static void withdraw(struct session *s)
         ph_scope_reset(scope);
 }
 
+/* 1 when it needs no look by rewrite: nothing to turn, complete, or swallow. */
+static int is_plain(ph_str address)
+{
+    ph_str local, domain;
+    struct ph_ip ip;
+
+    ph_address_split(address, &local, &domain);
+    return local.n && ph_hostname_valid(domain) && !ph_ip_parse(domain, &ip) && ph_str_find(local, '@') < 0 && ph_str_find(local, '%') < 0 &&
+           ph_str_find(local, '!') < 0;
+}
+
+/* 1 when rewrite says that nothing can be sent there.  What it cannot say now is
+ * the business of restrictions. */
+static int is_unusable(struct session *s, ph_str address)
+{
+    PH_SCOPED(t, transaction_scope(s));
+    struct ph_frame *ask, *got;
+
+    if (address.n == 0 || is_plain(address))
+        return 0;
+    ask = ph_frame_new(t);
+    ph_frame_cstr(ask, "op", "resolve");
+    ph_frame_cstr(ask, "context", "local");
+    ph_frame_str(ask, "address", ph_address_external(t, address));
+    return ph_service_call(t, "rewrite", ask, &got) >= 0 && ph_frame_value(got, "error").n > 0;
+}
+
 static int take_sender(struct session *s, ph_str path)
 {
     ph_str address, rest;
 
-    if (!ph_address_parse_path(transaction_scope(s), path, s->c->p.strict_envelopes, &address, &rest) || !is_domain_allowed(address, asks_utf8(s, rest)))
+    if (!ph_address_parse_path(transaction_scope(s), path, s->c->p.strict_envelopes, &address, &rest) || !is_domain_allowed(address, asks_utf8(s, rest)) ||
+        is_unusable(s, address))
         return bad_address(s, "MAIL", path, "501 5.1.7 Bad sender address syntax");
     begin(s, address);
     struct refusal r = mail_args_parse(s, rest, &s->t.args);
