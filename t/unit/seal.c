@@ -225,6 +225,19 @@ static void set_stage(void)
         exit(1);
 }
 
+/* WORD@NAME is a need of the service of that name only. */
+static void test_words(void)
+{
+    struct ph_scope *s = ph_scope_new(NULL);
+    static const struct { const char *needs, *name, *want; } words[] = {
+        { "", "x", "" }, { "network queue", "x", "network queue" }, { "a@x b c@y", "x", "a b" }, { "a@x b c@y", "y", "b c" }, { "a@x b@xy c@", "x", "a c" }, { " a@x@y ", "x", "" },
+    };
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        ok(strcmp(ph_needs_of(s, ph_cstr(words[i].needs), words[i].name), words[i].want) == 0, "needs \"%s\" of service %s", words[i].needs, words[i].name);
+    ph_scope_free(s);
+}
+
 int main(void)
 {
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
@@ -233,6 +246,7 @@ int main(void)
     puts("1..0 # SKIP a sanitized process is not sealed");
     return 0;
 #endif
+    test_words();
     set_stage();
     printf("# Landlock ABI %ld\n", abi);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

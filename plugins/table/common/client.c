@@ -91,6 +91,16 @@ int client_open(struct ph_table *t, ph_str spec, struct client *c)
     return rc < 0 ? rc : read_common(t, c);
 }
 
+void client_opens_later(const struct client *c, const char *file, const char *directory)
+{
+    PH_SCOPED(s, c->table->scope);
+
+    if (file)
+        ph_reopen_later(file);
+    if (directory)
+        ph_reopen_later(ph_str_printf(s, "%s/any", directory).p);
+}
+
 int client_wants(const struct client *c, ph_str key)
 {
     ptrdiff_t at = ph_str_rfind(key, '@');

@@ -35,6 +35,10 @@ int client_get_i64(struct client *c, const char *name, int64_t def, int64_t min,
  * (the old way) come to: 0, or PH_CONF. */
 int client_get_query(struct client *c, ph_str *query);
 
+/* A library opens these when it connects, which may be behind the seal: a file, and a
+ * directory of files; either may be NULL.  In open. */
+void client_opens_later(const struct client *c, const char *file, const char *directory);
+
 /* Is the server asked for that key at all: PH_FOUND, PH_NONE; negative: the list of
  * domains cannot say. */
 int client_wants(const struct client *c, ph_str key) PH_YIELDS;

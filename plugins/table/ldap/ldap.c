@@ -104,6 +104,9 @@ static int read_tls(struct client *c, struct session *s)
     s->cert = get_file(c, "tls_cert");
     s->key = get_file(c, "tls_key");
     s->ciphers = get_file(c, "tls_cipher_suite");
+    client_opens_later(c, s->ca_file, s->ca_dir);
+    client_opens_later(c, s->cert, NULL);
+    client_opens_later(c, s->key, NULL);
     return s->starts_tls && s->version < 3 ? ph_fail(PH_CONF, "start_tls needs version = 3") : 0;
 }
 

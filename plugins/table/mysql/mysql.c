@@ -27,6 +27,10 @@ static int read_settings(struct mysql *self)
     self->ca_file = sql_setting(s, "tls_CAfile", "");
     self->ca_path = sql_setting(s, "tls_CApath", "");
     self->ciphers = sql_setting(s, "tls_ciphers", "");
+    client_opens_later(&s->client, self->ca_file, self->ca_path);
+    client_opens_later(&s->client, self->cert, NULL);
+    client_opens_later(&s->client, self->key, NULL);
+    client_opens_later(&s->client, self->option_file, NULL);
     if (!self->dbname)
         return ph_fail(PH_CONF, "%.*s: dbname is not set", PH_FMT(s->client.name));
     for (size_t i = 0; i < s->count; i++)
