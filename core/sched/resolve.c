@@ -194,16 +194,12 @@ static void settle_all(struct mail *mail, enum hindrance what, const char *dsn, 
 static void settle_refused(struct mail *mail)
 {
     const struct batch *b = mail->batch;
+    PH_SCOPED(s, NULL);
 
-    for (uint32_t k = 0; k < b->n; k++) {
-        ph_str dsn = PH_STR("5.1.3"), text;
-
-        if (hindrance(mail, k) != REFUSED)
-            continue;
-        if (!ph_dsn_parse(b->route[k]->error, &dsn, &text))
-            text = b->route[k]->error;
-        ph_settle_ourselves(mail, &b->which[k], 1, PH_RCPT_BOUNCED, dsn, text);
-    }
+    for (uint32_t k = 0; k < b->n; k++)
+        if (hindrance(mail, k) == REFUSED)
+            ph_settle_ourselves(mail, &b->which[k], 1, PH_RCPT_BOUNCED, PH_STR("5.1.3"),
+                                ph_str_printf(s, "bad address syntax (%.*s)", PH_FMT(b->route[k]->error)));
 }
 
 /* An alias whose members are recipients of their own: its sender hears of it, and

@@ -293,6 +293,9 @@ static void test_completed_first(void)
         ok(rewrite_resolve(w, s, &ask, &r) == 0, "%s is resolved", cases[i].in);
         is_bytes(r.recipient, cases[i].want, "as %s", cases[i].want);
     }
+    struct question lone = { .address = PH_STR("@"), .complete = &w->local };
+    struct resolved r;
+    ok(rewrite_resolve(w, s, &lone, &r) == 0 && r.error, "@ alone is no address");
 }
 
 /* A routing operator that stays in front of a remote domain must be seen. */

@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# Who exists, as smtpd says it: the same recipients and senders, with the same tables,
-# of ours and of Debian's Postfix as a black box.  The replies are compared word for word.
+# Who exists, and whom a stranger may reach, as smtpd says it: the same recipients and
+# senders, with the same tables, of ours and of Debian's Postfix as a black box.  The
+# replies are compared word for word.
 use strict;
 use warnings;
 use File::Temp ();
@@ -25,7 +26,7 @@ my %table = (
 );
 Posthorn::spew("$dir/$_", $table{$_}) for keys %table;
 my %conf = (
-    myhostname => 'mx.here.example', mydomain => 'here.example', mydestination => 'here.example, mx.here.example, other.here.example', append_dot_mydomain => 'yes',
+    myhostname => 'mx.here.example', mydomain => 'here.example', mydestination => 'here.example, mx.here.example, other.here.example, lh.ex', append_dot_mydomain => 'yes',
     inet_interfaces => '127.0.0.1', virtual_alias_domains => 'v.example, can.v.example, dom.v.example', virtual_alias_maps => "texthash:$dir/alias", canonical_maps => "texthash:$dir/canon",
     recipient_canonical_maps => "texthash:$dir/rcanon", sender_canonical_maps => "texthash:$dir/scanon", virtual_mailbox_domains => 'm.example, any.m.example',
     virtual_mailbox_maps => "texthash:$dir/box", relay_domains => 'r.example', relay_recipient_maps => "texthash:$dir/rel", local_recipient_maps => "texthash:$dir/users",
@@ -47,13 +48,13 @@ my @addresses = (
 );
 
 sub replies {
-    my ($port) = @_;
+    my ($port, $with_mail, @list) = @_;
     my %r;
     my $c = Posthorn::Client->new(port => $port) or die "no connection";
     $c->ask('EHLO client.test');
-    for my $a (@addresses) {
+    for my $a (@list) {
         $c->ask('RSET');
-        $r{"MAIL $a"} = ($c->ask("MAIL FROM:<$a>"))[1];
+        $r{"MAIL $a"} = ($c->ask("MAIL FROM:<$a>"))[1] if $with_mail;
         $c->ask('RSET');
         $c->ask('MAIL FROM:<u@o.example>');
         $r{"RCPT $a"} = ($c->ask("RCPT TO:<$a>"))[1];
@@ -65,15 +66,36 @@ sub replies {
 # What differs, and why: our reply.
 my %differs = (
     # A bracket that is not closed: they close it.
+    map({ ("RCPT $_" => '501 5.1.3 Bad recipient address syntax') } 'u@other.test@r.example', 'U@OTHER.TEST@R.EXAMPLE'),      # two "@" without quotes are no syntax of ours
     'RCPT joe@[1.2.3.4' => '501 5.1.3 Bad recipient address syntax', 'MAIL joe@[1.2.3.4' => '501 5.1.7 Bad sender address syntax',
 );
 
-my $ours = Posthorn->new(%conf, -port => Posthorn::free_port())->start;
-my $theirs = PeerPostfix->new(%conf, smtpd_sender_restrictions => '', inet_protocols => 'ipv4')->start;
-my ($o, $t) = (replies($ours->port), replies($theirs->port));
-for my $what (map { ("RCPT $_", "MAIL $_") } @addresses) {
-    my $want = $differs{$what} // $t->{$what};
-    is($o->{$what}, $want, "$what: $want" . ($differs{$what} ? " (theirs: $t->{$what})" : ''));
+# Each address of the list to both, with that configuration.
+sub compare {
+    my ($with_mail, $list, %set) = @_;
+    my $ours = Posthorn->new(%conf, %set, -port => Posthorn::free_port())->start;
+    my $theirs = PeerPostfix->new(%conf, smtpd_sender_restrictions => '', inet_protocols => 'ipv4', %set)->start;
+    my ($o, $t) = map { replies($_->port, $with_mail, @$list) } $ours, $theirs;
+    for my $what (sort keys %$t) {
+        my $want = $differs{$what} // $t->{$what};
+        $want =~ s/(<[^>]{200})[^>]*/$1/;      # ours keeps the line within RFC 5321 4.5.3.1.5
+        is($o->{$what}, $want, substr($what, 0, 60) . ': ' . substr $want, 0, 100);
+    }
+    $_->stop for $ours, $theirs;
+    return;
 }
-$_->stop for $ours, $theirs;
+
+compare(1, \@addresses);
+
+# The relay guard: a client that is a stranger, our domains, and ways around them.
+my @vectors = (
+    'joe@here.example', 'u@other.test', 'u%other.test@here.example', 'other.test!u@here.example', '"u@other.test"@here.example', '"u%other.test"@here.example', '"other.test!u"@here.example',
+    'u%other.test@r.example', 'other.test!u@r.example', '"u@other.test"@r.example', 'u@other.test@r.example', '@here.example:u@other.test', '@r.example:u@other.test', '@here.example,@r.example:rel@r.example',
+    'rel@r.example', 'rel@sub.r.example', 'joe@here.example.', 'joe@here.example..', 'joe@', 'joe@127.0.0.1', 'joe@[127.0.0.1]', 'joe@[127.0.0.1]x', 'u@[192.0.2.1]', 'postmaster', '', '@', '%other.test@here.example',
+    'u%here.example@other.test', 'u%other.test%here.example@here.example', 'here.example!other.test!u@here.example', 'u%other.test@v.example', 'u%other.test@m.example', 'joe%here.example@here.example',
+    'u%other.test', 'other.test!u', '"u@other.test"', '"u%other.test"', 'joe%here.example', "joe\@here\xe2\x80\xa4example", "joe\@h\xd0\xb5re.example", "rel\@\xef\xbd\x92.example", "u\xef\xbc\xa0other.test\@here.example",
+    'joe' . '%lh.ex' x 200 . '@here.example', 'u' . '%lh.ex' x 200 . '%other.test@here.example', 'u%other.test' . '%lh.ex' x 200 . '@here.example', 'lh.ex!' x 200 . 'u%other.test@here.example',
+    'x' x 1900 . '@here.example', 'x' x 1900 . '@other.test', 'x' x 1900 . '%other.test@here.example', '"' . 'x' x 900 . '@other.test' . '"@here.example',
+);
+compare(0, [@vectors, map { uc } grep { /^[\x21-\x7e]{1,60}\z/ } @vectors], mynetworks => '192.0.2.128/32', smtpd_relay_restrictions => 'reject_unauth_destination', smtpd_reject_unlisted_sender => 'no');
 done_testing;

@@ -219,8 +219,13 @@ static int take_apart(struct rewriter *w, struct ph_scope *s, const struct quest
     struct text t;
 
     text_of_internal(&t, s, ask->address, w->p.dequoted, w->p.myorigin.n + w->p.myhostname.n + w->p.mydomain.n + w->p.empty_recipient.n + 8);
-    if (ask->complete && t.n)
+    if (ask->complete && t.n) {
         rewrite_text(w, &t, ask->complete);
+        if (t.n == 0) {            /* "@": nothing is left to complete, yet it is not the null address */
+            *parts = (struct parts){ .error = "missing domain name" };
+            return 0;
+        }
+    }
     return rewrite_apart(w, &t, parts);
 }
 
