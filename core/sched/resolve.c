@@ -6,7 +6,6 @@
  * domain when no table looks at addresses and the answer did not either, else
  * for the address. */
 #include <posthorn/address.h>
-#include <posthorn/dsn.h>
 #include "core/sched/qmgr_priv.h"
 
 #define KEEP_MS       5000

@@ -176,7 +176,7 @@ static int is_unusable(struct session *s, ph_str address)
     ask = ph_frame_new(t);
     ph_frame_cstr(ask, "op", "resolve");
     ph_frame_cstr(ask, "context", "local");
-    ph_frame_str(ask, "address", ph_address_external(t, address));
+    ph_frame_str(ask, "address", address);          /* resolve takes the internal form */
     return ph_service_call(t, "rewrite", ask, &got) >= 0 && ph_frame_value(got, "error").n > 0;
 }
 
