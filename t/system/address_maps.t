@@ -223,6 +223,14 @@ Posthorn::wait_for(sub { !$ph->queued });
 $seen = $sink->messages;
 is(scalar(grep { $_->{from} eq '' && "@{ $_->{to} }" =~ /copy/ } $sink->messages), 0, 'no copy is made of it');
 
+# receive_override_options: for mail that comes from a filter.
+reload(always_bcc => 'bcc@far.test', canonical_maps => 'inline:{s@far.test=no@far.test}', virtual_alias_maps => 'inline:{r@far.test=no@far.test}', masquerade_domains => 'far.test', sender_bcc_maps => 'static:no@far.test',
+    recipient_bcc_maps => 'static:no@far.test', receive_override_options => 'no_address_mappings');
+Posthorn::wait_for(sub { $all = relayed('s@far.test', 'r@far.test'); $all !~ /bcc|no/ });
+is(headers('smtp', 's@h.far.test', 'From: s@far.test', 'To: u@h.far.test, bob'), "From: s\@far.test\nTo: u\@h.far.test, bob\@here.test", 'no_address_mappings: headers are completed only');
+is($all, 's@far.test>r@far.test', 'and the envelope is as it was');
+reload(receive_override_options => '');
+
 # ---- failures ----
 
 reload(always_bcc => '', sender_bcc_maps => '', recipient_bcc_maps => '', canonical_maps => '', sender_canonical_maps => '', recipient_canonical_maps => '', masquerade_domains => '');

@@ -364,6 +364,8 @@ static void test_names(void)
     is_int(ph_header_addresses(PH_STR("FROM")), PH_HEADER_SENDER, "From:");
     is_int(ph_header_addresses(PH_STR("Resent-Reply-To")), PH_HEADER_RECIPIENT, "Resent-Reply-To:");
     is_int(ph_header_addresses(PH_STR("resent-cc")), PH_HEADER_RECIPIENT, "Resent-Cc:");
+    is_int(ph_header_addresses(PH_STR("Mail-Followup-To")), PH_HEADER_SENDER, "Mail-Followup-To:");
+    is_int(ph_header_addresses(PH_STR("Resent-Errors-To")), 0, "Resent-Errors-To: is none");
     is_int(ph_header_addresses(PH_STR("Subject")), 0, "Subject:");
     is_int(ph_header_addresses(PH_STR("Delivered-To")), 0, "Delivered-To:");
 }
