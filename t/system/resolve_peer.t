@@ -55,7 +55,7 @@ my @resolve_reasons = (
     ['error and retry without a text say so, not the domain or the relay host' => sub {
         my ($c) = @_;
         my %theirs = (%{ $c->{t} }, nexthop => 'Address is undeliverable');
-        ($c->{o}{transport} // '') =~ /^(?:error|retry)\z/ && $c->{ours} eq shown(\%theirs) && $c->{t}{nexthop} !~ / /;
+        ($c->{o}{transport} // '') =~ /^(?:error|retry)\z/ && $c->{ours} eq shown(\%theirs) && $c->{t}{nexthop} !~ /text|thanks|please|gone/;
     }],
     ['a numeric IPv6 domain becomes a literal that is valid, with its tag' => sub {
         my ($c) = @_;
