@@ -15,6 +15,7 @@
 #include <posthorn/client.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
+#include <posthorn/map.h>
 #include "core/ipc/client.h"
 #include "core/plugin/registry.h"
 #include "core/plugin/tables.h"
@@ -27,18 +28,30 @@
 #define PAUSE_MS      1000         /* doubled while it fails */
 #define PAUSE_MAX_MS  30000
 
+/* One for each table of the pool, however many parameters and services inline name it. */
 struct remote {
     const char *service;
     ph_str table;                  /* "type:name" */
     int proxied, is_known;
+    uint32_t is;                   /* PH_TABLE_PATTERN, or 0 */
     unsigned calls;                /* under way */
     struct ph_cond *turn;          /* others wait */
     unsigned failures;             /* in a row */
     int64_t shut_since, shut_until, pause_ms;      /* shut_until 0: it is asked */
     int is_tried;                  /* by one, while it is shut */
+};
+
+/* What one handle has of it. */
+struct view {
+    struct remote *r;
     struct ph_scope *walk;         /* of the walk under way, or NULL */
     struct ph_stream *walk_io;
 };
+
+static struct remote *remote_of(const struct ph_table *t)
+{
+    return ((const struct view *)t->self)->r;
+}
 
 /* One call, from its turn to its answer. */
 struct call {
@@ -169,7 +182,7 @@ static int failed(struct ph_scope *s, const struct ph_table *t, uint64_t status,
 /* PH_FOUND, PH_NONE, or negative; what cannot be understood is no answer (*is_trouble). */
 static int understand(struct ph_scope *s, struct ph_table *t, const struct ph_frame *a, int *is_trouble)
 {
-    struct remote *r = t->self;
+    struct remote *r = remote_of(t);
     uint64_t status = PH_REMOTE_BAD, is = 0;
 
     if (ph_frame_get_u64(a, "status", &status) != PH_FOUND || status > PH_REMOTE_CONFIG) {
@@ -179,9 +192,10 @@ static int understand(struct ph_scope *s, struct ph_table *t, const struct ph_fr
     if (status > PH_REMOTE_NONE)
         return failed(s, t, status, a);
     if (ph_frame_get_u64(a, "is", &is) == PH_FOUND) {
-        t->is = ((uint32_t)is & PH_TABLE_PATTERN) | PH_TABLE_NOFOLD;
+        r->is = (uint32_t)is & PH_TABLE_PATTERN;
         r->is_known = 1;
     }
+    t->is = r->is | PH_TABLE_NOFOLD;
     return status == PH_REMOTE_OK ? PH_FOUND : PH_NONE;
 }
 
@@ -201,7 +215,7 @@ static int unanswered(struct call *c, int rc, int *is_trouble)
 /* Ask on whatever connection there is. */
 static int converse(struct ph_table *t, struct call *c, struct ph_scope *s, const struct ph_frame *q, struct ph_frame **a)
 {
-    struct remote *r = t->self;
+    struct remote *r = remote_of(t);
     int is_trouble = 0, rc = ph_service_call(s, r->service, q, a);
 
     rc = rc < 0 ? unanswered(c, rc, &is_trouble) : understand(s, t, *a, &is_trouble);
@@ -216,22 +230,21 @@ static int32_t remote_open(struct ph_table *t PH_UNUSED, ph_str spec PH_UNUSED)
 
 void ph_remote_learn(struct ph_table *t)
 {
-    struct remote *r = t->self;
+    struct remote *r = remote_of(t);
     struct ph_frame *a;
     struct call c;
 
-    if (r->is_known || !ph_in_task())
-        return;
     PH_SCOPED(s, t->scope);
-    if (enter(r, &c) == 0)
+    if (!r->is_known && ph_in_task() && enter(r, &c) == 0)
         converse(t, &c, s, request(s, t, "open", &c), &a);
+    t->is = r->is | PH_TABLE_NOFOLD;
 }
 
 static int32_t remote_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
 {
     struct ph_frame *q, *a;
     struct call c;
-    int rc = enter(t->self, &c);
+    int rc = enter(remote_of(t), &c);
 
     if (rc < 0)
         return rc;
@@ -247,7 +260,7 @@ static int change(struct ph_table *t, const char *op, ph_str key, const ph_str *
     PH_SCOPED(s, t->scope);
     struct ph_frame *q, *a;
     struct call c;
-    int rc = enter(t->self, &c);
+    int rc = enter(remote_of(t), &c);
 
     if (rc < 0)
         return rc;
@@ -270,51 +283,52 @@ static int32_t remote_remove(struct ph_table *t, ph_str key)
 
 /* ---- walks: one connection for each, because the place in the table is the pool's ---- */
 
-static void end_walk(struct remote *r)
+static void end_walk(struct view *v)
 {
-    ph_scope_free(r->walk);
-    r->walk = NULL;
-    r->walk_io = NULL;
+    ph_scope_free(v->walk);
+    v->walk = NULL;
+    v->walk_io = NULL;
 }
 
-static int step(struct remote *r, struct ph_scope *s, const struct ph_frame *q, struct ph_frame **a, int64_t deadline)
+static int step(struct view *v, struct ph_scope *s, const struct ph_frame *q, struct ph_frame **a, int64_t deadline)
 {
-    ph_stream_deadline(r->walk_io, deadline);
-    int rc = ph_frame_send(r->walk_io, q);
+    ph_stream_deadline(v->walk_io, deadline);
+    int rc = ph_frame_send(v->walk_io, q);
 
     if (rc == 0)
-        rc = ph_stream_flush(r->walk_io);
-    return rc < 0 ? rc : ph_frame_recv(r->walk_io, s, 0, a);
+        rc = ph_stream_flush(v->walk_io);
+    return rc < 0 ? rc : ph_frame_recv(v->walk_io, s, 0, a);
 }
 
 static int begin_walk(struct ph_table *t)
 {
-    struct remote *r = t->self;
+    struct view *v = t->self;
 
-    end_walk(r);
-    r->walk = ph_scope_new(t->scope);
-    return ph_service_dial(r->walk, r->service, &r->walk_io);
+    end_walk(v);
+    v->walk = ph_scope_new(t->scope);
+    return ph_service_dial(v->walk, v->r->service, &v->walk_io);
 }
 
 static int32_t remote_walk(struct ph_table *t, int32_t first, struct ph_scope *out, ph_str *key, ph_str *val)
 {
-    struct remote *r = t->self;
+    struct view *v = t->self;
+    struct remote *r = v->r;
     struct ph_frame *q, *a = NULL;
     struct call c = { .r = r };
-    int is_trouble = 0, rc = first || r->walk ? enter(r, &c) : ph_fail(PH_TEMP, "the walk through it was interrupted");
+    int is_trouble = 0, rc = first || v->walk ? enter(r, &c) : ph_fail(PH_TEMP, "the walk through it was interrupted");
 
     if (rc < 0)
         return rc;
     q = request(out, t, "walk", &c);
     ph_frame_u64(q, "first", first != 0);
     if ((rc = first ? begin_walk(t) : 0) == 0)
-        rc = step(r, out, q, &a, c.deadline);
+        rc = step(v, out, q, &a, c.deadline);
     rc = rc < 0 ? unanswered(&c, rc, &is_trouble) : understand(out, t, a, &is_trouble);
     leave(&c, rc, is_trouble);
     if (rc == PH_FOUND && (ph_frame_get(a, "key", key) != PH_FOUND || ph_frame_get(a, "value", val) != PH_FOUND))
         rc = ph_fail(PH_TEMP, "service %s: an answer without key and value", r->service);
     if (rc != PH_FOUND)
-        end_walk(r);
+        end_walk(v);
     return rc;
 }
 
@@ -333,15 +347,32 @@ int ph_remote_is(const struct ph_table *t)
     return t->ops == &remote_table;
 }
 
+static struct ph_map *remotes;     /* of this process, by "proxied service type:name" */
+
+static struct remote *find_remote(const struct ph_table *t, const char *service, int proxied)
+{
+    PH_SCOPED(s, NULL);
+    ph_str key = ph_str_printf(s, "%d %s %.*s:%.*s", proxied, service, PH_FMT(t->type), PH_FMT(t->name));
+    struct remote *r = remotes ? ph_map_get(remotes, key) : NULL;
+
+    if (r)
+        return r;
+    struct ph_scope *forever = ph_scope_new(NULL);
+    r = ph_new(forever, struct remote);
+    *r = (struct remote){ .service = service, .proxied = proxied, .turn = ph_cond_new(forever), .is = ph_plugin_is(PH_KIND_TABLE, t->type) & PH_TABLE_PATTERN };
+    r->table = ph_str_printf(forever, "%.*s:%.*s", PH_FMT(t->type), PH_FMT(t->name));
+    if (!remotes)
+        remotes = ph_map_new(NULL);
+    ph_map_set(remotes, key, r);
+    return r;
+}
+
 void ph_remote_open(struct ph_table *t, const char *service, int proxied)
 {
-    struct remote *r = ph_new(t->scope, struct remote);
+    struct view *v = ph_new(t->scope, struct view);
 
-    r->service = service;
-    r->table = ph_str_printf(t->scope, "%.*s:%.*s", PH_FMT(t->type), PH_FMT(t->name));
-    r->proxied = proxied;
-    r->turn = ph_cond_new(t->scope);
+    v->r = find_remote(t, service, proxied);
     t->ops = &remote_table;
-    t->self = r;
-    t->is = (ph_plugin_is(PH_KIND_TABLE, t->type) & PH_TABLE_PATTERN) | PH_TABLE_NOFOLD;   /* the pool folds */
+    t->self = v;
+    t->is = v->r->is | PH_TABLE_NOFOLD;            /* the pool folds */
 }

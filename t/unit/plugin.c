@@ -187,7 +187,7 @@ static int pool_in_task(void *arg PH_UNUSED)
     ok(strstr(ph_error(), "unsupported dictionary type: nosuch") != NULL, "with words: %s", ph_error());
     put_text("plugins.d/blocking.yaml", ph_str_printf(scope, "format: 1\nkind: table\nname: blocking\nobject: %s\nexec: blocking\nis: nofold pattern\n", path("table_blocking.so")).p);
     reread();
-    ok(ph_table_open(conf, scope, PH_STR("blocking:x"), 0, &t) == 0 && ph_table_is_pattern(t), "its manifest says what kind of table it is");
+    ok(ph_table_open(conf, scope, PH_STR("blocking:y"), 0, &t) == 0 && ph_table_is_pattern(t), "its manifest says what kind of table it is");
     ph_tables_here();
     ok(ph_table_open(conf, scope, PH_STR("blocking:x"), 0, &t) == 0 && !ph_remote_is(t), "the pool opens it");
     is_lookup(t, "key", "key of x", "and reads it");
