@@ -42,24 +42,44 @@ int cleanup_sender(struct message *m, ph_str sender)
 }
 
 /* The domain in lower case, of "type;address" too. */
-static ph_str fold(struct message *m, ph_str address)
+static void put_folded(struct ph_buf *b, ph_str address)
 {
     ph_str local, domain;
 
+    if (address.n == 0)
+        return;
     ph_address_split(address, &local, &domain);
-    return domain.n ? ph_str_printf(m->step, "%.*s@%.*s", PH_FMT(local), PH_FMT(ph_str_lower(m->step, domain))) : address;
+    ph_buf_put(b, address.p, address.n - domain.n);
+    char *to = ph_buf_room(b, domain.n);
+    for (size_t i = 0; i < domain.n; i++)
+        to[i] = ph_lower(domain.p[i]);
+    ph_buf_added(b, domain.n);
+}
+
+static ph_str duplicate_key(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
+{
+    struct ph_buf b;
+
+    ph_buf_init(&b, m->step, address.n + original.n + orcpt.n + notify.n + 3);
+    ph_buf_room(&b, b.max);
+    put_folded(&b, address);
+    if (m->p->original) {
+        ph_buf_putc(&b, '\n');
+        put_folded(&b, original);
+        ph_buf_putc(&b, '\n');
+        put_folded(&b, orcpt);
+        ph_buf_putc(&b, '\n');
+        ph_buf_str(&b, notify);
+    }
+    return ph_buf_view(&b);
 }
 
 /* 1 when the same recipient was there before (and remembers this one). */
 static int is_duplicate(struct message *m, ph_str address, ph_str original, ph_str orcpt, ph_str notify)
 {
-    ph_str key;
-
     if (m->p->duplicate_limit && ph_map_count(m->seen) >= (size_t)m->p->duplicate_limit)
         return 0;
-    key = m->p->original ? ph_str_printf(m->step, "%.*s\n%.*s\n%.*s\n%.*s", PH_FMT(fold(m, address)), PH_FMT(fold(m, original)),
-                                         PH_FMT(fold(m, orcpt)), PH_FMT(notify))
-                         : fold(m, address);
+    ph_str key = duplicate_key(m, address, original, orcpt, notify);
     if (ph_map_get(m->seen, key))
         return 1;
     ph_map_set(m->seen, key, m);
