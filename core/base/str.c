@@ -243,3 +243,23 @@ int ph_str_is_utf8(ph_str s)
     }
     return 1;
 }
+
+/* Bytes of the UTF-8 character that begins there, or 0. */
+static size_t character(const char *p, size_t left)
+{
+    unsigned char lead = (unsigned char)p[0];
+    size_t n = lead < 0xc0 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+
+    return n && n <= left && ph_str_is_utf8((ph_str){ p, n }) ? n : 0;
+}
+
+void ph_make_shown(char *p, size_t n)
+{
+    for (size_t i = 0, k; i < n; i += k) {
+        k = ph_is_print(p[i]) ? 1 : character(p + i, n - i);
+        if (!k) {
+            p[i] = '?';
+            k = 1;
+        }
+    }
+}

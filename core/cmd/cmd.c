@@ -104,9 +104,7 @@ static void say(const char *severity, const char *fmt, va_list ap)
     ph_str text = ph_str_vprintf(step, fmt, ap), whole = ph_str_printf(step, "%s%.*s", severity, PH_FMT(text));
 
     /* What files and users say does not reach a terminal as it stands. */
-    for (size_t i = 0; i < whole.n; i++)
-        if (((unsigned char)whole.p[i] < ' ' && whole.p[i] != '\n') || whole.p[i] == 0x7f)
-            ((char *)(uintptr_t)whole.p)[i] = '?';
+    ph_make_shown((char *)(uintptr_t)whole.p, whole.n);
     fflush(stdout);
     fprintf(stderr, "%s: %.*s\n", name, PH_FMT(whole));
     if (logs)

@@ -46,28 +46,33 @@ ph_str postmap_shown_duplicate(struct ph_scope *s, const struct ph_table *t)
     return suffix_of(t)[0] ? ph_str_printf(s, "%.*s%s", PH_FMT(t->name), suffix_of(t)) : postmap_shown(s, t);
 }
 
-const char *postmap_cause(const char *table)
+static int has_type(const char *table)
 {
-    size_t n = strlen(table);
+    return strchr(table, ':') && table[0] != '/' && table[0] != '{';
+}
+
+const char *postmap_cause(const struct postmap *p, const char *table)
+{
+    PH_SCOPED(s, p->scope);
+    ph_str type = has_type(table) ? PH_STR("") : ph_str_printf(s, "%.*s:", PH_FMT(ph_conf_value(p->conf, s, "default_database_type")));
+    ph_str named = ph_str_printf(s, "%.*s%s: ", PH_FMT(type), table);
     const char *text = ph_error();
 
-    return strncmp(text, table, n) == 0 && strncmp(text + n, ": ", 2) == 0 ? text + n + 2 : text;
+    return strncmp(text, named.p, named.n) == 0 ? text + named.n : text;
 }
 
 const char *postmap_path(const char *table)
 {
-    const char *colon = strchr(table, ':');
-
-    return colon && colon != table && table[0] != '/' && table[0] != '{' ? colon + 1 : table;
+    return has_type(table) ? strchr(table, ':') + 1 : table;
 }
 
 static struct ph_table *open_table(struct postmap *p, struct ph_scope *s, const char *name, uint32_t flags)
 {
     struct ph_table *t;
 
-    flags |= (p->no_fold ? 0 : PH_TABLE_FOLD) | p->nul;
+    flags |= (p->no_fold ? 0 : PH_TABLE_FOLD) | (p->any_bytes ? PH_TABLE_ANY_BYTES : 0) | p->nul;
     if (ph_table_open(p->conf, s, ph_cstr(name), flags, &t) < 0)
-        ph_cmd_fatal("%s", postmap_cause(name));
+        ph_cmd_fatal("%s", postmap_cause(p, name));
     return t;
 }
 

@@ -36,7 +36,7 @@ const char *postmap_path(const char *table);
 ph_str postmap_shown(struct ph_scope *s, const struct ph_table *t);
 ph_str postmap_shown_duplicate(struct ph_scope *s, const struct ph_table *t);
 /* Why a table could not be opened: without its name in front, which is said already. */
-const char *postmap_cause(const char *table);
+const char *postmap_cause(const struct postmap *p, const char *table);
 
 /* postalias.c: an alias as it is stored, on s. */
 enum postalias { POSTALIAS_PAIR, POSTALIAS_NO_PAIR, POSTALIAS_NOT_LOCAL };

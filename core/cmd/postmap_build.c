@@ -172,7 +172,7 @@ void postmap_build(struct postmap *p, const char *table)
         close(fd);
     hold_signals(SIG_BLOCK, &old);
     if (ph_table_open(p->conf, s, ph_cstr(table), flags, &b.table) < 0)
-        ph_cmd_fatal("%s", postmap_cause(table));
+        ph_cmd_fatal("%s", postmap_cause(p, table));
     fill(&b);
     if (ph_table_commit(b.table) < 0)
         ph_cmd_fatal("%s", ph_error());

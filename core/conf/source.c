@@ -11,24 +11,42 @@
 
 #define SHOWN_BYTES 30             /* of a line in a warning */
 
+int ph_source_braces(ph_str text, ph_str *inside)
+{
+    size_t depth = 0, n = 0;
+
+    if (text.n == 0 || text.p[0] != '{')
+        return ph_fail(PH_CONF, "no '{' at start of text in \"%.*s\"", PH_FMT(text));
+    for (; n < text.n; n++)
+        if (text.p[n] == '{')
+            depth++;
+        else if (text.p[n] == '}' && --depth == 0)
+            break;
+    if (n == text.n)
+        return ph_fail(PH_CONF, "missing '}' in \"%.*s\"", PH_FMT(text));
+    if (n + 1 < text.n)
+        return ph_fail(PH_CONF, "syntax error after '}' in \"%.*s\"", PH_FMT(text));
+    *inside = ph_str_trim(ph_str_first(ph_str_from(text, 1), n - 1));
+    return 0;
+}
+
 /* "{ {line}, {line} }": each item is a line. */
-static int open_inline(struct ph_scope *s, ph_str text, struct ph_source *src)
+static int open_inline(struct ph_scope *s, const char *text, struct ph_source *src)
 {
     struct ph_buf b;
-    ph_str item;
+    ph_str all, item;
+    int rc = ph_source_braces(ph_cstr(text), &all);
 
-    if (text.n < 2 || text.p[text.n - 1] != '}')
-        return ph_fail(PH_CONF, "contents are written { {line}, {line} ... }");
+    if (rc < 0)
+        return rc;
     ph_buf_init(&b, s, PH_SOURCE_MAX);
-    for (text = ph_str_first(ph_str_from(text, 1), text.n - 2); (item = ph_str_list(&text)).n; ) {
-        if (item.n >= 2 && item.p[0] == '{' && item.p[item.n - 1] == '}')
-            item = ph_str_trim(ph_str_first(ph_str_from(item, 1), item.n - 2));
+    while ((item = ph_str_list(&all)).n) {
+        if ((rc = ph_source_braces(item, &item)) < 0)
+            return rc;
         ph_buf_str(&b, item);
         ph_buf_putc(&b, '\n');
     }
-    if (b.n == 0)
-        return ph_fail(PH_CONF, "no line between the braces");
-    *src = (struct ph_source){ .text = ph_buf_view(&b), .rest = ph_buf_view(&b), .line = 1, .scope = s, .path = "inline" };
+    *src = (struct ph_source){ .text = ph_buf_view(&b), .rest = ph_buf_view(&b), .line = 1, .scope = s, .path = ph_cstr_dup(s, ph_cstr(text)) };
     return 0;
 }
 
@@ -58,12 +76,12 @@ int ph_source_open(struct ph_scope *s, const char *path, struct ph_source *src)
     struct stat st;
 
     if (path[0] == '{')
-        return open_inline(s, ph_str_trim(ph_cstr(path)), src);
+        return open_inline(s, path, src);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return ph_fail_errno(PH_TEMP, errno, "open %s", path);
     struct ph_defer *d = ph_defer_close(s, fd);
-    int rc = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? ph_source_fd(s, fd, path, src)
+    int rc = fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) ? ph_source_fd(s, fd, path, src)
                                                         : ph_fail(PH_TEMP, "open %s: not a regular file", path);
     ph_defer_run(d);
     return rc;
@@ -156,26 +174,12 @@ int ph_source_pair(ph_str line, ph_str *key, ph_str *value)
     return quoted ? PH_SOURCE_UNBALANCED : key->n && value->n ? PH_SOURCE_PAIR : PH_SOURCE_NO_VALUE;
 }
 
-/* Bytes of the UTF-8 character that begins there, or 0. */
-static size_t character(ph_str text)
-{
-    unsigned char lead = (unsigned char)text.p[0];
-    size_t n = lead < 0xc0 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-
-    return n && n <= text.n && ph_str_is_utf8(ph_str_first(text, n)) ? n : 0;
-}
-
 ph_str ph_source_shown(struct ph_scope *s, ph_str text)
 {
     char *p = ph_alloc(s, text.n + 1);
 
-    for (size_t i = 0, n; i < text.n; i += n) {
-        n = character(ph_str_from(text, i));
-        if (n)
-            memcpy(p + i, text.p + i, n);
-        else
-            p[i] = ph_is_print(text.p[i]) ? text.p[i] : '?';
-        n += n == 0;
-    }
+    if (text.n)
+        memcpy(p, text.p, text.n);
+    ph_make_shown(p, text.n);
     return (ph_str){ p, text.n };
 }

@@ -70,14 +70,19 @@ static int split(struct ph_conf *c, struct ph_scope *s, ph_str text, ph_str *typ
     text = without_proxy(text);
     ptrdiff_t colon = ph_str_find(text, ':');
 
-    if (colon > 0 && text.p[0] != '/' && text.p[0] != '{') {
+    if (colon >= 0 && text.p[0] != '/' && text.p[0] != '{') {
         *type = ph_str_first(text, (size_t)colon);
         *name = ph_str_from(text, (size_t)colon + 1);
-        return name->n ? 0 : ph_fail(PH_CONF, "open dictionary: expecting \"type:name\" form instead of \"%.*s\"", PH_FMT(text));
+    } else {
+        int rc = c ? ph_conf_get(c, s, "default_database_type", type) : PH_NONE;
+
+        if (rc != PH_FOUND)
+            return rc < 0 ? rc : ph_fail(PH_CONF, "\"%.*s\": a table is written type:name", PH_FMT(text));
+        *name = text;
     }
-    *name = text;
-    int rc = c ? ph_conf_get(c, s, "default_database_type", type) : PH_NONE;
-    return rc == PH_FOUND ? 0 : rc < 0 ? rc : ph_fail(PH_CONF, "\"%.*s\": a table is written type:name", PH_FMT(text));
+    if (type->n && name->n)
+        return 0;
+    return ph_fail(PH_CONF, "open dictionary: expecting \"type:name\" form instead of \"%.*s:%.*s\"", PH_FMT(*type), PH_FMT(*name));
 }
 
 /* One call of the plugin, on the large stack unless it waits by our calls. */
@@ -151,7 +156,7 @@ static int check_plugin(const struct ph_table_plugin *ops, ph_str type, uint32_t
         return ph_fail(PH_CONF, "table type \"%.*s\" waits for others: a table that may block cannot stand on it", PH_FMT(type));
     if (flags & PH_TABLE_SECURE && ops->is & PH_TABLE_INSECURE)
         return ph_fail(PH_CONF, "table type \"%.*s\" must not be used where an answer gives rights", PH_FMT(type));
-    if (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE) && !ops->update)
+    if (flags & PH_TABLE_CREATE ? !(ops->is & PH_TABLE_INDEXED) : flags & PH_TABLE_WRITE && !ops->update)
         return ph_fail(PH_CONF, "unsupported dictionary type: %.*s does not support bulk-mode creation.", PH_FMT(type));
     return 0;
 }
@@ -226,7 +231,7 @@ int ph_table_inner(struct ph_table *t, ph_str text, struct ph_table **inner)
 {
     text = ph_str_trim(text);
     if (text.n == 0 || text.p[0] == '{' || ph_str_find(text, ':') < 1)
-        return ph_fail(PH_CONF, "\"%.*s\": a table is written type:name", PH_FMT(text));
+        return ph_fail(PH_CONF, "open dictionary: expecting \"type:name\" form instead of \"%.*s\"", PH_FMT(text));
     return ph_table_open(t->conf, t->scope, text, t->flags, inner);
 }
 

@@ -278,22 +278,7 @@ static void put_stamp(struct ph_buf *b)
     ph_buf_puts(b, sink.stamp);
 }
 
-/* Control bytes would let a peer write log lines of its own; valid UTF-8 stays. */
-static void put_text(struct ph_buf *b, const char *severity, char *text, size_t n)
-{
-    int utf8 = ph_str_is_utf8((ph_str){ text, n });
-
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-
-        if (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8))
-            text[i] = '?';
-    }
-    ph_buf_puts(b, severity);
-    ph_buf_put(b, text, n);
-}
-
-static void put_line(const char *service, int priority, const char *severity, char *text, size_t n)
+static void put_line(const char *service, int priority, const char *severity, const char *text, size_t n)
 {
     size_t before = sink.out.n;
 
@@ -309,7 +294,8 @@ static void put_line(const char *service, int priority, const char *severity, ch
         ph_buf_printf(&sink.out, " %s ", sink.host);
     }
     ph_buf_printf(&sink.out, "%s%s%s[%d]: ", sink.name, service[0] ? "/" : "", service, (int)sink.pid);
-    put_text(&sink.out, severity, text, n);
+    ph_buf_puts(&sink.out, severity);
+    ph_buf_put(&sink.out, text, n);
     ph_buf_putc(&sink.out, sink.is_syslog ? 0 : '\n');
     if (sink.out.full) {
         ph_buf_truncate(&sink.out, before);
@@ -339,6 +325,7 @@ void ph_log_program(const char *name)
 
 static void emit(const char *service, int priority, const char *severity, char *text, size_t n)
 {
+    ph_make_shown(text, n);        /* control bytes would let a peer write log lines of its own */
     if (sink.program[0])
         fprintf(stderr, "%s: %s%.*s\n", sink.program, severity, (int)n, text);
     if (sink.fd < 0 && !sink.is_syslog) {

@@ -22,7 +22,8 @@ struct ph_source {
 };
 
 /* Read the whole file: 0, or PH_TEMP with path and cause.  Blocking I/O.  A path
- * that starts with { is no file but the lines themselves: "{ {line}, {line} }". */
+ * that starts with { is no file but the lines themselves: "{ {line}, {line} }"; what
+ * is wrong with the braces is PH_CONF. */
 int ph_source_open(struct ph_scope *s, const char *path, struct ph_source *src);
 /* The same from a descriptor, read to its end; path names it in messages. */
 int ph_source_fd(struct ph_scope *s, int fd, const char *path, struct ph_source *src);
@@ -35,6 +36,10 @@ int ph_source_next(struct ph_source *src, ph_str *line, uint32_t *number);
 #define PH_SOURCE_NO_VALUE   0
 #define PH_SOURCE_UNBALANCED (-1)  /* a quote is not closed */
 int ph_source_pair(ph_str line, ph_str *key, ph_str *value);
+
+/* The text between the braces that text begins and ends with, without blanks around
+ * it: 0, or PH_CONF telling what is wrong with them. */
+int ph_source_braces(ph_str text, ph_str *inside);
 
 /* A line (or key) for a warning, on s: each byte that is neither printable nor of
  * valid UTF-8 as "?". */

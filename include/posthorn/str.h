@@ -92,6 +92,9 @@ int ph_is_print(char c);      /* 0x20..0x7e */
 int ph_str_is_utf8(ph_str s);
 /* 1 when every byte is below 0x80. */
 int ph_str_is_ascii(ph_str s);
+/* Make n bytes fit to be shown: a control byte, and one that is not of a valid UTF-8
+ * character, becomes "?". */
+void ph_make_shown(char *p, size_t n);
 
 PH_END
 #endif

@@ -25,6 +25,7 @@ PH_BEGIN
 #define PH_TABLE_NO_NUL    16u  /* stored without the NUL that usually ends keys and values */
 #define PH_TABLE_WITH_NUL  32u  /* with it, where the type's usual form has none */
 #define PH_TABLE_KEEP      64u  /* an update of a key that is there changes nothing and says PH_NONE */
+#define PH_TABLE_ANY_BYTES 128u /* keys and values need not be UTF-8 */
 #define PH_TABLE_LITERAL   256u /* no parts of the key in answers ($1): they are routes */
 
 /* What a table is, stated in the descriptor. */

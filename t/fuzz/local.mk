@@ -27,7 +27,7 @@ t_fuzz_dns_t_LDADD = $(FUZZ_LDADD) -lresolv
 # Whole services: the plugins themselves in a small world (world.h).
 noinst_HEADERS += t/fuzz/world.h t/fuzz/judge.h
 FUZZ_WORLD = t/fuzz/world.c plugins/policy/basic/basic.c plugins/policy/basic/basic.h plugins/policy/basic/address.c \
-	plugins/policy/basic/access.c plugins/policy/basic/client.c plugins/table/inline/inline.c plugins/table/static/static.c
+	plugins/policy/basic/access.c plugins/policy/basic/client.c plugins/table/inline/inline.c plugins/table/common/entries.c plugins/table/static/static.c
 check_PROGRAMS += t/fuzz/smtpd.t
 EXTRA_DIST += t/fuzz/smtpd.dict
 t_fuzz_smtpd_t_SOURCES = t/fuzz/smtpd.c t/fuzz/judge.c $(FUZZ_WORLD) $(CLEANUP_SOURCES) $(REWRITE_SOURCES) \

@@ -1,4 +1,5 @@
 /* items: see items.h. */
+#include <posthorn/source.h>
 #include "items.h"
 
 #define ITEMS_MAX 1000u
@@ -13,12 +14,11 @@ static int bad_syntax(const struct ph_table *t, ph_str spec, const char *need)
 int items_parse(struct ph_table *t, ph_str spec, const char *need, ph_str **item, size_t *count)
 {
     struct ph_scope *s = t->scope;
-    ph_str all = ph_str_trim(spec), rest;
+    ph_str all, rest;
     size_t n = 0;
 
-    if (all.n < 2 || all.p[0] != '{' || all.p[all.n - 1] != '}')
+    if (ph_source_braces(spec, &all) < 0)
         return bad_syntax(t, spec, need);
-    all = ph_str_first(ph_str_from(all, 1), all.n - 2);
     for (rest = all; ph_str_list(&rest).n; )
         n++;
     if (n == 0)
@@ -30,6 +30,14 @@ int items_parse(struct ph_table *t, ph_str spec, const char *need, ph_str **item
         (*item)[i] = ph_str_dup(s, ph_str_list(&all));
     *count = n;
     return 0;
+}
+
+/* Why an item could not be opened, without its name in front: that is in ours. */
+static int failed(struct ph_table *t, int rc, ph_str item)
+{
+    ph_str why = ph_str_dup(t->scope, ph_cstr(ph_error())), named = ph_str_printf(t->scope, "%.*s: ", PH_FMT(item));
+
+    return ph_fail(rc, "%.*s", PH_FMT(ph_str_starts(why, named) ? ph_str_from(why, named.n) : why));
 }
 
 int items_open(struct ph_table *t, ph_str spec, struct ph_table ***inner, size_t *count)
@@ -44,10 +52,14 @@ int items_open(struct ph_table *t, ph_str spec, struct ph_table ***inner, size_t
         return rc;
     table = ph_alloc_array(t->scope, n, sizeof *table);
     for (size_t i = 0; i < n; i++) {
-        if (item[i].p[0] == '{' || ph_str_find(item[i], ':') < 1)
+        ptrdiff_t colon = ph_str_find(item[i], ':');
+
+        if (colon < 0)
             return bad_syntax(t, spec, "type:name");
+        if (item[i].p[0] == '{')
+            return ph_fail(PH_CONF, "unsupported dictionary type: %.*s", PH_FMT(ph_str_first(item[i], (size_t)colon)));
         if ((rc = ph_table_inner(t, item[i], &table[i])) < 0)
-            return rc;
+            return failed(t, rc, item[i]);
         whole &= table[i]->is;
     }
     t->is |= whole;

@@ -14,12 +14,12 @@ static int32_t unionmap_open(struct ph_table *t, ph_str spec)
     return items_open(t, spec, &self->table, &self->n);
 }
 
-/* One that cannot be asked makes all of it fail: half an answer is a wrong one. */
+/* One that cannot be asked makes all of it fail: half an answer is a wrong one.
+ * Answers that are empty are none. */
 static int32_t unionmap_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
 {
     const struct unionmap *self = t->self;
     struct ph_buf all;
-    int hits = 0;
 
     ph_buf_init(&all, out, ANSWER_MAX);
     for (size_t i = 0; i < self->n; i++) {
@@ -29,15 +29,14 @@ static int32_t unionmap_lookup(struct ph_table *t, ph_str key, struct ph_scope *
         if (rc < 0)
             return rc;
         if (rc == PH_FOUND) {
-            ph_buf_puts(&all, hits++ ? "," : "");
+            ph_buf_puts(&all, all.n ? "," : "");
             ph_buf_str(&all, one);
         }
     }
     if (all.full)
         return ph_fail(PH_TEMP, "the answers together have more than %u bytes", ANSWER_MAX);
-    if (hits)
-        *val = ph_buf_view(&all);
-    return hits ? PH_FOUND : PH_NONE;
+    *val = ph_buf_view(&all);
+    return all.n ? PH_FOUND : PH_NONE;
 }
 
 PH_PLUGIN_TABLE(unionmap, PH_IS(.summary = "the answers of several tables", .exec = PH_COROUTINE, .concurrency = PH_MANY_CALLS),

@@ -1,49 +1,79 @@
 /* table/inline: contents in the name: `inline:{ key=value, { key = text with
  * blanks } }`.  Reference: inline_table(5). */
-#include <posthorn/fold.h>
-#include <posthorn/map.h>
-#include <posthorn/table.h>
+#include <posthorn/source.h>
+#include "plugins/table/common/entries.h"
 
-static ph_str braces_off(ph_str s)
+/* The name in front of '=': blanks and '=' in "..." or behind a backslash belong to
+ * it, and quotes and backslashes stay.  0, or PH_CONF. */
+static int take_name(ph_str *item, ph_str *name)
 {
-    if (s.n >= 2 && s.p[0] == '{' && s.p[s.n - 1] == '}')
-        s = ph_str_first(ph_str_from(s, 1), s.n - 2);
-    return ph_str_trim(s);
+    ph_str at = ph_str_trim(*item);
+    int quoted = 0;
+    size_t n = 0;
+
+    for (; n < at.n && (quoted || (at.p[n] != '=' && !ph_is_space(at.p[n]))); n++)
+        if (at.p[n] == '"')
+            quoted = !quoted;
+        else if (at.p[n] == '\\' && n + 1 < at.n)
+            n++;
+    *name = ph_str_first(at, n);
+    at = ph_str_trim(ph_str_from(at, n));
+    if (quoted)
+        return ph_fail(PH_CONF, "unbalanced '\"'");
+    if (at.n == 0 || at.p[0] != '=')
+        return ph_fail(PH_CONF, "missing '=' after attribute name");
+    *item = ph_str_trim(ph_str_from(at, 1));
+    return 0;
+}
+
+static int read_items(struct ph_table *t, struct entries *e, ph_str all)
+{
+    int is_new, rc;
+    ph_str item, name;
+
+    while ((item = ph_str_list(&all)).n) {
+        if (item.p[0] == '{' && (rc = ph_source_braces(item, &item)) < 0)
+            return rc;
+        if ((rc = take_name(&item, &name)) < 0)
+            return rc;
+        entries_add(e, entries_key(t->scope, t, name), &is_new)->value = ph_str_dup(t->scope, item);
+    }
+    return e->first ? 0 : ph_fail(PH_CONF, "empty table");
 }
 
 static int32_t inline_open(struct ph_table *t, ph_str spec)
 {
-    struct ph_map *m = ph_map_new(t->scope);
-    ph_str all = ph_str_trim(spec);
+    struct entries *e = ph_new(t->scope, struct entries);
+    ph_str all;
+    int rc = 0;
 
-    if (all.n < 2 || all.p[0] != '{' || all.p[all.n - 1] != '}' || braces_off(all).n == 0)
-        return ph_fail(PH_CONF, "bad syntax: \"inline:%.*s\"; need \"inline:{name=value...}\"", PH_FMT(all));
-    all = braces_off(all);
-    for (ph_str item; (item = ph_str_list(&all)).n; ) {
-        int has_value = ph_str_find(item, '=') >= 0;
-        ph_str value = braces_off(item), key = ph_str_trim(ph_str_cut(&value, '='));
-        ph_str *v = ph_new(t->scope, ph_str);
+    entries_init(e, t->scope);
+    if (!ph_str_is_utf8(spec) && !(t->flags & PH_TABLE_ANY_BYTES))
+        rc = ph_fail(PH_CONF, "bad UTF-8 syntax");
+    else if (ph_source_braces(spec, &all) < 0)
+        rc = ph_fail(PH_CONF, "bad syntax");
+    else
+        rc = read_items(t, e, all);
+    if (rc < 0) {
+        ph_str shown = ph_source_shown(t->scope, spec);
 
-        value = ph_str_trim(value);
-        if (key.n == 0 || !has_value)
-            return ph_fail(PH_CONF, "missing '=' after attribute name: \"inline:%.*s\"; need \"inline:{name=value...}\"", PH_FMT(spec));
-        *v = ph_str_dup(t->scope, value);
-        ph_map_set(m, t->flags & PH_TABLE_FOLD ? ph_key_fold(t->scope, key) : key, v);
+        return ph_fail(PH_CONF, "%s: \"inline:%.*s\"; need \"inline:{name=value...}\"", ph_error(), PH_FMT(shown));
     }
-    t->self = m;
+    t->self = e;
     return 0;
 }
 
 static int32_t inline_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
 {
-    const ph_str *v = ph_map_get(t->self, key);
+    return entries_lookup(t->self, key, out, val);
+}
 
-    if (!v)
-        return PH_NONE;
-    *val = ph_str_dup(out, *v);
-    return PH_FOUND;
+static int32_t inline_sequence(struct ph_table *t, int32_t first, struct ph_scope *out, ph_str *key, ph_str *val)
+{
+    return entries_next(t->self, first, out, key, val);
 }
 
 PH_PLUGIN_TABLE(inline, PH_IS(.summary = "contents given in the name", .exec = PH_PURE, .concurrency = PH_MANY_CALLS),
     .open = inline_open,
-    .lookup = inline_lookup);
+    .lookup = inline_lookup,
+    .sequence = inline_sequence);

@@ -14,13 +14,17 @@
 
 struct pattern_span { ptrdiff_t start, end; };     /* -1: not set */
 
+enum pattern_flag { PATTERN_FLAG_UNKNOWN, PATTERN_FLAG_KNOWN, PATTERN_FLAG_OBSOLETE };   /* obsolete: without effect */
+
 struct pattern_engine {
     int is_perl;                   /* whose syntax it is */
-    /* Compile: 0 and *prog (freed with s) and the number of groups; PH_CONF. */
+    int has_second;                /* /one/!/another/ is known */
+    enum pattern_flag (*flag)(char letter);
+    /* Compile, the flags being known ones: 0 and *prog (freed with s) and the number of groups; PH_CONF. */
     int (*compile)(struct ph_scope *s, ph_str pattern, ph_str flags, void **prog, unsigned *groups);
     /* 1 when the pattern could not be made machine code, and is slow; may be NULL. */
     int (*is_slow)(const void *prog);
-    /* PH_FOUND and the spans, PH_NONE, negative: could not match (limit). */
+    /* PH_FOUND and count spans (it may be 0), PH_NONE, negative: could not match (limit). */
     int (*match)(void *prog, ph_str subject, struct pattern_span *span, unsigned count);
 };
 

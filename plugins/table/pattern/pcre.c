@@ -21,24 +21,23 @@ static void free_prog(void *arg)
 }
 
 /* Flags toggle; i (caseless) and s (dot matches all) are on at first. */
-static int read_flags(ph_str flags, uint32_t *options)
+static uint32_t option(char letter)
 {
-    static const struct { char letter; uint32_t option; } known[] = {
-        { 'i', PCRE2_CASELESS }, { 'm', PCRE2_MULTILINE }, { 's', PCRE2_DOTALL }, { 'x', PCRE2_EXTENDED },
-        { 'A', PCRE2_ANCHORED }, { 'E', PCRE2_DOLLAR_ENDONLY }, { 'U', PCRE2_UNGREEDY }, { 'X', 0 },
-    };
-
-    *options = PCRE2_CASELESS | PCRE2_DOTALL;
-    for (size_t i = 0; i < flags.n; i++) {
-        size_t k = 0;
-
-        while (k < sizeof known / sizeof *known && known[k].letter != flags.p[i])
-            k++;
-        if (k == sizeof known / sizeof *known)
-            return ph_fail(PH_CONF, "unknown flag \"%c\"; known are i m s x A E U X", flags.p[i]);
-        *options ^= known[k].option;
+    switch (letter) {
+    case 'i': return PCRE2_CASELESS;
+    case 'm': return PCRE2_MULTILINE;
+    case 's': return PCRE2_DOTALL;
+    case 'x': return PCRE2_EXTENDED;
+    case 'A': return PCRE2_ANCHORED;
+    case 'E': return PCRE2_DOLLAR_ENDONLY;
+    case 'U': return PCRE2_UNGREEDY;
+    default: return 0;
     }
-    return 0;
+}
+
+static enum pattern_flag flag(char letter)
+{
+    return letter == 'X' ? PATTERN_FLAG_OBSOLETE : option(letter) ? PATTERN_FLAG_KNOWN : PATTERN_FLAG_UNKNOWN;
 }
 
 static int compile(struct ph_scope *s, ph_str pattern, ph_str flags, void **out, unsigned *groups)
@@ -46,15 +45,15 @@ static int compile(struct ph_scope *s, ph_str pattern, ph_str flags, void **out,
     struct prog *p = ph_new(s, struct prog);
     PCRE2_UCHAR why[256];
     PCRE2_SIZE where;
-    uint32_t options, count;
-    int code, rc = read_flags(flags, &options);
+    uint32_t options = PCRE2_CASELESS | PCRE2_DOTALL, count;
+    int code;
 
-    if (rc < 0)
-        return rc;
+    for (size_t i = 0; i < flags.n; i++)
+        options ^= option(flags.p[i]);
     p->code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, options, &code, &where, NULL);
     if (!p->code) {
         pcre2_get_error_message(code, why, sizeof why);
-        return ph_fail(PH_CONF, "bad pattern: %s at byte %zu", (const char *)why, (size_t)where);
+        return ph_fail(PH_CONF, "error in regex at offset %zu: %s", (size_t)where, (const char *)why);
     }
     p->data = pcre2_match_data_create_from_pattern(p->code, NULL);
     p->context = pcre2_match_context_create(NULL);
@@ -95,7 +94,7 @@ static int is_slow(const void *arg)
     return pcre2_pattern_info(p->code, PCRE2_INFO_JITSIZE, &bytes) != 0 || bytes == 0;
 }
 
-static const struct pattern_engine engine = { .is_perl = 1, .compile = compile, .is_slow = is_slow, .match = match };
+static const struct pattern_engine engine = { .is_perl = 1, .flag = flag, .compile = compile, .is_slow = is_slow, .match = match };
 
 static int32_t pcre_open(struct ph_table *t, ph_str spec)
 {

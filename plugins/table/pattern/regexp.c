@@ -8,30 +8,27 @@ static void free_prog(void *arg)
 }
 
 /* Flags toggle: i case (off at first), x extended (on), m multi-line (off). */
-static int read_flags(ph_str flags, int *cflags)
+static int option(char letter)
 {
-    *cflags = REG_EXTENDED | REG_ICASE;
-    for (size_t i = 0; i < flags.n; i++)
-        switch (flags.p[i]) {
-        case 'i': *cflags ^= REG_ICASE; break;
-        case 'x': *cflags ^= REG_EXTENDED; break;
-        case 'm': *cflags ^= REG_NEWLINE; break;
-        default: return ph_fail(PH_CONF, "unknown flag \"%c\"; known are i, m and x", flags.p[i]);
-        }
-    return 0;
+    return letter == 'i' ? REG_ICASE : letter == 'x' ? REG_EXTENDED : letter == 'm' ? REG_NEWLINE : 0;
+}
+
+static enum pattern_flag flag(char letter)
+{
+    return option(letter) ? PATTERN_FLAG_KNOWN : PATTERN_FLAG_UNKNOWN;
 }
 
 static int compile(struct ph_scope *s, ph_str pattern, ph_str flags, void **prog, unsigned *groups)
 {
     regex_t *re = ph_new(s, regex_t);
     char why[256];
-    int cflags, rc = read_flags(flags, &cflags);
+    int cflags = REG_EXTENDED | REG_ICASE, rc;
 
-    if (rc < 0)
-        return rc;
+    for (size_t i = 0; i < flags.n; i++)
+        cflags ^= option(flags.p[i]);
     if ((rc = regcomp(re, ph_cstr_dup(s, pattern), cflags)) != 0) {
         regerror(rc, re, why, sizeof why);
-        return ph_fail(PH_CONF, "bad pattern: %s", why);
+        return ph_fail(PH_CONF, "%s", why);
     }
     ph_defer(s, free_prog, re);
     *prog = re;
@@ -54,7 +51,7 @@ static int match(void *prog, ph_str subject, struct pattern_span *span, unsigned
     return PH_FOUND;
 }
 
-static const struct pattern_engine engine = { .is_perl = 0, .compile = compile, .match = match };
+static const struct pattern_engine engine = { .has_second = 1, .flag = flag, .compile = compile, .match = match };
 
 static int32_t regexp_open(struct ph_table *t, ph_str spec)
 {

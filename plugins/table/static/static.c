@@ -1,5 +1,6 @@
 /* table/static: answers every key with one value, `static:example.com`, or
  * `static:{ text with blanks }`.  Reference: static_table(5). */
+#include <posthorn/source.h>
 #include <posthorn/table.h>
 
 struct static_table {
@@ -10,10 +11,12 @@ static int32_t static_open(struct ph_table *t, ph_str spec)
 {
     struct static_table *self = ph_new(t->scope, struct static_table);
 
-    if (spec.n >= 2 && spec.p[0] == '{' && spec.p[spec.n - 1] == '}')
-        spec = ph_str_trim(ph_str_first(ph_str_from(spec, 1), spec.n - 2));
-    if (spec.n == 0)
-        return ph_fail(PH_CONF, "a value must follow the colon");
+    if (spec.n && spec.p[0] == '{') {
+        int rc = ph_source_braces(spec, &spec);
+
+        if (rc < 0)
+            return ph_wrap(rc, "bad static:name syntax");
+    }
     self->value = ph_str_dup(t->scope, spec);
     t->self = self;
     return 0;

@@ -2,27 +2,19 @@
  * Reference: texthash_table(5). */
 #include <errno.h>
 #include <sys/stat.h>
-#include <posthorn/fold.h>
-#include <posthorn/map.h>
 #include <posthorn/source.h>
-#include <posthorn/table.h>
-#include <posthorn/why.h>
-
-struct entry {
-    ph_str value;
-    uint32_t line, pad;
-};
+#include "plugins/table/common/entries.h"
 
 struct texthash {
-    struct ph_map *map;
+    struct entries entries;
     struct stat st;                /* of the file when it was read */
     const char *path;
 };
 
 /* 1, or 0 after a warning. */
-static int pair(const char *path, uint32_t number, ph_str line, ph_str *key, ph_str *value)
+static int pair(const struct ph_table *t, const char *path, uint32_t number, ph_str line, ph_str *key, ph_str *value)
 {
-    if (!ph_str_is_utf8(line)) {
+    if (!(t->flags & PH_TABLE_ANY_BYTES) && !ph_str_is_utf8(line)) {
         PH_SCOPED(s, NULL);
         ph_log_warn("%s, line %u: non-UTF-8 input \"%.*s\" -- ignoring this line", path, number, PH_FMT(ph_source_shown(s, line)));
         return 0;
@@ -46,7 +38,8 @@ static int32_t texthash_open(struct ph_table *t, ph_str spec)
     uint32_t number;
 
     self->path = ph_cstr_dup(t->scope, spec);
-    self->map = ph_map_new(t->scope);
+    entries_init(&self->entries, t->scope);
+    self->entries.path = self->path;
     ph_reopen_later(self->path);
     if (stat(self->path, &self->st) < 0)
         return ph_fail_errno(PH_TEMP, errno, "open database %s", self->path);
@@ -54,18 +47,17 @@ static int32_t texthash_open(struct ph_table *t, ph_str spec)
     if (rc < 0)
         return rc;
     while (ph_source_next(&src, &line, &number)) {
-        if (!pair(self->path, number, line, &key, &value))
+        int is_new;
+
+        if (!pair(t, self->path, number, line, &key, &value))
             continue;
-        ph_str written = key;
-        if (t->flags & PH_TABLE_FOLD)
-            key = ph_key_fold(t->scope, key);
-        if (ph_map_get(self->map, key)) {          /* the first counts, as in what postmap builds */
-            ph_log_warn("%s, line %u: duplicate entry: \"%.*s\"", self->path, number, PH_FMT(written));
-            continue;
+        struct entry *e = entries_add(&self->entries, entries_key(t->scope, t, key), &is_new);
+        if (is_new) {              /* the first counts, as in what postmap builds */
+            e->value = value;
+            e->line = number;
+        } else {
+            ph_log_warn("%s, line %u: duplicate entry: \"%.*s\"", self->path, number, PH_FMT(key));
         }
-        struct entry *e = ph_new(t->scope, struct entry);
-        *e = (struct entry){ .value = value, .line = number };
-        ph_map_set(self->map, key, e);
     }
     t->self = self;
     return 0;
@@ -73,14 +65,16 @@ static int32_t texthash_open(struct ph_table *t, ph_str spec)
 
 static int32_t texthash_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val)
 {
-    struct texthash *self = t->self;
-    const struct entry *e = ph_map_get(self->map, key);
+    const struct texthash *self = t->self;
 
-    if (!e)
-        return PH_NONE;
-    ph_why_at(self->path, e->line);
-    *val = ph_str_dup(out, e->value);
-    return PH_FOUND;
+    return entries_lookup(&self->entries, key, out, val);
+}
+
+static int32_t texthash_sequence(struct ph_table *t, int32_t first, struct ph_scope *out, ph_str *key, ph_str *val)
+{
+    struct texthash *self = t->self;
+
+    return entries_next(&self->entries, first, out, key, val);
 }
 
 static int32_t texthash_changed(struct ph_table *t)
@@ -95,4 +89,5 @@ static int32_t texthash_changed(struct ph_table *t)
 PH_PLUGIN_TABLE(texthash, PH_IS(.summary = "a text file read into memory", .exec = PH_PURE, .concurrency = PH_MANY_CALLS),
     .open = texthash_open,
     .lookup = texthash_lookup,
+    .sequence = texthash_sequence,
     .changed = texthash_changed);
