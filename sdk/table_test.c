@@ -288,7 +288,7 @@ int main(int argc, char **argv)
     scope = ph_scope_new(NULL);
     ph_buf_init(&warnings, NULL, 1 << 20);
     strcpy(dir, "/tmp/posthorn-table-XXXXXX");
-    if (!mkdtemp(dir) || ph_conf_parse(scope, dir, "main.cf", PH_STR(""), &conf) < 0)
+    if (!mkdtemp(dir) || ph_conf_parse(scope, dir, "main.cf", PH_STR("compatibility_level = 3.11\n"), &conf) < 0)
         ph_die("%s: %s", dir, strerror(errno));
     while ((c = getopt(argc, argv, "o:p:")) == 'o' || c == 'p')
         if (c == 'p')

@@ -12,7 +12,7 @@ struct text {
 
 static int is_special(char c)
 {
-    return c && strchr("()<>@,;:\".[]\\", c) != NULL;
+    return c && strchr("()<>@,;:\".[]\\%!|", c) != NULL;
 }
 
 static void put_special(struct text *t, char c)
@@ -43,16 +43,17 @@ static void put_quoted(struct text *t, ph_str word)
     ph_buf_putc(&t->b, '"');
 }
 
-/* Up to the closing character, with what a backslash protects; *rest begins behind it. */
-static ph_str take_quoted(struct ph_scope *s, ph_str *rest)
+/* Up to the closing character, with what a backslash protects; any blank is a space.
+ * *rest begins behind it. */
+static ph_str take_quoted(struct ph_scope *s, ph_str *rest, char close)
 {
     char *p = ph_alloc(s, rest->n + 1);
     size_t n = 0, i = 0;
 
-    for (; i < rest->n && rest->p[i] != '"'; i++) {
-        if (rest->p[i] == '\\' && i + 1 < rest->n)
-            i++;
-        p[n++] = rest->p[i];
+    for (; i < rest->n && rest->p[i] != close; i++) {
+        if (rest->p[i] == '\\' && ++i == rest->n)
+            break;
+        p[n++] = ph_is_space(rest->p[i]) ? ' ' : rest->p[i];
     }
     *rest = ph_str_from(*rest, i + 1);
     return (ph_str){ p, n };
@@ -70,14 +71,14 @@ static ph_str take_atom(struct ph_scope *s, ph_str *rest)
         } else if (is_special(rest->p[i])) {
             break;
         }
-        p[n++] = rest->p[i];
+        p[n++] = ph_is_space(rest->p[i]) ? ' ' : rest->p[i];
     }
     *rest = ph_str_from(*rest, i);
     return (ph_str){ p, n };
 }
 
-/* A comment, with those in it, or a domain literal: as it stands. */
-static ph_str take_nested(ph_str *rest, char open, char close)
+/* A comment, with those in it, as it stands. */
+static ph_str take_comment(ph_str *rest)
 {
     size_t n = 0;
     int depth = 0;
@@ -85,9 +86,9 @@ static ph_str take_nested(ph_str *rest, char open, char close)
     for (; n < rest->n; n++) {
         if (rest->p[n] == '\\')
             n++;
-        else if (rest->p[n] == open)
+        else if (rest->p[n] == '(')
             depth++;
-        else if (rest->p[n] == close && --depth == 0)
+        else if (rest->p[n] == ')' && --depth == 0)
             break;
     }
     ph_str all = ph_str_first(*rest, n + 1);
@@ -100,7 +101,7 @@ static void put_atom(struct text *t, ph_str atom)
     int plain = 1;
 
     for (size_t i = 0; i < atom.n; i++)
-        plain &= !ph_is_space(atom.p[i]) && !is_special(atom.p[i]);
+        plain &= (unsigned char)atom.p[i] > ' ' && atom.p[i] != 0x7f && !is_special(atom.p[i]);
     if (plain || t->bare)
         ph_buf_str(&t->b, atom);
     else
@@ -117,17 +118,17 @@ static void token(struct text *t, struct ph_scope *s, ph_str *rest)
         begin_word(t);
     if (c == '"') {
         *rest = ph_str_from(*rest, 1);
-        word = take_quoted(s, rest);
+        word = take_quoted(s, rest, '"');
         if (t->bare)
             ph_buf_str(&t->b, word);
         else
             put_quoted(t, word);
     } else if (c == '(') {
-        ph_buf_str(&t->b, take_nested(rest, '(', ')'));
+        ph_buf_str(&t->b, take_comment(rest));
     } else if (c == '[') {
-        ph_buf_str(&t->b, word = take_nested(rest, '[', ']'));
-        if (word.p[word.n - 1] != ']')
-            ph_buf_putc(&t->b, ']');
+        *rest = ph_str_from(*rest, 1);
+        word = take_quoted(s, rest, ']');
+        ph_buf_printf(&t->b, "[%.*s]", PH_FMT(word));
     } else if (c == '\\' || !is_special(c)) {
         put_atom(t, take_atom(s, rest));
     } else {
@@ -136,27 +137,32 @@ static void token(struct text *t, struct ph_scope *s, ph_str *rest)
     }
 }
 
+/* Blanks at the end belong to what is not closed. */
+static ph_str skip_blanks(ph_str s)
+{
+    while (s.n && ph_is_space(s.p[0]))
+        s = ph_str_from(s, 1);
+    return s;
+}
+
 int postalias_parse(struct ph_scope *s, ph_str line, ph_str *name, ph_str *value)
 {
     struct text left = { .bare = 1 }, right = { .bare = 0 };
-    int tokens = 0, has_domain = 0;
-    ph_str rest = ph_str_trim(line);
+    int tokens = 0, has_domain = 0, has_comma = 0;
+    ph_str rest = skip_blanks(line);
 
     ph_buf_init(&left.b, s, PH_SOURCE_MAX);
     ph_buf_init(&right.b, s, PH_SOURCE_MAX);
-    for (; rest.n && rest.p[0] != ':'; rest = ph_str_trim(rest), tokens++) {
-        size_t before = left.b.n;
-        int literal = rest.p[0] == '"' || rest.p[0] == '(';
-
+    for (; rest.n && rest.p[0] != ':'; rest = skip_blanks(rest), tokens++) {
+        has_domain |= rest.p[0] == '@' || rest.p[0] == '%';
+        has_comma |= rest.p[0] == ',';
         token(&left, s, &rest);
-        ph_str new = ph_str_from(ph_buf_view(&left.b), before);
-        has_domain |= !literal && (ph_str_find(new, '@') >= 0 || ph_str_find(new, '%') >= 0);
     }
-    if (tokens == 0 || rest.n == 0 || (rest = ph_str_trim(ph_str_from(rest, 1))).n == 0)
+    if (tokens == 0 || has_comma || rest.n == 0 || (rest = skip_blanks(ph_str_from(rest, 1))).n == 0)
         return POSTALIAS_NO_PAIR;
     if (has_domain)
         return POSTALIAS_NOT_LOCAL;
-    for (; rest.n; rest = ph_str_trim(rest))
+    for (; rest.n; rest = skip_blanks(rest))
         token(&right, s, &rest);
     *name = ph_buf_view(&left.b);
     *value = ph_buf_view(&right.b);

@@ -26,24 +26,18 @@ static void usage(const struct postmap *p)
                                                              : "postmap [-bfFhimnNoprsuUvw] [-c config_dir] [-d key] [-q key]");
 }
 
-/* The file that a table of this kind is, as its messages have always named it. */
-static const char *suffix_of(const struct ph_table *t)
-{
-    if (ph_str_eq(t->type, PH_STR("hash")) || ph_str_eq(t->type, PH_STR("btree")))
-        return ".db";
-    return ph_str_eq(t->type, PH_STR("cdb")) ? ".cdb" : "";
-}
-
-ph_str postmap_shown(struct ph_scope *s, const struct ph_table *t)
-{
-    return ph_str_printf(s, "%.*s:%.*s%s", PH_FMT(t->type), PH_FMT(t->name), suffix_of(t));
-}
-
 ph_str postmap_shown_duplicate(struct ph_scope *s, const struct ph_table *t)
 {
     if (ph_str_eq(t->type, PH_STR("cdb")))
         return t->name;
-    return suffix_of(t)[0] ? ph_str_printf(s, "%.*s%s", PH_FMT(t->name), suffix_of(t)) : postmap_shown(s, t);
+    ph_str file = ph_table_file(s, t);
+
+    return ph_str_eq(file, t->name) ? ph_table_shown(s, t) : file;
+}
+
+ph_str postmap_key(const struct postmap *p, struct ph_scope *s, ph_str key)
+{
+    return p->no_fold ? key : p->any_bytes ? ph_str_lower(s, key) : ph_key_fold(s, key);
 }
 
 static int has_type(const char *table)
@@ -99,21 +93,8 @@ static void put_entry(const struct postmap *p, ph_str key, ph_str val)
     put_value(val);
 }
 
-/* What no table is asked: 1 after a warning. */
-static int is_bad_key(const struct postmap *p, const struct ph_table *t, ph_str key)
+static void warn_empty(ph_str shown, ph_str key)
 {
-    if (p->any_bytes || ph_str_is_utf8(key))
-        return 0;
-    PH_SCOPED(s, p->scope);
-    ph_cmd_warn("%.*s: non-UTF-8 key \"%.*s\": malformed UTF-8 or invalid codepoint", PH_FMT(postmap_shown(s, t)), PH_FMT(ph_source_shown(s, key)));
-    return 1;
-}
-
-static void warn_empty(const struct postmap *p, const struct ph_table *t, ph_str key)
-{
-    PH_SCOPED(s, p->scope);
-    ph_str shown = postmap_shown(s, t);
-
     ph_cmd_warn("table %.*s: key %.*s: empty string result is not allowed", PH_FMT(shown), PH_FMT(key));
     ph_cmd_warn("table %.*s should return NO RESULT in case of NOT FOUND", PH_FMT(shown));
 }
@@ -123,24 +104,27 @@ static int decode(const struct postmap *p, const struct ph_table *t, struct ph_s
 {
     if (!p->files || postmap_decode(s, *val, val))
         return 1;
-    ph_cmd_warn("table %.*s: key %.*s: malformed BASE64 value: %.*s", PH_FMT(postmap_shown(s, t)), PH_FMT(key), PH_FMT(*val));
+    ph_cmd_warn("table %.*s: key %.*s: malformed BASE64 value: %.*s", PH_FMT(ph_table_shown(s, t)), PH_FMT(key), PH_FMT(*val));
     return 0;
 }
 
-/* The first table that has it: PH_FOUND with *val, or PH_NONE. */
+/* The first table that has it: PH_FOUND with *val, or PH_NONE.  A table is opened when
+ * those before it do not have a key: what is wrong with one that is not needed is not said. */
 static int ask(struct postmap *p, struct ph_table **tables, int count, ph_str key, struct ph_scope *s, ph_str *val)
 {
     for (int i = 0; i < count; i++) {
-        int rc = is_bad_key(p, tables[i], key) ? PH_NONE : ph_table_lookup(tables[i], key, s, val);
+        if (!tables[i])
+            tables[i] = open_table(p, p->scope, p->names[i], 0);
+        int rc = ph_table_lookup(tables[i], key, s, val);
 
         if (rc < 0)
             ph_cmd_fatal("table %.*s:%.*s: query error: %s", PH_FMT(tables[i]->type), PH_FMT(tables[i]->name), ph_error());
         if (rc != PH_FOUND)
             continue;
         if (!decode(p, tables[i], s, key, val))
-            ph_cmd_fatal("table %.*s: query error", PH_FMT(postmap_shown(s, tables[i])));
+            ph_cmd_fatal("table %.*s: query error", PH_FMT(ph_table_shown(s, tables[i])));
         if (val->n == 0)
-            warn_empty(p, tables[i], key);
+            warn_empty(ph_table_shown(s, tables[i]), key);
         return rc;
     }
     return PH_NONE;
@@ -157,9 +141,9 @@ static int each_key(struct postmap *p, int (*fn)(struct postmap *, struct ph_tab
     if (strcmp(p->key, "-") != 0)
         return fn(p, tables, count, ph_cstr(p->key), 0);
     while ((n = getline(&line, &size, stdin)) >= 0) {
-        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
-            n--;
-        any |= fn(p, tables, count, (ph_str){ line, (size_t)n }, 1);
+        if (n > 0 && line[n - 1] == '\n')
+            line[--n] = 0;
+        any |= fn(p, tables, count, ph_cstr(line), 1);         /* nothing stands behind a NUL */
     }
     free(line);
     return any;
@@ -186,10 +170,8 @@ static int remove_one(struct postmap *p, struct ph_table **tables, int count, ph
     int any = 0;
 
     ph_scope_reset(s);
-    if (!p->no_fold)
-        key = ph_key_fold(s, key);
     for (int i = 0; i < count; i++) {
-        int rc = is_bad_key(p, tables[i], key) ? PH_NONE : ph_table_remove(tables[i], key);
+        int rc = ph_table_takes_key(tables[i], key) ? ph_table_remove(tables[i], postmap_key(p, s, key)) : PH_NONE;
 
         if (rc < 0)
             ph_cmd_fatal("%s", ph_error());
@@ -207,8 +189,7 @@ static int query(struct postmap *p, char **names, int count)
 {
     p->tables = ph_alloc_array(p->scope, (size_t)count, sizeof *p->tables);
     p->table_count = count;
-    for (int i = 0; i < count; i++)
-        p->tables[i] = open_table(p, p->scope, names[i], 0);
+    p->names = names;
     if (p->headers || p->body)
         return postmap_message(p, query_part);
     return each_key(p, query_one, p->tables, count);
@@ -238,12 +219,17 @@ static void list(struct postmap *p, const char *name)
 {
     struct ph_table *t = open_table(p, p->scope, name, 0);
     PH_SCOPED(s, p->scope);
-    ph_str key, val;
+    ph_str key, val, shown = ph_str_printf(p->scope, "%.*s:%.*s", PH_FMT(t->type), PH_FMT(t->name));
     int rc = ph_table_next(t, 1, s, &key, &val);
 
     for (; rc == PH_FOUND; rc = ph_table_next(t, 0, s, &key, &val)) {
-        if (decode(p, t, s, key, &val))
-            put_entry(p, key, val);
+        if (key.n == 0)
+            ph_cmd_warn("table %.*s: empty lookup key value is not allowed", PH_FMT(shown));
+        if (!decode(p, t, s, key, &val))
+            continue;
+        if (val.n == 0)
+            warn_empty(shown, key);
+        put_entry(p, key, val);
         ph_scope_reset(s);
     }
     if (rc < 0)

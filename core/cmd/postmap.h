@@ -17,7 +17,8 @@ struct postmap {
     uint32_t nul;                  /* PH_TABLE_NO_NUL (-n), PH_TABLE_WITH_NUL (-N), or as the type has it */
     int headers, body, mime, check_bytes;   /* -h -b -m -U */
     int files;                     /* -F */
-    struct ph_table **tables;      /* of -q */
+    char **names;                  /* of -q */
+    struct ph_table **tables;      /* NULL: not opened yet */
     int table_count;
 };
 
@@ -32,8 +33,9 @@ int postmap_read_files(struct ph_scope *s, ph_str list, ph_str *value);
 int postmap_decode(struct ph_scope *s, ph_str in, ph_str *out);
 /* The text behind "type:", as the table will see it. */
 const char *postmap_path(const char *table);
-/* The table in messages: "hash:x.db", on s; of a duplicate: "x.db". */
-ph_str postmap_shown(struct ph_scope *s, const struct ph_table *t);
+/* A key as it is stored, on s. */
+ph_str postmap_key(const struct postmap *p, struct ph_scope *s, ph_str key);
+/* The table in messages about a duplicate: "x.db", on s. */
 ph_str postmap_shown_duplicate(struct ph_scope *s, const struct ph_table *t);
 /* Why a table could not be opened: without its name in front, which is said already. */
 const char *postmap_cause(const struct postmap *p, const char *table);

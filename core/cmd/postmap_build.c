@@ -9,7 +9,6 @@
 #include <unistd.h>
 #include <posthorn/clock.h>
 #include <posthorn/error.h>
-#include <posthorn/fold.h>
 #include "core/cmd/postmap.h"
 
 struct build {
@@ -22,10 +21,7 @@ static void add_entry(struct build *b, struct ph_scope *s, ph_str key, ph_str va
 {
     struct postmap *p = b->p;
 
-    if (key.n == 0)
-        ph_cmd_warn("table %.*s:%.*s: empty lookup key value is not allowed", PH_FMT(b->table->type), PH_FMT(b->table->name));
-    if (!p->no_fold)
-        key = ph_key_fold(s, key);
+    key = postmap_key(p, s, key);
     int rc = ph_table_update(b->table, key, value);
     if (rc == PH_NONE && !p->quiet)
         ph_cmd_warn("%.*s: duplicate entry: \"%.*s\"", PH_FMT(postmap_shown_duplicate(s, b->table)), PH_FMT(key));
@@ -66,7 +62,6 @@ static void alias_line(struct build *b, struct ph_scope *s, ph_str line, uint32_
 
 static void add_mark(struct build *b, const char *name, ph_str value)
 {
-    b->table->flags &= ~PH_TABLE_KEEP;
     if (ph_table_update(b->table, ph_cstr(name), value) < 0)
         ph_cmd_fatal("%s", ph_error());
 }
@@ -75,8 +70,8 @@ static void add_mark(struct build *b, const char *name, ph_str value)
  * in its form. */
 static void add_marks(struct build *b, struct ph_scope *s)
 {
-    add_mark(b, "@", PH_STR("@"));
-    b->table->flags = (b->table->flags & ~PH_TABLE_WITH_NUL) | PH_TABLE_NO_NUL;
+    add_entry(b, s, PH_STR("@"), PH_STR("@"));
+    b->table->flags = (b->table->flags & ~(PH_TABLE_WITH_NUL | PH_TABLE_KEEP)) | PH_TABLE_NO_NUL;
     add_mark(b, "YP_LAST_MODIFIED", ph_str_printf(s, "%010lld", (long long)(ph_wall_us() / 1000000)));
     add_mark(b, "YP_MASTER_NAME", ph_conf_value(b->p->conf, s, "myhostname"));
 }
@@ -88,6 +83,8 @@ static void fill(struct build *b)
     ph_str line;
 
     while (ph_source_next(&b->src, &line, &number)) {
+        if (line.n == 0 && b->p->is_alias)
+            continue;
         if (!b->p->any_bytes && !ph_str_is_utf8(line))
             ph_cmd_warn("%s, line %u: non-UTF-8 input \"%.*s\" -- ignoring this line", b->src.path, number, PH_FMT(ph_source_shown(s, line)));
         else if (b->p->is_alias)
@@ -173,6 +170,8 @@ void postmap_build(struct postmap *p, const char *table)
     hold_signals(SIG_BLOCK, &old);
     if (ph_table_open(p->conf, s, ph_cstr(table), flags, &b.table) < 0)
         ph_cmd_fatal("%s", postmap_cause(p, table));
+    if (!(b.table->ops->is & PH_TABLE_INDEXED))
+        ph_cmd_fatal("unsupported dictionary type: %.*s does not support bulk-mode creation.", PH_FMT(b.table->type));
     fill(&b);
     if (ph_table_commit(b.table) < 0)
         ph_cmd_fatal("%s", ph_error());

@@ -87,8 +87,6 @@ int ph_source_open(struct ph_scope *s, const char *path, struct ph_source *src)
     return rc;
 }
 
-static int is_blank(char c) { return c == ' ' || c == '\t'; }
-
 /* Nothing in it but blanks, or a comment. */
 static int is_empty(ph_str line)
 {
@@ -99,12 +97,8 @@ static int is_empty(ph_str line)
 
 static ph_str take_line(struct ph_source *src)
 {
-    ph_str line = ph_str_cut(&src->rest, '\n');
-
     src->line++;
-    if (line.n && line.p[line.n - 1] == '\r')
-        line.n--;
-    return line;
+    return ph_str_cut(&src->rest, '\n');
 }
 
 /* 1 when what comes next belongs to the current line (comments are eaten). */
@@ -114,7 +108,7 @@ static int continues(struct ph_source *src)
         ph_str ahead = src->rest, line = ph_str_cut(&ahead, '\n');
 
         if (!is_empty(line))
-            return is_blank(line.p[0]);
+            return ph_is_space(line.p[0]);
         take_line(src);
     }
     return 0;
@@ -149,11 +143,11 @@ static int take_logical(struct ph_source *src, ph_str *line, uint32_t *number)
 int ph_source_next(struct ph_source *src, ph_str *line, uint32_t *number)
 {
     while (take_logical(src, line, number)) {
-        if (line->n && !is_blank(line->p[0]))
+        if (line->n == 0 || !ph_is_space(line->p[0]))
             return 1;
-        if (line->n)               /* the first of the file: it continues nothing */
-            ph_log_warn("%s: logical line must not start with whitespace: \"%.*s%s\"", src->path, PH_FMT(ph_str_first(*line, SHOWN_BYTES)),
-                        line->n > SHOWN_BYTES ? "..." : "");
+        /* The first of the file: it continues nothing. */
+        ph_log_warn("%s: logical line must not start with whitespace: \"%.*s%s\"", src->path, PH_FMT(ph_str_first(*line, SHOWN_BYTES)),
+                    line->n > SHOWN_BYTES ? "..." : "");
     }
     return 0;
 }

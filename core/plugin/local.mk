@@ -1,6 +1,6 @@
 noinst_LTLIBRARIES += core/plugin/libplugin.la
 core_plugin_libplugin_la_SOURCES = core/plugin/registry.c core/plugin/registry.h core/plugin/internal.h core/plugin/manifest.c \
-	core/plugin/path.c core/plugin/elf.c core/plugin/loader.c core/plugin/negotiate.c core/plugin/tables.c core/plugin/tables.h core/plugin/remote.c \
+	core/plugin/path.c core/plugin/elf.c core/plugin/loader.c core/plugin/negotiate.c core/plugin/tables.c core/plugin/tables_text.c core/plugin/tables.h core/plugin/remote.c \
 	core/plugin/reopen.c core/plugin/reopen.h core/plugin/lookup.c core/plugin/match.c core/plugin/restriction.c core/plugin/why.c core/plugin/fold.c core/plugin/fold_table.h \
 	core/plugin/address_map.c core/plugin/address_map.h core/plugin/address_expand.c core/plugin/own_address.c \
 	core/plugin/inline.c core/plugin/inline.h

@@ -1,7 +1,6 @@
 /* tables: see tables.h. */
 #include <posthorn/clock.h>
 #include <posthorn/error.h>
-#include <posthorn/fold.h>
 #include <posthorn/task.h>
 #include "core/plugin/internal.h"
 #include "core/plugin/registry.h"
@@ -9,6 +8,8 @@
 #include "core/run/loop.h"
 #include "core/run/why.h"
 
+/* At most 200 bytes of a key in a message. */
+#define KEY_FMT(k) PH_FMT(ph_str_first((k), 200))
 #define LOOK_MS 1000               /* between two looks at the file of a table */
 
 /* What stands around the table that the plugin sees. */
@@ -156,7 +157,7 @@ static int check_plugin(const struct ph_table_plugin *ops, ph_str type, uint32_t
         return ph_fail(PH_CONF, "table type \"%.*s\" waits for others: a table that may block cannot stand on it", PH_FMT(type));
     if (flags & PH_TABLE_SECURE && ops->is & PH_TABLE_INSECURE)
         return ph_fail(PH_CONF, "table type \"%.*s\" must not be used where an answer gives rights", PH_FMT(type));
-    if (flags & PH_TABLE_CREATE ? !(ops->is & PH_TABLE_INDEXED) : flags & PH_TABLE_WRITE && !ops->update)
+    if (flags & (PH_TABLE_CREATE | PH_TABLE_WRITE) && !ops->update)
         return ph_fail(PH_CONF, "unsupported dictionary type: %.*s does not support bulk-mode creation.", PH_FMT(type));
     return 0;
 }
@@ -200,16 +201,24 @@ static int open_handle(struct handle *h, uint32_t flags, struct ph_conf *c)
     return 0;
 }
 
+/* smtputf8_enable = no: bytes are bytes. */
+static uint32_t with_bytes(struct ph_conf *c, uint32_t flags)
+{
+    int utf8 = 1;
+
+    return c && ph_conf_get_bool(c, "smtputf8_enable", &utf8) >= 0 && !utf8 ? flags | PH_TABLE_ANY_BYTES : flags;
+}
+
 static struct handle *new_handle(struct ph_scope *s, ph_str text, struct ph_conf *c, uint32_t flags)
 {
     struct ph_scope *own = ph_scope_new(s);
     struct handle *h = ph_new(own, struct handle);
 
     h->scope = own;
-    h->text = ph_str_dup(own, ph_str_trim(text));
+    h->text = ph_str_dup(own, text);
     h->next_look_ms = ph_now_ms() + LOOK_MS;
     h->table.conf = c;
-    h->table.flags = flags;
+    h->table.flags = with_bytes(c, flags);
     h->table.name = h->text;
     return h;
 }
@@ -217,7 +226,7 @@ static struct handle *new_handle(struct ph_scope *s, ph_str text, struct ph_conf
 int ph_table_open(struct ph_conf *c, struct ph_scope *s, ph_str text, uint32_t flags, struct ph_table **out)
 {
     struct handle *h = new_handle(s, text, c, flags);
-    int rc = open_handle(h, flags, c);
+    int rc = open_handle(h, h->table.flags, c);
 
     if (rc < 0) {
         ph_scope_free(h->scope);
@@ -238,7 +247,7 @@ int ph_table_inner(struct ph_table *t, ph_str text, struct ph_table **inner)
 struct ph_table *ph_table_open_soft(struct ph_conf *c, struct ph_scope *s, const char *what, ph_str text, uint32_t flags)
 {
     struct handle *h = new_handle(s, text, c, flags);
-    int rc = open_handle(h, flags, c);
+    int rc = open_handle(h, h->table.flags, c);
 
     h->what = ph_cstr_dup(h->scope, ph_cstr(what));
     if (rc < 0) {
@@ -271,12 +280,9 @@ static void look_again(struct handle *h)
     ph_log("table %.*s %s", PH_FMT(h->text), was_broken ? "can be used now" : "has changed: read again");
 }
 
-/* At most 200 bytes of a key in a message. */
-#define KEY_FMT(k) PH_FMT(ph_str_first((k), 200))
-
 static ph_str folded(const struct ph_table *t, struct ph_scope *out, ph_str key)
 {
-    return t->flags & PH_TABLE_FOLD && !(t->is & (PH_TABLE_PATTERN | PH_TABLE_NOFOLD)) ? ph_key_fold(out, key) : key;
+    return t->is & (PH_TABLE_PATTERN | PH_TABLE_NOFOLD) ? key : ph_table_key(t, out, key);
 }
 
 static int ask(struct handle *h, ph_str key, struct ph_scope *out, ph_str *val)
@@ -286,11 +292,14 @@ static int ask(struct handle *h, ph_str key, struct ph_scope *out, ph_str *val)
     look_again(h);
     if (h->broken)
         return ph_fail(PH_TEMP, "table %.*s: lookup of \"%.*s\": %s", PH_FMT(h->text), KEY_FMT(key), h->broken);
+    if (!ph_table_takes_key(t, key))
+        return PH_NONE;
     struct call c = { .t = t, .op = OP_LOOKUP, .key = folded(t, out, key), .out = out };
     int rc = call(&c);
 
+    *val = c.val;
     if (rc == PH_FOUND)
-        *val = c.val;
+        rc = ph_table_takes_value(t, key, c.val);
     else if (rc >= 0 && rc != PH_NONE)
         rc = ph_fail(PH_TEMP, "the plugin answered %d", rc);
     return rc < 0 ? ph_wrap(rc, "table %.*s:%.*s: lookup of \"%.*s\"", PH_FMT(t->type), PH_FMT(t->name), KEY_FMT(key)) : rc;

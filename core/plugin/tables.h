@@ -24,4 +24,13 @@ int ph_remote_is(const struct ph_table *t);
 /* Until it is known what kind of table it is.  Failure leaves it unknown. */
 void ph_remote_learn(struct ph_table *t) PH_YIELDS;
 
+/* 1, or 0 after a warning: a key that is no UTF-8 is asked of a table that takes any
+ * bytes only. */
+int ph_table_takes_key(const struct ph_table *t, ph_str key);
+/* The same of a value: PH_FOUND, or PH_TEMP after a warning. */
+int ph_table_takes_value(const struct ph_table *t, ph_str key, ph_str val);
+/* A table's file in messages, on s: "x.db"; and the table: "hash:x.db". */
+ph_str ph_table_file(struct ph_scope *s, const struct ph_table *t);
+ph_str ph_table_shown(struct ph_scope *s, const struct ph_table *t);
+
 #endif

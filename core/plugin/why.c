@@ -21,7 +21,7 @@ static int is_alias(struct ph_scope *s, const struct ph_table *t, ph_str line, p
     ph_str name = ph_str_trim(ph_str_first(line, (size_t)colon));
     if (name.n >= 2 && name.p[0] == '"' && name.p[name.n - 1] == '"')
         name = ph_str_first(ph_str_from(name, 1), name.n - 2);
-    return ph_str_eq(t->flags & PH_TABLE_FOLD ? ph_key_fold(s, name) : name, key);
+    return ph_str_eq(ph_table_key(t, s, name), key);
 }
 
 /* 1 when the line has the key; *value when it is known as it stands. */
@@ -32,7 +32,7 @@ static int has_key(struct ph_scope *s, const struct ph_table *t, ph_str line, ph
     *value = PH_STR("");
     if (is_alias(s, t, line, key))
         return 1;
-    if (ph_source_pair(line, &k, &v) != PH_SOURCE_PAIR || !ph_str_eq(t->flags & PH_TABLE_FOLD ? ph_key_fold(s, k) : k, key))
+    if (ph_source_pair(line, &k, &v) != PH_SOURCE_PAIR || !ph_str_eq(ph_table_key(t, s, k), key))
         return 0;
     *value = v;
     return 1;
@@ -86,7 +86,7 @@ static void find_source(struct ph_scope *s, const char *index, const struct tabl
 
 static void find_place(struct ph_scope *s, struct ph_why_sink *w, const struct table_question *q, struct ph_why_step *step)
 {
-    if (w->file && strcmp(w->file, "inline") == 0) {
+    if (w->file && w->file[0] == '{') {
         step->remark = ph_str_printf(s, "rule %u", w->line);
     } else if (w->file) {
         step->file = ph_cstr(w->file);

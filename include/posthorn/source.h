@@ -3,7 +3,7 @@
  * A line that starts with a blank continues the one before; empty lines and
  * lines whose first non-blank is # are passed over, also between continuations.  A
  * first line that starts with a blank is left out with a warning; what stands behind
- * a NUL is not there. */
+ * a NUL is not there: such a line may be empty. */
 #ifndef POSTHORN_SOURCE_H
 #define POSTHORN_SOURCE_H
 
@@ -27,7 +27,8 @@ struct ph_source {
 int ph_source_open(struct ph_scope *s, const char *path, struct ph_source *src);
 /* The same from a descriptor, read to its end; path names it in messages. */
 int ph_source_fd(struct ph_scope *s, int fd, const char *path, struct ph_source *src);
-/* Next logical line, without its line ends: 1 with *line (on the source's
+/* Next logical line, without its line ends (a CR in front of one is a blank of the
+ * line, and stays): 1 with *line (on the source's
  * scope when it was continued) and its first line's number; 0 at the end. */
 int ph_source_next(struct ph_source *src, ph_str *line, uint32_t *number);
 /* key and value of such a line: split at the first blanks outside "..." (quotes

@@ -25,7 +25,8 @@ PH_BEGIN
 #define PH_TABLE_NO_NUL    16u  /* stored without the NUL that usually ends keys and values */
 #define PH_TABLE_WITH_NUL  32u  /* with it, where the type's usual form has none */
 #define PH_TABLE_KEEP      64u  /* an update of a key that is there changes nothing and says PH_NONE */
-#define PH_TABLE_ANY_BYTES 128u /* keys and values need not be UTF-8 */
+#define PH_TABLE_ANY_BYTES 128u /* keys and values need not be UTF-8, letters are those of ASCII; also when
+                                   smtputf8_enable is no */
 #define PH_TABLE_LITERAL   256u /* no parts of the key in answers ($1): they are routes */
 
 /* What a table is, stated in the descriptor. */
@@ -81,7 +82,8 @@ int ph_table_type_blocks(ph_str type);
  * what t's flags forbid), PH_TEMP. */
 int ph_table_inner(struct ph_table *t, ph_str type_name, struct ph_table **inner) PH_YIELDS;
 /* Fold as the table wants and ask: PH_FOUND with *val on out, PH_NONE, negative
- * with the table named in the text.  A plugin's broken answer reads as failure.
+ * with the table named in the text.  A plugin's broken answer reads as failure, and so
+ * does a value that is no UTF-8; a key that is none is not found; both are warned of.
  * Once a second it looks whether the table was rebuilt, and then reads the new one. */
 int ph_table_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str *val) PH_YIELDS;
 /* For tables opened with PH_TABLE_WRITE or PH_TABLE_CREATE, and walks; answers
@@ -90,6 +92,8 @@ int ph_table_update(struct ph_table *t, ph_str key, ph_str val) PH_YIELDS;
 int ph_table_remove(struct ph_table *t, ph_str key) PH_YIELDS;
 int ph_table_next(struct ph_table *t, int first, struct ph_scope *out, ph_str *key, ph_str *val) PH_YIELDS;
 int ph_table_commit(struct ph_table *t) PH_YIELDS;
+/* The key as t's flags want it: as it is, or (PH_TABLE_FOLD) in lower case, on s. */
+ph_str ph_table_key(const struct ph_table *t, struct ph_scope *s, ph_str key);
 
 /* In open, before it can fail: the file at this path will be opened again, when it was
  * replaced, or is not there yet.  The seal leaves files in its directory (and below)

@@ -41,7 +41,7 @@ void ph_why_note(const char *what, const char *fmt, ...) PH_PRINTF(2, 3);
 #define ph_why(...) (ph_why_is_on() ? ph_why_note(__VA_ARGS__) : (void)0)
 
 /* In a table's lookup: the answer stands in that line of that file.  The text stays
- * until the table ends.  The file "inline" is rules in the name of the table (see
+ * until the table ends.  A file that begins with { is rules in the name of the table (see
  * ph_source_open), of which it is the one of that number. */
 void ph_why_at(const char *file, uint32_t line);
 /* In the lookup of a table that postmap builds from the file that is its name: the

@@ -88,7 +88,7 @@ t_fuzz_aliases_t_LDADD = $(FUZZ_LDADD)
 check_PROGRAMS += t/fuzz/tables.t
 EXTRA_DIST += t/fuzz/tables.dict
 t_fuzz_tables_t_SOURCES = t/fuzz/tables.c core/cmd/postalias.c plugins/table/common/client.c plugins/table/common/template.c \
-	plugins/table/common/sql_place.c plugins/table/pattern/pattern.c plugins/table/pattern/need.c
+	plugins/table/common/sql_place.c plugins/table/pattern/pattern.c plugins/table/pattern/pattern_read.c plugins/table/pattern/need.c
 t_fuzz_tables_t_CFLAGS = $(AM_CFLAGS)
 t_fuzz_tables_t_LDADD = $(FUZZ_LDADD) $(PCRE2_LIBS)
 

@@ -13,9 +13,9 @@ my %plugin = map { my $d = Posthorn::debian("postfix-$_"); $d && -e "$Posthorn::
 my $tmp = File::Temp->newdir('posthorn-XXXXXX', TMPDIR => 1);
 my $lib = "$root/usr/lib/postfix";
 make_path("$tmp/debian", "$tmp/ours", "$tmp/q", "$tmp/d");
-my $common = "default_database_type = hash\nmyhostname = peer.test\nmail_owner = news\nsetgid_group = uucp\ninet_interfaces = loopback-only\n";
+my $common = "compatibility_level = 3.7\ndefault_database_type = hash\nmyhostname = peer.test\nmail_owner = news\nsetgid_group = uucp\ninet_interfaces = loopback-only\n";
 Posthorn::spew("$tmp/ours/main.cf", $common, "maillog_file = /dev/null\n");
-Posthorn::spew("$tmp/debian/main.cf", $common, "compatibility_level = 3.7\nqueue_directory = $tmp/q\ndata_directory = $tmp/d\ndaemon_directory = $lib/sbin\ncommand_directory = $root/usr/sbin\n",
+Posthorn::spew("$tmp/debian/main.cf", $common, "queue_directory = $tmp/q\ndata_directory = $tmp/d\ndaemon_directory = $lib/sbin\ncommand_directory = $root/usr/sbin\n",
     "shlib_directory = $lib\nmeta_directory = $tmp/debian\ninet_protocols = ipv4\nimport_environment = MAIL_CONFIG LD_LIBRARY_PATH=$lib\n");
 Posthorn::spew("$tmp/debian/dynamicmaps.cf", map { "$_\t$plugin{$_}\tdict_${_}_open\t" . ($_ eq 'pcre' ? '' : "mkmap_${_}_open") . "\n" } sort keys %plugin);
 

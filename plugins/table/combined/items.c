@@ -63,6 +63,8 @@ int items_open(struct ph_table *t, ph_str spec, struct ph_table ***inner, size_t
         whole &= table[i]->is;
     }
     t->is |= whole;
+    if (!(table[0]->is & PH_TABLE_PATTERN))
+        t->is &= ~PH_TABLE_NOFOLD;
     *inner = table;
     *count = n;
     return 0;

@@ -26,6 +26,6 @@ static int32_t randmap_lookup(struct ph_table *t, ph_str key PH_UNUSED, struct p
 }
 
 PH_PLUGIN_TABLE(randmap, PH_IS(.summary = "any one of a few texts", .exec = PH_PURE, .concurrency = PH_MANY_CALLS),
-    .is = PH_TABLE_NOFOLD,
+    .is = PH_TABLE_PATTERN | PH_TABLE_NOFOLD,
     .open = randmap_open,
     .lookup = randmap_lookup);

@@ -1,5 +1,4 @@
 /* entries: see entries.h. */
-#include <posthorn/fold.h>
 #include <posthorn/why.h>
 #include "entries.h"
 
@@ -11,7 +10,7 @@ void entries_init(struct entries *e, struct ph_scope *s)
 
 ph_str entries_key(struct ph_scope *s, const struct ph_table *t, ph_str key)
 {
-    return t->flags & PH_TABLE_FOLD ? ph_key_fold(s, key) : ph_str_dup(s, key);
+    return ph_str_dup(s, ph_table_key(t, s, key));
 }
 
 struct entry *entries_add(struct entries *e, ph_str key, int *is_new)

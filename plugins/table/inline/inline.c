@@ -50,7 +50,7 @@ static int32_t inline_open(struct ph_table *t, ph_str spec)
     entries_init(e, t->scope);
     if (!ph_str_is_utf8(spec) && !(t->flags & PH_TABLE_ANY_BYTES))
         rc = ph_fail(PH_CONF, "bad UTF-8 syntax");
-    else if (ph_source_braces(spec, &all) < 0)
+    else if (ph_str_eq(spec, PH_STR("{}")) || ph_source_braces(spec, &all) < 0)
         rc = ph_fail(PH_CONF, "bad syntax");
     else
         rc = read_items(t, e, all);

@@ -59,7 +59,7 @@ static int take_pattern(const struct reader *r, ph_str *line, struct pattern_tex
         return 0;
     }
     for (; n < at.n; n++)
-        if (at.p[n] == '\\')
+        if (at.p[n] == '\\' && (!two || n + 1 < at.n))
             n++;
         else if (at.p[n] == at.p[0])
             break;
@@ -148,21 +148,23 @@ int rules_group(ph_str name, unsigned *n)
     return name.n > 0;
 }
 
-/* One reference: 1 with its group, or 0 after a warning. */
+/* One reference: 1 with its group; after a warning 0, or -1 when what follows it cannot
+ * be read either. */
 static int check_reference(const struct reader *r, ph_str value, size_t at, unsigned *group, size_t *used)
 {
     ph_str name;
     const char *why;
 
-    if (!rules_reference(ph_str_from(value, at), &name, used, &why))
+    if (!rules_reference(ph_str_from(value, at), &name, used, &why)) {
         ph_log_warn("%s: \"%.*s\"", why, PH_FMT(value));
-    else if (!rules_group(name, group))
+        return -1;
+    }
+    if (!rules_group(name, group))
         warn(r, "non-numeric replacement index \"%.*s\"", PH_FMT(name));
     else if (*group == 0)
         warn(r, r->rs->engine->has_second ? "out-of-range replacement index \"0\"" : "out of range replacement index \"0\"");
     else
         return 1;
-    warn(r, "bad replacement syntax: skipping this rule");
     return 0;
 }
 
@@ -170,24 +172,27 @@ static int check_reference(const struct reader *r, ph_str value, size_t at, unsi
 static int check_value(const struct reader *r, struct rule *rule, unsigned *highest)
 {
     ph_str v = rule->value;
+    int rc = 1, all_good = 1;
 
     *highest = 0;
-    for (size_t i = 0; i < v.n; i++) {
-        unsigned group;
+    for (size_t i = 0; i < v.n && rc >= 0; i++) {
+        unsigned group = 0;
         size_t used = 1;
 
         if (v.p[i] != '$')
             continue;
         rule->has_dollar = 1;
         if (i + 1 == v.n || v.p[i + 1] != '$') {
-            if (!check_reference(r, v, i + 1, &group, &used))
-                return 0;
+            rc = check_reference(r, v, i + 1, &group, &used);
+            all_good &= rc == 1;
             if (group > *highest)
                 *highest = group;
         }
         i += used;
     }
-    return 1;
+    if (!all_good)
+        warn(r, "bad replacement syntax: skipping this rule");
+    return all_good;
 }
 
 /* Whether this rule may name groups at all: 1, or 0 after a warning. */
@@ -277,6 +282,8 @@ static void read_line(struct reader *r, ph_str line)
     while (n < at.n && ph_is_alnum(at.p[n]))
         n++;
     word.n = n;
+    if (at.n == 0)
+        return;
     if (n == 0)
         read_rule(r, at);
     else if (ph_str_eq_nocase(word, PH_STR("if")))

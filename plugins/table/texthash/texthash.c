@@ -12,8 +12,10 @@ struct texthash {
 };
 
 /* 1, or 0 after a warning. */
-static int pair(const struct ph_table *t, const char *path, uint32_t number, ph_str line, ph_str *key, ph_str *value)
+static int pair(const struct ph_table *t, const struct ph_source *src, uint32_t number, ph_str line, ph_str *key, ph_str *value)
 {
+    const char *path = src->path;
+
     if (!(t->flags & PH_TABLE_ANY_BYTES) && !ph_str_is_utf8(line)) {
         PH_SCOPED(s, NULL);
         ph_log_warn("%s, line %u: non-UTF-8 input \"%.*s\" -- ignoring this line", path, number, PH_FMT(ph_source_shown(s, line)));
@@ -49,7 +51,7 @@ static int32_t texthash_open(struct ph_table *t, ph_str spec)
     while (ph_source_next(&src, &line, &number)) {
         int is_new;
 
-        if (!pair(t, self->path, number, line, &key, &value))
+        if (!pair(t, &src, number, line, &key, &value))
             continue;
         struct entry *e = entries_add(&self->entries, entries_key(t->scope, t, key), &is_new);
         if (is_new) {              /* the first counts, as in what postmap builds */
