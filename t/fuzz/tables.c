@@ -162,12 +162,17 @@ static int compile(struct ph_scope *s, ph_str pattern, ph_str flags, void **prog
 {
     ph_str *p = ph_new(s, ph_str);
 
-    if (ph_str_find(flags, '?') >= 0)
+    if (ph_str_find(flags, '&') >= 0)
         return ph_fail(PH_CONF, "flag");
     *p = ph_str_dup(s, pattern);
     *prog = p;
     *groups = 2;
     return 0;
+}
+
+static enum pattern_flag flag(char letter)
+{
+    return letter == '?' ? PATTERN_FLAG_UNKNOWN : letter == 'X' ? PATTERN_FLAG_OBSOLETE : PATTERN_FLAG_KNOWN;
 }
 
 /* A pattern of letters and dots is a text; others match what begins like them.  Groups:
@@ -184,13 +189,14 @@ static int match(void *prog, ph_str subject, struct pattern_span *span, unsigned
         return PH_NONE;
     for (unsigned i = 0; i < count; i++)
         span[i] = (struct pattern_span){ -1, -1 };
-    span[0] = (struct pattern_span){ at, at + (ptrdiff_t)p->n };
-    if (subject.n)
+    if (count)
+        span[0] = (struct pattern_span){ at, at + (ptrdiff_t)p->n };
+    if (count > 1 && subject.n)
         span[1] = (struct pattern_span){ 0, 1 };
     return PH_FOUND;
 }
 
-static const struct pattern_engine engine = { .is_perl = 1, .compile = compile, .match = match };
+static const struct pattern_engine engine = { .is_perl = 1, .has_second = 1, .flag = flag, .compile = compile, .match = match };
 static const struct ph_table_plugin ops = { .plugin = { .name = "x" } };
 
 static struct ph_table *open_rules(struct ph_scope *s, ph_str text, uint32_t flags)

@@ -78,6 +78,7 @@ is($ph->run_in("Subject: x\r\n\r\nbody\r\n", $ph->sbin('postmap'), '-c', $ph->di
     'CR LF ends a line too');
 is($ph->run_in($message{'no MIME'}, $ph->sbin('postmap'), '-c', $ph->dir, '-hj', '-q', '-', "regexp:$dir/all"), qq({"Subject: x": "<Subject: x>"}\n), 'as JSON');
 is($ph->run_in("Subject: \xff\n\n", $ph->sbin('postmap'), '-c', $ph->dir, '-h', '-q', '-', "regexp:$dir/all"), "Subject: \xff\t<Subject: \xff>\n", 'any bytes');
+$ph->set(smtputf8_enable => 'yes');
 like($ph->run_in("Subject: \xff\n\n", $ph->sbin('postmap'), '-c', $ph->dir, '-hU', '-q', '-', "regexp:$dir/all"), qr/^postmap: warning: .*UTF-8/, '-U: only UTF-8');
 for my $bad (['-b', '-q', 'x'], ['-h', '-s'], ['-m', '-d', '-'], ['-b']) {
     like($ph->cmd('postmap', @$bad, "regexp:$dir/all"), qr/fatal: specify -b -h or -m only with "-q -"/, "postmap @$bad");

@@ -382,7 +382,7 @@ int main(void)
     install("pattern", "regexp");
     ph_registry_data_dir(dir);
     struct ph_conf *conf;
-    if (ph_conf_parse(scope, dir, "main.cf", PH_STR(""), &conf) < 0 || ph_registry_open(conf) < 0)
+    if (ph_conf_parse(scope, dir, "main.cf", PH_STR("smtputf8_enable = yes\n"), &conf) < 0 || ph_registry_open(conf) < 0)
         ph_die("%s", ph_error());
     test_one();
     test_extensions();
