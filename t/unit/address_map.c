@@ -69,7 +69,7 @@ static struct ph_address_rules *rules(const char *more)
     struct ph_address_rules *r;
 
     if (ph_conf_parse(scope, dir, "main.cf", ph_str_printf(scope, "myhostname = mx.test\nmyorigin = origin.test\nmydestination = here.test\n"
-            "inet_interfaces = 192.0.2.1\nrecipient_delimiter = +\n%s\n", more), &c) < 0 || ph_address_rules_open(c, scope, &r) < 0)
+            "inet_interfaces = 192.0.2.1\nrecipient_delimiter = +\nsmtputf8_enable = yes\n%s\n", more), &c) < 0 || ph_address_rules_open(c, scope, &r) < 0)
         ph_die("%s", ph_error());
     return r;
 }
