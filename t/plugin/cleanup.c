@@ -506,7 +506,7 @@ static const struct { const char *name, *conf, *flags, *in, *out; } envelopes[] 
     { "a->a,b", "virtual_alias_maps = inline:{ {a@x.test=a@x.test, b@x.test} }", "map", "s@a.test>a@x.test", "s@a.test>a@x.test() b@x.test(a@x.test)" },
     { "a->b->a", "virtual_alias_maps = inline:{a@x.test=b@x.test, b@x.test=a@x.test}", "map", "s@a.test>a@x.test", "451 4.6.0 Alias expansion error" },
     { "and nobody gets it", "virtual_alias_maps = inline:{a@x.test=b@x.test, b@x.test=a@x.test}", "map", "s@a.test>ok@x.test,a@x.test", "451 4.6.0 Alias expansion error" },
-    { "growth", "virtual_alias_maps = regexp:{ {/^(.*)@x/ $${1}+1234567@x.test} }", "map", "s@a.test>a@x.test", "451 4.6.0 Alias expansion error" },
+    { "growth", "virtual_alias_maps = pcre:{ {/^(.*)@x/ $${1}+1234567@x.test} }", "map", "s@a.test>a@x.test", "451 4.6.0 Alias expansion error" },
     { "too many", "virtual_alias_expansion_limit = 2\nvirtual_alias_maps = inline:{ {a@x.test=b@x.test,c@x.test,d@x.test} }", "map", "s@a.test>a@x.test",
       "451 4.6.0 Alias expansion error" },
     { "failure behind a part", "virtual_alias_maps = inline:{ {a@x.test=b@x.test,c@x.test}, {b@x.test=b@x.test} } fail:x", "map", "s@a.test>a@x.test",
@@ -859,7 +859,7 @@ int main(void)
     install(s, "inline", "inline");
     install(s, "static", "static");
     install(s, "fail", "fail");
-    install(s, "pattern", "regexp");
+    install(s, "pattern", "pcre");      /* not regexp: ASan thinks that regexec reads up to a NUL */
     ph_registry_data_dir(dir);
     if (ph_conf_parse(s, dir, "main.cf", PH_STR(""), &conf) < 0 || ph_registry_open(conf) < 0)
         ph_die("%s", ph_error());
