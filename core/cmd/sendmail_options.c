@@ -107,10 +107,7 @@ static void set_sender(struct sendmail *m, const struct options *o)
     m->envelope.sender = o->sender ? parse_sender(m, o->sender) : ph_str_dup(m->scope, ph_cstr(caller()->pw_name));
     m->envelope.has_sender = 1;
     ph_cmd_subject(ph_str_printf(m->scope, "%s(%ld): ", o->sender ? o->sender : m->envelope.sender.p, (long)getuid()).p);
-    if (name)
-        m->envelope.full_name = clean(m->scope, ph_cstr(name));
-    else if (!o->sender)
-        m->envelope.full_name = gecos_name(m, caller());
+    m->envelope.full_name = name ? clean(m->scope, ph_cstr(name)) : gecos_name(m, caller());
 }
 
 static void set_mode(struct sendmail *m, const char *text)

@@ -97,10 +97,19 @@ static void keep(struct expansion *x, ph_str address)
     x->list[x->n++] = ph_str_dup(x->s, address);
 }
 
-/* The results of one address in its place. */
+static int has(struct expansion *x, const ph_str *list, size_t n, ph_str address)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ph_address_same(x->work, list[i], address))
+            return 1;
+    return 0;
+}
+
+/* The results of one address in its place.  As in Postfix the limit itself is one
+ * level too many, but for an address that is among its own results. */
 static int replace(struct expansion *x, const struct open *o, const ph_str *list, size_t n)
 {
-    if (o->depth >= x->limits->depth)
+    if (o->depth >= x->limits->depth || (o->depth + 1 >= x->limits->depth && !has(x, list, n, o->address)))
         return too_much(x, "it goes deeper than virtual_alias_recursion_limit");
     if (n > x->limits->results || x->n + x->waiting > x->limits->results - n)
         return too_much(x, "it has more results than virtual_alias_expansion_limit");

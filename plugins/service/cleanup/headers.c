@@ -13,9 +13,9 @@
 #define NAMED(name, saw) { PH_STR_INIT(name), saw }
 static const struct { ph_str name; uint32_t saw; } known[] = {
     NAMED("Message-Id", SAW_MESSAGE_ID), NAMED("Date", SAW_DATE), NAMED("From", SAW_FROM),
-    NAMED("To", SAW_TO), NAMED("Cc", SAW_TO), NAMED("Bcc", SAW_TO),
+    NAMED("To", SAW_TO), NAMED("Cc", SAW_TO),
     NAMED("Resent-Message-Id", SAW_RESENT | SAW_RESENT_ID), NAMED("Resent-Date", SAW_RESENT | SAW_RESENT_DATE),
-    NAMED("Resent-From", SAW_RESENT | SAW_RESENT_FROM), NAMED("Resent-To", SAW_RESENT), NAMED("Resent-Cc", SAW_RESENT),
+    NAMED("Resent-From", SAW_RESENT | SAW_RESENT_FROM), NAMED("Resent-To", SAW_RESENT | SAW_TO), NAMED("Resent-Cc", SAW_RESENT | SAW_TO),
     NAMED("Resent-Bcc", SAW_RESENT), NAMED("Resent-Sender", SAW_RESENT), NAMED("Resent-Reply-To", SAW_RESENT),
 };
 
@@ -214,7 +214,7 @@ static int add_missing(struct message *m)
                                                       PH_FMT(ph_date_format(m->scope, ph_wall_us() / 1000000, 1))));
     if (rc == 0 && !(m->saw & need_from))
         rc = ph_intake_write(m->intake, make_from(m, prefix));
-    if (rc == 0 && !(m->saw & (SAW_TO | SAW_RESENT)) && m->p->undisclosed.n)
+    if (rc == 0 && !(m->saw & SAW_TO) && m->p->undisclosed.n)
         rc = ph_intake_write(m->intake, ph_str_printf(m->scope, "%.*s\r\n", PH_FMT(m->p->undisclosed)));
     return rc;
 }

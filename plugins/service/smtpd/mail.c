@@ -161,7 +161,7 @@ static int is_plain(ph_str address)
 
     ph_address_split(address, &local, &domain);
     return local.n && ph_hostname_valid(domain) && !ph_ip_parse(domain, &ip) && ph_str_find(local, '@') < 0 && ph_str_find(local, '%') < 0 &&
-           ph_str_find(local, '!') < 0;
+           ph_str_find(local, '!') < 0 && local.p[0] != '-';
 }
 
 /* 1 when rewrite says that nothing can be sent there.  What it cannot say now is

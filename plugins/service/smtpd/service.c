@@ -95,6 +95,8 @@ static int open_rewrite_clients(struct smtpd_conf *c)
             c->rewrite_networks = 1;
         else if (ph_str_eq_nocase(word, PH_STR("check_address_map")) && (word = ph_str_list(&list)).n)
             ph_buf_printf(&tables, "%.*s ", PH_FMT(word));
+        else if (ph_str_find(word, ':') > 0)
+            ph_buf_printf(&tables, "%.*s ", PH_FMT(word));
         else if (ph_str_eq_nocase(word, PH_STR("permit_sasl_authenticated")) || ph_str_eq_nocase(word, PH_STR("permit_tls_clientcerts")) ||
                  ph_str_eq_nocase(word, PH_STR("permit_tls_all_clientcerts")))
             ph_log_warn("local_header_rewrite_clients: %.*s has no effect: it is not built yet", PH_FMT(word));
