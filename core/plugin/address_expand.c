@@ -5,6 +5,7 @@
 #include <string.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
+#include <posthorn/map.h>
 #include <posthorn/task.h>
 #include "core/plugin/address_map.h"
 
@@ -63,6 +64,7 @@ struct expansion {
     ph_str what;                   /* the address it began with */
     struct open *top;
     size_t waiting, lookups;
+    struct ph_map *own;            /* aliases that name themselves: who leads back to one means that mailbox */
     ph_str *list;
     size_t n;
 };
@@ -113,11 +115,13 @@ static int replace(struct expansion *x, const struct open *o, const ph_str *list
         return too_much(x, "it goes deeper than virtual_alias_recursion_limit");
     if (n > x->limits->results || x->n + x->waiting > x->limits->results - n)
         return too_much(x, "it has more results than virtual_alias_expansion_limit");
+    if (has(x, list, n, o->address))
+        ph_map_set(x->own, ph_str_lower(x->work, o->address), x);
     for (size_t i = n; i-- > 0; ) {
         if (list[i].n > x->limits->bytes)
             return too_much(x, "a result is longer than virtual_alias_address_length_limit");
         if (list[i].n)
-            push(x, ph_str_dup(x->work, list[i]), o->depth + 1, ph_address_same(x->work, list[i], o->address));
+            push(x, ph_str_dup(x->work, list[i]), o->depth + 1, ph_map_get(x->own, ph_str_lower(x->work, list[i])) != NULL);
     }
     return 0;
 }
@@ -148,6 +152,7 @@ int ph_address_map_expand(struct ph_address_map *m, struct ph_scope *s, ph_str a
     struct expansion x = { .m = m, .s = s, .work = work, .limits = limits, .what = address };
     int rc = 0;
 
+    x.own = ph_map_new(work);
     push(&x, address, 0, 0);
     while (rc == 0 && x.top) {
         const struct open *o = pop(&x);
