@@ -13,7 +13,7 @@ check-local: check-programs
 	$(PROVE) --failures $(PROVEFLAGS) $(filter %.t,$(check_PROGRAMS))
 
 include $(top_srcdir)/t/faults/local.mk
-EXTRA_DIST += t/lib/Posthorn.pm t/lib/TableRig.pm t/lib/Database.pm t/lib/Proxymap.pm t/lib/Peer.pm t/lib/PeerPostfix.pm t/lib/PeerExim.pm t/lib/PeerDovecot.pm t/lib/PeerOpenSMTPD.pm t/style/layers.t t/style/scripts.t t/style/lint
+EXTRA_DIST += t/lib/Posthorn.pm t/lib/TableRig.pm t/lib/Database.pm t/lib/Proxymap.pm t/lib/Peer.pm t/lib/PeerPostfix.pm t/lib/PeerExim.pm t/lib/PeerDovecot.pm t/lib/PeerOpenSMTPD.pm t/lib/RewriteCases.pm t/lib/RewriteRig.pm t/lib/RewriteSink.pm t/style/layers.t t/style/scripts.t t/style/lint
 
 include t/ipc/local.mk
 include t/seal/local.mk

@@ -528,7 +528,7 @@ static const struct { const char *name, *conf, *flags, *in, *out; } envelopes[] 
     { "as they are before aliases", "recipient_bcc_maps = inline:{a@x.test=c@x.test, b@x.test=no@x.test}\nvirtual_alias_maps = inline:{a@x.test=b@x.test}", "map bcc",
       "s@a.test>a@x.test", "s@a.test>b@x.test(a@x.test) c@x.test(,NEVER)" },
     { "copies are mapped", "always_bcc = c@x.test\ncanonical_maps = inline:{c@x.test=d@x.test}\nvirtual_alias_maps = inline:{ {d@x.test=e@x.test,f@x.test} }", "map bcc",
-      "s@a.test>a@x.test", "s@a.test>a@x.test() e@x.test(c@x.test,NEVER) f@x.test(c@x.test,NEVER)" },
+      "s@a.test>a@x.test", "s@a.test>a@x.test() e@x.test(d@x.test,NEVER) f@x.test(d@x.test,NEVER)" },
     { "a copy has no copies", "recipient_bcc_maps = static:c@x.test", "map bcc", "s@a.test>a@x.test", "s@a.test>a@x.test() c@x.test(,NEVER)" },
     { "none without leave", "always_bcc = c\nsender_bcc_maps = static:c@x.test\nrecipient_bcc_maps = static:c@x.test", "map", "s@a.test>a@x.test", "s@a.test>a@x.test()" },
     { "a table of copies that fails", "recipient_bcc_maps = fail:x", "map bcc", "s@a.test>a@x.test", "451 4.3.0 Error: queue file write error" },

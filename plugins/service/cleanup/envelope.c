@@ -150,12 +150,15 @@ static int add(struct message *m, ph_str address, ph_str original, ph_str orcpt,
     return put_all(m, *to, original.n ? original : address, orcpt, notify);
 }
 
+/* A copy's address has no history: its original is what mapping makes of it. */
 static int add_copy(struct message *m, ph_str address)
 {
-    ph_str whole, to;
-    int rc = complete(m, address, &whole);
+    ph_str to;
+    int rc = complete(m, address, &to);
 
-    return rc < 0 ? rc : add(m, whole, whole, PH_STR(""), PH_STR("NEVER"), &to);
+    if (rc < 0 || (m->maps && (rc = cleanup_map(m->p, m->step, CLASS_ENVELOPE_RECIPIENT, &to)) < 0))
+        return rc;
+    return put_all(m, to, to, PH_STR(""), PH_STR("NEVER"));
 }
 
 /* A copy to whom a table says, if it says one. */
