@@ -4,6 +4,7 @@
  * it answers "could not look": neither yes nor no. */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
@@ -84,17 +85,28 @@ static int add_file(struct ph_match *m, ph_str path, int negative, int depth)
     return rc;
 }
 
+/* May this be meant as an address or a network?  A list may hold names too, and what is
+ * neither is a name that nobody has. */
+static int looks_like_net(ph_str t)
+{
+    struct ph_ip ip;
+
+    if (ph_str_find(t, '/') < 0)
+        return ph_ip_parse(t, &ip);
+    for (size_t i = 0; i < t.n; i++)
+        if (!ph_is_digit(t.p[i]) && !strchr("abcdefABCDEF.:/[]", t.p[i]))
+            return 0;
+    return 1;
+}
+
 static int add_net(struct ph_match *m, struct item *it)
 {
-    if (!(m->how & PH_MATCH_ADDRESS))
+    if (!(m->how & PH_MATCH_ADDRESS) || !looks_like_net(it->text))
         return 0;
-    /* What does not start like an address is a name (a list may hold both). */
     ph_str t = it->text;
-    if (!(ph_is_digit(t.p[0]) || t.p[0] == '[' || ph_str_find(t, ':') >= 0))
-        return 0;
     if (!ph_net_parse(t, &it->net, &it->bits)) {
         if (it->net.family)
-            return ph_fail(PH_CONF, "\"%.*s\" has host bits set behind the network part: write %.*s/%u",
+            return ph_fail(PH_CONF, "non-null host address bits in \"%.*s\", perhaps you should use \"%.*s/%u\" instead",
                            PH_FMT(t), PH_FMT(ph_ip_format(m->scope, &it->net)), it->bits);
         if (m->how & (PH_MATCH_DOMAIN | PH_MATCH_STRING))
             return 0;
