@@ -119,6 +119,7 @@ static void write_main_cf(const struct instance *in)
 
     ph_buf_init(&b, s, 1u << 20);
     ph_buf_printf(&b, "# Written by `postfix init`: an instance of its own below %s.\n", in->dir);
+    put(&b, in, "compatibility_level", PH_STR("3.11"));
     put(&b, in, "queue_directory", ph_str_printf(s, "%s/queue", in->dir));
     put(&b, in, "data_directory", ph_str_printf(s, "%s/data", in->dir));
     put(&b, in, "maillog_file", ph_str_printf(s, "%s/log/posthorn.log", in->dir));

@@ -170,7 +170,7 @@ void postmap_build(struct postmap *p, const char *table)
     hold_signals(SIG_BLOCK, &old);
     if (ph_table_open(p->conf, s, ph_cstr(table), flags, &b.table) < 0)
         ph_cmd_fatal("%s", postmap_cause(p, table));
-    if (!(b.table->ops->is & PH_TABLE_INDEXED))
+    if (p->mode != 'i' && !(b.table->ops->is & PH_TABLE_INDEXED))
         ph_cmd_fatal("unsupported dictionary type: %.*s does not support bulk-mode creation.", PH_FMT(b.table->type));
     fill(&b);
     if (ph_table_commit(b.table) < 0)

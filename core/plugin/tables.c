@@ -297,9 +297,8 @@ static int ask(struct handle *h, ph_str key, struct ph_scope *out, ph_str *val)
     struct call c = { .t = t, .op = OP_LOOKUP, .key = folded(t, out, key), .out = out };
     int rc = call(&c);
 
-    *val = c.val;
-    if (rc == PH_FOUND)
-        rc = ph_table_takes_value(t, key, c.val);
+    if (rc == PH_FOUND && (rc = ph_table_takes_value(t, key, c.val)) == PH_FOUND)
+        *val = c.val;              /* whoever has a default in it keeps that */
     else if (rc >= 0 && rc != PH_NONE)
         rc = ph_fail(PH_TEMP, "the plugin answered %d", rc);
     return rc < 0 ? ph_wrap(rc, "table %.*s:%.*s: lookup of \"%.*s\"", PH_FMT(t->type), PH_FMT(t->name), KEY_FMT(key)) : rc;

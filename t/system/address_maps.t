@@ -9,7 +9,7 @@ use Posthorn;
 use Notice;
 
 my $sink = Posthorn::Sink->new(rcpt => sub { $_[1] =~ /^bad/ ? "550 5.1.1 <$_[1]>: no such user" : '250 2.1.5 ok' });
-my $ph = Posthorn->new(myhostname => 'mx.posthorn.test', myorigin => 'here.test', relayhost => '[127.0.0.1]:' . $sink->port, recipient_delimiter => '+',
+my $ph = Posthorn->new(myhostname => 'mx.posthorn.test', myorigin => 'here.test', relayhost => '[127.0.0.1]:' . $sink->port, recipient_delimiter => '+', append_dot_mydomain => 'yes',
     mydestination => 'here.test', local_recipient_maps => '');
 my $tmp = "$ph->{tmp}";
 

@@ -17,7 +17,7 @@ my $ph = Posthorn->new(virtual_mailbox_domains => '', recipient_delimiter => '+'
     transport_maps => 'inline:{ {a.test=many:next.Hop} {one.test=single:} {big.test=count:} {slow.test=slow:} {code.test=code:} {small.test=small:}'
         . ' {bad.test=bad:} {loop.test=single:} {die.test=die:} {esc.test=esc:} {other.test=other:} {hang.test=hang:} {jail.test=jail:} {nojail.test=nojail:} }',
     single_destination_recipient_limit => 1, slow_time_limit => '1s', export_environment => 'LANG=C MAIL_CONFIG',
-    pipe_delivery_status_filter => 'inline:{ {5.1.1 user unknown=4.1.1 perhaps tomorrow} }');
+    pipe_delivery_status_filter => 'pcre:{ {/^5\.1\.1 user unknown/ 4.1.1 perhaps tomorrow} }');
 my $out = "$ph->{tmp}/out";
 mkdir $out;
 chown $uid, $gid, $out if $root;

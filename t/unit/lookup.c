@@ -85,6 +85,9 @@ static void test_failures(void)
            "and is never \"not found\"");
     is_int(ph_maps_find(maps("inline:{a=b}, fail:x"), PH_STR("a"), scope, &val), PH_FOUND, "what is found before it is found");
     is_int(ph_maps_find_part(maps("regexp:{ {/./ x} }"), PH_STR("a"), scope, &val), PH_NONE, "a part is no question for a pattern");
+    val = PH_STR("a default");
+    is_int(ph_maps_find(maps("inline:{b=c}"), PH_STR("a"), scope, &val), PH_NONE, "what is not there");
+    is_bytes(val, "a default", "leaves alone what the caller had");
     is_int(ph_maps_is_empty(maps("")), 1, "an empty list says so");
     is_int(ph_maps_is_empty(maps("static:x")), 0, "another does not");
     struct ph_maps *m;
