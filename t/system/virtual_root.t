@@ -16,7 +16,7 @@ my $ph = Posthorn->new(virtual_mailbox_domains => 'v.test', minimal_backoff_time
     virtual_mailbox_maps => 'inline:{ {one@v.test=one/} {two@v.test=two/deep/} {box@v.test=boxes/box} {root@v.test=root/} {low@v.test=low/}'
         . ' {none@v.test=none/} {wrong@v.test=boxes/wrong} {hidden@v.test=hidden/x/} {link@v.test=boxes/link} {locked@v.test=boxes/locked} {blind@v.test=blind/box} {blind2@v.test=blind/md/} }',
     virtual_uid_maps => "inline:{ {one\@v.test=$one} {two\@v.test=$two} {box\@v.test=$one} {root\@v.test=0} {low\@v.test=1} {wrong\@v.test=$two} {hidden\@v.test=$two} {link\@v.test=$two} {locked\@v.test=$one} {blind\@v.test=$one} {blind2\@v.test=$one} }",
-    virtual_gid_maps => "static:$group", virtual_delivery_status_filter => 'inline:{ {2.0.0 delivered to maildir=5.0.0 never} {4.3.5 mail system configuration error=4.3.5 ask the postmaster} }', virtual_mailbox_base => '/nowhere');
+    virtual_gid_maps => "static:$group", virtual_delivery_status_filter => 'pcre:{ {/^2\.0\.0 delivered to maildir/ 5.0.0 never} {/^4\.3\.5 mail system configuration error/ 4.3.5 ask the postmaster} }', virtual_mailbox_base => '/nowhere');
 my $base = "$ph->{dir}/mail";
 $ph->set(virtual_mailbox_base => $base);
 mkdir "$base/$_" for qw(one two boxes hidden root low none);
