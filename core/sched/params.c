@@ -32,6 +32,7 @@ const struct ph_param ph_qmgr_rows[] = {
               "Tell a sender who was warned of a delay when the message was delivered."),
     PH_P_STR(P, defer_transports, "defer_transports", "",
              "Transports whose mail is held back until it is flushed."),
+    PH_P_STR1(P, double_bounce, "double_bounce_sender", "double-bounce", "Sender of notices to the postmaster about undeliverable notices."),
     PH_P_TIME(P, clog_warn_time, "qmgr_clog_warn_time", "300s", "s", 0, 0,
               "How often to warn of a destination that fills the active queue; 0: never."),
     PH_P_BOOL(P, helpful_warnings, "helpful_warnings", "yes", "Warn of what works but is likely not meant."),

@@ -29,7 +29,7 @@ struct qmgr_params {
     int32_t confirm_delay_cleared, helpful_warnings, feedback_debug;
     int64_t each[KNOBS];
     ph_str positive, negative;
-    ph_str defer_transports, recipient_delimiter;
+    ph_str defer_transports, recipient_delimiter, double_bounce;
     int64_t decimals;
     int32_t soft_bounce;
     ph_str queue_directory;

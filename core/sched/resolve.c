@@ -17,6 +17,7 @@ struct route {
     ph_str transport, nexthop;
     ph_str address;                /* empty: as it was asked */
     ph_str error;                  /* not empty: no mail can go there, and why */
+    int is_local;                  /* of the class of this host's own domains */
 };
 
 /* ---- what is known ---- */
@@ -60,19 +61,24 @@ static const struct route *look_up(struct qmgr *q, struct ph_scope *s, ph_str se
     return r && r->until >= ph_now_ms() ? r : NULL;
 }
 
+static struct route *copy_of(struct ph_scope *s, const struct route *r)
+{
+    struct route *copy = ph_new(s, struct route);
+
+    *copy = (struct route){ .transport = ph_str_dup(s, r->transport), .nexthop = ph_str_dup(s, r->nexthop),
+                            .address = ph_str_dup(s, r->address), .error = ph_str_dup(s, r->error), .is_local = r->is_local };
+    return copy;
+}
+
 static void keep(struct qmgr *q, struct ph_scope *s, ph_str sender, ph_str address, const struct route *r)
 {
     ph_str key = r->address.n || r->error.n ? (ph_str){ NULL, 0 } : domain_key(q, s, sender, address);
 
     if (ph_map_count(q->routes) >= KEEP_MAX)
         ph_resolve_forget(q);
-    struct route *copy = ph_new(q->routes_scope, struct route);
+    struct route *copy = copy_of(q->routes_scope, r);
 
-    *copy = (struct route){
-        .until = ph_in_ms(KEEP_MS),
-        .transport = ph_str_dup(q->routes_scope, r->transport), .nexthop = ph_str_dup(q->routes_scope, r->nexthop),
-        .address = ph_str_dup(q->routes_scope, r->address), .error = ph_str_dup(q->routes_scope, r->error),
-    };
+    copy->until = ph_in_ms(KEEP_MS);
     ph_map_set(q->routes, key.n ? key : address_key(q, s, sender, address), copy);
 }
 
@@ -114,6 +120,8 @@ static int read_routes(const struct ph_frame *f, struct route *list, uint32_t n)
             list[k - 1].address = value;
         else if (k && ph_str_eq(name, PH_STR("error")))
             list[k - 1].error = value;
+        else if (k && ph_str_eq(name, PH_STR("class")))
+            list[k - 1].is_local = ph_str_eq(value, PH_STR("local"));
     }
     return k == n;
 }
@@ -164,7 +172,18 @@ static ph_str recipient_key(struct qmgr *q, struct ph_scope *s, ph_str address, 
     return ph_str_lower(s, ph_str_printf(s, "%.*s@%.*s %.*s", PH_FMT(user), PH_FMT(domain), PH_FMT(nexthop)));
 }
 
-enum hindrance { NONE, EXPANDED, UNRESOLVED, HELD_BACK, REFUSED, EXCESS };
+/* The sender of notices about undeliverable notices reads no mail: what comes back ends here. */
+static int ends_here(const struct qmgr *q, const struct route *r, ph_str address)
+{
+    ph_str local, domain;
+
+    if (!r->is_local)
+        return 0;
+    ph_address_split(r->address.n ? r->address : address, &local, &domain);
+    return ph_str_eq_nocase(local, q->p.double_bounce);
+}
+
+enum hindrance { NONE, EXPANDED, UNRESOLVED, HELD_BACK, REFUSED, EXCESS, DISCARDED };
 
 static enum hindrance hindrance(const struct mail *mail, uint32_t k)
 {
@@ -173,11 +192,12 @@ static enum hindrance hindrance(const struct mail *mail, uint32_t k)
     if (mail->batch->rcpt[k]->expanded)
         return EXPANDED;
     return mail->excess ? EXCESS : !r ? UNRESOLVED : r->error.n ? REFUSED :
+           ends_here(mail->q, r, mail->batch->rcpt[k]->address) ? DISCARDED :
            !mail->flushed && is_deferred_transport(mail->q, r->transport) ? HELD_BACK : NONE;
 }
 
 /* Say one thing of all recipients that have this hindrance. */
-static void settle_all(struct mail *mail, enum hindrance what, const char *dsn, const char *text)
+static void settle_all(struct mail *mail, enum hindrance what, uint32_t status, const char *dsn, const char *text)
 {
     const struct batch *b = mail->batch;
     PH_SCOPED(s, NULL);
@@ -187,7 +207,7 @@ static void settle_all(struct mail *mail, enum hindrance what, const char *dsn, 
         if (hindrance(mail, k) == what)
             list[n++] = b->which[k];
     if (n)
-        ph_settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, ph_cstr(dsn), ph_cstr(text));
+        ph_settle_ourselves(mail, list, n, status, ph_cstr(dsn), ph_cstr(text));
 }
 
 static void settle_refused(struct mail *mail)
@@ -218,9 +238,10 @@ static void settle_expanded(struct mail *mail)
 static void settle_routeless(struct mail *mail)
 {
     settle_expanded(mail);
-    settle_all(mail, UNRESOLVED, "4.3.0", "address resolver failure");
-    settle_all(mail, HELD_BACK, "4.3.2", "deferred transport");
-    settle_all(mail, EXCESS, "4.3.2", "too many address probes are under way");
+    settle_all(mail, UNRESOLVED, PH_RCPT_DEFERRED, "4.3.0", "address resolver failure");
+    settle_all(mail, HELD_BACK, PH_RCPT_DEFERRED, "4.3.2", "deferred transport");
+    settle_all(mail, EXCESS, PH_RCPT_DEFERRED, "4.3.2", "too many address probes are under way");
+    settle_all(mail, DISCARDED, PH_RCPT_SENT, "2.0.0", "undeliverable postmaster notification discarded");
     settle_refused(mail);
 }
 
@@ -283,13 +304,7 @@ static int fill(struct mail *mail)
             whole = 0;
             continue;
         }
-        struct route *copy = ph_new(b->scope, struct route);
-
-        *copy = (struct route){
-            .transport = ph_str_dup(b->scope, r->transport), .nexthop = ph_str_dup(b->scope, r->nexthop),
-            .address = ph_str_dup(b->scope, r->address), .error = ph_str_dup(b->scope, r->error),
-        };
-        b->route[k] = copy;
+        b->route[k] = copy_of(b->scope, r);
     }
     return whole;
 }

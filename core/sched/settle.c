@@ -236,10 +236,12 @@ void ph_settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, ui
 {
     PH_SCOPED(s, NULL);
     struct ph_outcome *list = ph_alloc_array(s, n, sizeof *list);
-    const char *service = ph_log_service("error"), *word = status == PH_RCPT_BOUNCED ? "bounced" : "deferred";
+    const char *word = status == PH_RCPT_BOUNCED ? "bounced" : status == PH_RCPT_SENT ? "sent" : "deferred", *service = NULL;
 
+    if (status != PH_RCPT_SENT)
+        service = ph_log_service("error");
     if (trace_of(mail) & PH_TRACE_DRY) {
-        word = "undeliverable";
+        word = status == PH_RCPT_SENT ? "deliverable" : "undeliverable";
     } else if (status == PH_RCPT_BOUNCED && mail->q->p.soft_bounce) {
         word = "SOFTBOUNCE";
         status = PH_RCPT_DEFERRED;
@@ -252,6 +254,7 @@ void ph_settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, ui
         list[i] = (struct ph_outcome){ .size = sizeof *list, .status = status, .dsn = dsn, .text = text };
         write_line(mail, line, rcpt[i], &list[i], word);
     }
-    ph_log_service(service);
+    if (status != PH_RCPT_SENT)
+        ph_log_service(service);
     ph_settle(mail, list, rcpt, n);
 }

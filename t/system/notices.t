@@ -184,6 +184,9 @@ submit('double-bounce@mx.posthorn.test', "Subject: thrice\n\nx\n", [['bad11@rela
 $id = gone('bad11@relay.test', 'a notice to the postmaster that fails: removed');
 like($ph->log, qr/warning: \Q$id\E: undeliverable postmaster notification discarded/, 'and the log says so');
 is(scalar($ph->mail('dpm')), 1, 'without another');
+submit('somebody@example.test', "Subject: back\n\nx\n", [['Double-Bounce@[127.0.0.1]']]);
+$id = gone('Double-Bounce@[127.0.0.1]', 'mail for the sender of such notices: removed');
+like($ph->log, qr/qmgr\[\d+\]: \Q$id\E: to=<Double-Bounce\@\[127\.0\.0\.1\]>, relay=none, .*, dsn=2\.0\.0, status=sent \(undeliverable postmaster notification discarded\)/, 'and the log says so');
 
 # Delay.
 submit('slow@example.test', "Subject: d\n\nx\n", [['w1@dead.test'], ['tmp@relay.test', 'DELAY'], ['w2@dead.test', 'FAILURE']]);
