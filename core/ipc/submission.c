@@ -68,7 +68,6 @@ int ph_submission_finish(struct ph_submission *n, struct ph_scope *s, ph_str to,
 
     ph_frame_cstr(rcpt, "op", "rcpt");
     ph_frame_str(rcpt, "address", to);
-    ph_frame_str(rcpt, "original", to);
     if (*notify)
         ph_frame_cstr(rcpt, "dsn_notify", notify);
     ph_frame_cstr(end, "op", "end");

@@ -150,15 +150,19 @@ static int add(struct message *m, ph_str address, ph_str original, ph_str orcpt,
     return put_all(m, *to, original.n ? original : address, orcpt, notify);
 }
 
-/* A copy's address has no history: its original is what mapping makes of it. */
+/* A copy's address has no history: its original is what mapping makes of it, and
+ * where quotes belong around it, the next host hears of it with them. */
 static int add_copy(struct message *m, ph_str address)
 {
-    ph_str to;
+    ph_str to, orcpt = PH_STR("");
     int rc = complete(m, address, &to);
 
     if (rc < 0 || (m->maps && (rc = cleanup_map(m->p, m->step, CLASS_ENVELOPE_RECIPIENT, &to)) < 0))
         return rc;
-    return put_all(m, to, to, PH_STR(""), PH_STR("NEVER"));
+    ph_str external = ph_address_external(m->step, to);
+    if (!ph_str_eq(external, to))
+        orcpt = orcpt_of(m, external);
+    return put_all(m, to, to, orcpt, PH_STR("NEVER"));
 }
 
 /* A copy to whom a table says, if it says one. */
