@@ -217,7 +217,6 @@ sub configuration {
     $set{smtpd_recipient_limit} = 1000;
     my %chosen = map { $_ => 1 } $themes[($n // 0) % @themes], map { $self->one(@themes) } 1 .. $self->number(5);
     $theme{$_}->($self, \%set) for grep { $chosen{$_} } @themes;
-    $self->{aliased} = exists $set{virtual_alias_maps};            # reports of expanded aliases (NOTIFY=SUCCESS) are not there yet
     s/NAMED/$self->{named_port}/g for values %set;
     for my $file (glob "$self->{dir}/*") {
         my $text = Posthorn::slurp($file);
@@ -310,7 +309,7 @@ sub message {
     push @to, $to[0] if $self->some(10);
     if ($case->{kind} eq 'sendmail') {
         my @args = ($self->some(70) ? ('-i') : (), $self->some(60) ? ('-f', $from) : (), $self->some(30) ? ('-F', $self->one('Full Name', 'A. B (c)', 'x "y" z', '', 'ann@here.test', 'a\\b', 'a,b')) : (), $self->some(8) ? ('-G') : (),
-            $self->some(8) ? ('-N', $self->one('failure', 'failure,delay', 'never', $self->{aliased} ? 'delay' : 'success')) : (), $self->some(4) ? ('-V', 'env id') : ());
+            $self->some(8) ? ('-N', $self->one('failure', 'failure,delay', 'never', 'success')) : (), $self->some(4) ? ('-V', 'env id') : ());
         push @args, $self->some(35) ? '-t' : ();
         push @args, '--', @to unless $args[-1] // '' eq '-t' && $self->some(70);
         $case->{args} = \@args;
@@ -319,7 +318,7 @@ sub message {
     my $utf8 = $self->some(25);
     $case->{from} = $self->some(4) ? $self->one('@r.test:') . $from : $from;
     $case->{mail_args} = join '', $utf8 ? ' SMTPUTF8' : (), $self->some(25) ? ' BODY=8BITMIME' : (), $self->some(8) ? $self->one(' RET=HDRS', ' RET=FULL') : (), $self->some(5) ? ' ENVID=e+2Bx' : ();
-    $case->{to} = [map { [($self->some(3) ? '@r.test,@s.test:' : '') . $_, $self->some(15) ? $self->one(' NOTIFY=NEVER', ' NOTIFY=FAILURE,DELAY', ' NOTIFY=FAILURE', ' ORCPT=rfc822;first+2Bx@else.test', ' NOTIFY=FAILURE ORCPT=rfc822;o@p.test', $self->{aliased} ? '' : ' NOTIFY=SUCCESS') : ''] } @to];
+    $case->{to} = [map { [($self->some(3) ? '@r.test,@s.test:' : '') . $_, $self->some(15) ? $self->one(' NOTIFY=NEVER', ' NOTIFY=FAILURE,DELAY', ' NOTIFY=FAILURE', ' ORCPT=rfc822;first+2Bx@else.test', ' NOTIFY=FAILURE ORCPT=rfc822;o@p.test', ' NOTIFY=SUCCESS') : ''] } @to];
     return $case;
 }
 
