@@ -161,6 +161,7 @@ sub outcome {
         push @lines, "recipient <$to> of <" . (lc $orig eq lc $to ? '' : $orig) . "> $dsn $status" . ($status eq 'sent' ? '' : " $text");
     }
     s/\b(?:malformed domain name|missing domain name|bad address literal|numeric domain name|local part begins with a minus sign)\b/bad address syntax/g for @lines;
+    s/bad address syntax \(bad address syntax\)/bad address syntax/g for @lines;
     my @replies = map { "reply $_" } @{ $o->{replies} };
     if ($silent) { s/(rejected: |bounced |>\): |X-Posthorn; )[\w.-]+$/$1Address is undeliverable/mg for @lines, @replies }
     return join "\n", @replies, sort @lines;
