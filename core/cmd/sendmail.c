@@ -14,18 +14,18 @@
 #include "core/cmd/cmd.h"
 #include "core/cmd/sendmail.h"
 
-#define ARGS_MAX 64
-
 /* Become another command of ours, with its exit status. */
 static void become(struct sendmail *m, const char *command, const char *const *args) PH_NORETURN;
 static void become(struct sendmail *m, const char *command, const char *const *args)
 {
-    const char *argv[ARGS_MAX] = { command };
+    size_t n = 0;
     ph_str path = ph_str_printf(m->scope, "%.*s/%s", PH_FMT(ph_conf_value(m->conf, m->scope, "command_directory")), command);
-    size_t n = 1;
 
-    for (; *args && n < ARGS_MAX - 1; args++)
-        argv[n++] = *args;
+    while (args[n])
+        n++;
+    const char **argv = ph_alloc_array(m->scope, n + 2, sizeof *argv);
+    argv[0] = command;
+    memcpy(argv + 1, args, (n + 1) * sizeof *args);
     /* execv promises not to change them. */
     execv(path.p, (char *const *)(uintptr_t)argv);
     ph_cmd_fatal("execute %s: %s", path.p, strerror(errno));
@@ -34,17 +34,17 @@ static void become(struct sendmail *m, const char *command, const char *const *a
 static void new_aliases(struct sendmail *m) PH_NORETURN;
 static void new_aliases(struct sendmail *m)
 {
-    const char *args[ARGS_MAX] = { NULL };
     ph_str list = m->alias_table ? ph_cstr(m->alias_table) : ph_conf_value(m->conf, m->scope, "alias_database"), item;
+    const char **args;
     size_t n = 0;
 
-    while ((item = ph_str_list(&list)).n) {
-        if (n == ARGS_MAX - 2)
-            ph_cmd_fatal("alias_database names more than %d tables", ARGS_MAX - 2);
+    if (list.n == 0)
+        exit(EX_OK);
+    args = ph_alloc_array(m->scope, list.n / 2 + 3, sizeof *args);
+    args[n++] = "--";              /* what follows are tables, whatever they look like */
+    while ((item = ph_str_token(&list, ", \t\r\n")).n)
         args[n++] = ph_cstr_dup(m->scope, item);
-    }
-    if (n == 0)
-        ph_cmd_fatal("alias_database names no table");
+    args[n] = NULL;
     become(m, "postalias", args);
 }
 
