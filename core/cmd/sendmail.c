@@ -34,10 +34,12 @@ static void become(struct sendmail *m, const char *command, const char *const *a
 static void new_aliases(struct sendmail *m) PH_NORETURN;
 static void new_aliases(struct sendmail *m)
 {
-    ph_str list = m->alias_table ? ph_cstr(m->alias_table) : ph_conf_value(m->conf, m->scope, "alias_database"), item;
+    ph_str list = ph_conf_value(m->conf, m->scope, "alias_database"), item;
     const char **args;
     size_t n = 0;
 
+    if (m->alias_table)            /* one table, not a list */
+        become(m, "postalias", (const char *const[]){ "--", m->alias_table, NULL });
     if (list.n == 0)
         exit(EX_OK);
     args = ph_alloc_array(m->scope, list.n / 2 + 3, sizeof *args);

@@ -113,6 +113,14 @@ $ph->set(alias_database => "hash:$alias[0], btree:$alias[1]", default_database_t
     unlink $alias[0];
     like($ph->run("$Posthorn::inst/bin/newaliases"), qr/^postalias: fatal: open \Q$alias[0]\E: No such file/m, 'a source that is missing');
     is($? >> 8, 1, 'the status is that of postalias');
+    like($ph->run("$Posthorn::inst/bin/newaliases", "-oAhash:$alias[1], hash:$alias[2]"), qr/^postalias: fatal: open \Q$alias[1], hash:$alias[2]\E: No such file/m, '-oA names one table, not a list');
+    $ph->set(alias_database => "-w $alias[1]");
+    like($ph->run("$Posthorn::inst/bin/newaliases"), qr/^postalias: fatal: open -w: No such file/m, 'an entry is no option');
+    $ph->set(alias_database => "static:x, $alias[1]");
+    like($ph->run("$Posthorn::inst/bin/newaliases"), qr/^postalias: fatal: /m, 'a type that cannot be built');
+    is($? >> 8, 1, 'is an error');
+    $ph->set(alias_database => join ' ', ("hash:$alias[1]") x 100);
+    is($ph->run("$Posthorn::inst/bin/newaliases") . $?, 0, 'a long list');
     $ph->set(alias_database => '');
     is($ph->run("$Posthorn::inst/bin/newaliases"), '', 'no table: nothing to do');
     is($? >> 8, 0, 'is no error');
