@@ -108,8 +108,6 @@ static int add_net(struct ph_match *m, struct item *it)
         if (it->net.family)
             return ph_fail(PH_CONF, "non-null host address bits in \"%.*s\", perhaps you should use \"%.*s/%u\" instead",
                            PH_FMT(t), PH_FMT(ph_ip_format(m->scope, &it->net)), it->bits);
-        if (m->how & (PH_MATCH_DOMAIN | PH_MATCH_STRING))
-            return 0;
         return ph_fail(PH_CONF, "\"%.*s\" is no network address", PH_FMT(t));
     }
     it->kind = ITEM_NET;

@@ -59,6 +59,11 @@ my @groups = (
         ['XCLIENT', 'EHLO c.test', 'XCLIENT NAME=spike.test LOGIN=joe HELO=spike PROTO=SMTP', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@example.test>', 'RSET', 'XCLIENT NAME=[TEMPUNAVAIL] REVERSE_NAME=rev.test', 'MAIL FROM:<a@b.test>',
             'RCPT TO:<u@other.test>', 'RCPT TO:<u@example.test>', 'RSET', 'XCLIENT ADDR=198.51.100.1', 'XCLIENT ADDR=127.0.0.1', 'XFORWARD NAME=x', 'EHLO d.test', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@other.test>', @quit],
     ]],
+    ['names in mynetworks', { smtpd_authorized_xclient_hosts => '127.0.0.1', mynetworks => '!no.name.test name.test .dot.test inline:{tab.test=x} 192.0.2.0/24 foo/bar 999.1.1.1' }, [
+        (map { [$_, 'EHLO c.test', "XCLIENT NAME=$_ ADDR=198.51.100.1", 'EHLO c.test', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@other.test>', @quit] }
+            qw(name.test a.name.test no.name.test other-name.test x.dot.test sub.tab.test foo/bar [UNAVAILABLE])),
+        ['an address', 'EHLO c.test', 'XCLIENT NAME=no.name.test ADDR=192.0.2.1', 'EHLO c.test', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@other.test>', @quit],
+    ]],
     ['access actions', { smtpd_sender_restrictions => 'check_sender_access inline:{reject@b.test=REJECT, {words@b.test=REJECT go away}, {code@b.test=550 5.1.2 other words}, {dsn@b.test=REJECT 4.1.3 four}, defer@b.test=DEFER, {dip@b.test=DEFER_IF_PERMIT not now}, '
             . '{dir@b.test=DEFER_IF_REJECT}, {warn@b.test=WARN look at this}, {info@b.test=INFO told}, hold@b.test=HOLD, {held@b.test=HOLD for review}, discard@b.test=DISCARD, {gone@b.test=DISCARD go}, {redir@b.test=REDIRECT x@example.test}, {bcc@b.test=BCC y@example.test}, {bad@b.test=250 no}, '
             . '{odd@b.test=nonsense}, {high@b.test=621 x}, {net@b.test=421 4.7.0 bye}}',

@@ -69,7 +69,10 @@ static int32_t basic_open(struct ph_policy *p)
     struct basic *b = ph_new(p->scope, struct basic);
     int rc = ph_params_load(p->conf, p->scope, rows, sizeof rows / sizeof *rows, sizeof *rows, &b->p);
 
-    if (rc < 0 || (rc = ph_match_open(p->conf, p->scope, "mynetworks", b->p.mynetworks, PH_MATCH_ADDRESS, &b->mynetworks)) < 0)
+    if (rc < 0)
+        return rc;
+    const uint32_t parents = ph_str_search(b->p.parent_matches, PH_STR("mynetworks")) >= 0 ? PH_MATCH_PARENT : 0;
+    if ((rc = ph_match_open(p->conf, p->scope, "mynetworks", b->p.mynetworks, PH_MATCH_ADDRESS | PH_MATCH_DOMAIN | parents, &b->mynetworks)) < 0)
         return rc;
     b->parents = ph_str_search(b->p.parent_matches, PH_STR("smtpd_access_maps")) >= 0;
     if ((rc = ph_own_addresses(p->conf, p->scope, &b->own, &b->own_count)) < 0)
@@ -104,7 +107,7 @@ static int networks(struct ph_restriction *r, const struct ph_policy_facts *f, s
     struct basic *b = r->policy->self;
 
     *action = PH_STR("OK");
-    return ph_match(b->mynetworks, PH_STR(""), f->client_address);
+    return ph_match(b->mynetworks, f->client_name, f->client_address);
 }
 
 static int sasl(struct ph_restriction *r PH_UNUSED, const struct ph_policy_facts *f, struct ph_scope *out PH_UNUSED, ph_str *action)

@@ -31,7 +31,7 @@ static int open_lists(struct smtpd_conf *c)
 {
     const uint32_t hosts = PH_MATCH_ADDRESS | PH_MATCH_DOMAIN;
     const struct { const char *name; ph_str list; uint32_t how; struct ph_match **m; } lists[] = {
-        { "mynetworks", c->p.mynetworks, PH_MATCH_ADDRESS, &c->mynetworks },
+        { "mynetworks", c->p.mynetworks, hosts | (is_named(c->p.parent_matches, "mynetworks") ? PH_MATCH_PARENT : 0), &c->mynetworks },
         { "smtpd_forbid_bare_newline_exclusions", c->p.bare_exclusions, hosts, &c->bare_exclusions },
         { "smtpd_authorized_xclient_hosts", c->p.xclient_hosts, hosts, &c->xclient_hosts },
         { "smtpd_authorized_xforward_hosts", c->p.xforward_hosts, hosts, &c->xforward_hosts },
