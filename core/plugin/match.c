@@ -176,9 +176,14 @@ static int add_list(struct ph_match *m, ph_str list, int negative, int depth)
 {
     if (depth > DEPTH_MAX)
         return ph_fail(PH_CONF, "files name each other more than %d deep", DEPTH_MAX);
-    for (ph_str word; (word = ph_str_list(&list)).n; )
+    for (ph_str word; (word = ph_str_list(&list)).n; ) {
+        if (word.p[0] == '#') {    /* whoever wrote it meant no address behind it */
+            ph_log_warn("%s: a comment behind other text is not allowed: \"%.*s %.*s\"", m->what, PH_FMT(word), PH_FMT(ph_str_trim(list)));
+            break;
+        }
         if (add_item(m, word, negative, depth) < 0)
             add_broken(m);
+    }
     return 0;
 }
 

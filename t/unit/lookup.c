@@ -121,6 +121,7 @@ static void test_match(void)
         { "two negations cancel", "!!a.test", D, "a.test", "", PH_FOUND },
         { "a network", "10.0.0.0/8", A, "", "10.1.2.3", PH_FOUND },
         { "and not another", "10.0.0.0/8", A, "", "11.1.2.3", PH_NONE },
+        { "behind a comment nothing is listed", "10.0.0.0/8 # 11.1.2.3, 12.0.0.0/8", A, "", "11.1.2.3", PH_NONE },
         { "a single address", "192.0.2.7", A, "", "192.0.2.7", PH_FOUND },
         { "IPv6 in brackets", "[2001:db8::]/32 [::1]/128", A, "", "2001:db8::5", PH_FOUND },
         { "IPv4 is not in ::/0", "[::]/0", A, "", "192.0.2.7", PH_NONE },
