@@ -11,7 +11,7 @@ use Proxymap;
 
 plan skip_all => 'the plugins of t/proxymap are not built as objects' unless Proxymap::available();
 my $slow_by = $ENV{POSTHORN_SLOW} || 1;
-my $timeout = $slow_by > 1 ? 15 : 4;        # eight processes start in it
+my $timeout = 8;             # s; eight processes start in it, on a busy machine too
 my $ph = Posthorn->new(max_idle => '1h', ipc_timeout => "${timeout}s");
 Proxymap::install($ph);
 my ($bad, $good, $late, $dying, $gone) = map { Proxymap::slow($ph, $_) } qw(bad good late dying gone);
@@ -41,7 +41,7 @@ my @r = map { Proxymap::hear($_) } @hung;
 is(join(' ', map { $_->{rc} } @r), join(' ', (-1) x 12), 'all fail for now');
 is(scalar(grep { $_->{text} =~ /no answer within \d+ ms/ } @r), 8, 'eight because no answer came');
 is(scalar(grep { $_->{text} =~ /it is not asked for \d+ ms, because calls in a row failed|8 others are waiting/ } @r), 4, 'the others because of these') or diag map { "$_->{text}\n" } @r;
-is(scalar(grep { $_->{ms} > 1000 * $timeout - 500 && $_->{ms} < (1000 * $timeout + 2000) * $slow_by } @r), 12, 'in the time that ipc_timeout says') or diag join ' ', map { $_->{ms} } @r;
+is(scalar(grep { $_->{ms} > 1000 * $timeout - 500 && $_->{ms} < (1000 * $timeout + 4000) * $slow_by } @r), 12, 'in the time that ipc_timeout says') or diag join ' ', map { $_->{ms} } @r;
 is(lines(qr/asks\[\d+\]: warning: table slow:\S+\/bad: 5 calls in a row failed: not asked for a while, until it answers: service proxymap: no answer within/), 1, 'which is said once');
 my %hanging = map { $_->[0] => 1 } $bad->asked;
 is(scalar keys %hanging, 8, 'eight processes hang');
