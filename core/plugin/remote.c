@@ -78,6 +78,21 @@ static int may_ask(struct remote *r, struct call *c)
     return 0;
 }
 
+/* A turn that comes when there is no time left for an answer is handed on: asking would cost the pool a process for nothing. */
+static int await_turn(struct remote *r, int64_t deadline)
+{
+    int rc = 0, is_late = 0;
+
+    while (rc == 0 && !r->shut_until && r->calls >= CALLS_MAX) {
+        rc = ph_cond_wait(r->turn, deadline);
+        is_late = deadline - ph_now_ms() < SPARE_MS;
+    }
+    if (rc < 0 || r->shut_until || !is_late)
+        return rc;
+    ph_cond_signal(r->turn);
+    return PH_TIMEOUT;
+}
+
 /* 0, and leave() must follow; or negative. */
 static int enter(struct remote *r, struct call *c)
 {
@@ -87,9 +102,7 @@ static int enter(struct remote *r, struct call *c)
     *c = (struct call){ .r = r, .begun_ms = ph_now_ms(), .deadline = ph_in_ms(most) };
     if (ph_deadline() < c->deadline)
         c->deadline = ph_deadline();
-    while (rc == 0 && !r->shut_until && r->calls >= CALLS_MAX)
-        rc = ph_cond_wait(r->turn, c->deadline);
-    if (rc < 0)
+    if ((rc = await_turn(r, c->deadline)) < 0)
         return rc == PH_CANCEL ? rc : ph_fail(PH_TEMP, "%u others are waiting for the answer of service %s", CALLS_MAX, r->service);
     if ((rc = may_ask(r, c)) < 0)
         return rc;
