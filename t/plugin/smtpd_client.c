@@ -138,6 +138,15 @@ static void test_settings(struct ph_scope *s, struct smtpd_conf *c)
     is_bytes(x->name_addr, "localhost[unix]", "a UNIX socket");
 }
 
+static struct session *settled(struct ph_scope *s, const char *client, struct smtpd_conf *c)
+{
+    struct session *x = a_session(s, client, c);
+
+    client_identify(x);
+    client_settle(x);
+    return x;
+}
+
 /* Lists: what they give, and that one that fails gives nothing. */
 static void test_lists(struct ph_scope *s, struct smtpd_conf *c)
 {
@@ -147,14 +156,18 @@ static void test_lists(struct ph_scope *s, struct smtpd_conf *c)
     dns.name = NULL;
     c->bare_mode = PH_BARE_REJECT;
     is_int(ph_match_open(c->conf, s, "x", PH_STR("192.0.2.0/24, .friend.test"), PH_MATCH_ADDRESS | PH_MATCH_DOMAIN, &c->bare_exclusions), 0, "a list");
-    c->xclient_hosts = c->xforward_hosts = c->bare_exclusions;
-    client_identify(x = a_session(s, "192.0.2.9", c));
-    ok(x->may_xclient && x->may_xforward && x->bare_mode == PH_BARE_NO && !x->cannot_decide, "a client that is in it");
-    client_identify(x = a_session(s, "198.51.100.9", c));
-    ok(!x->may_xclient && !x->may_xforward && x->bare_mode == PH_BARE_REJECT && !x->cannot_decide, "one that is not");
+    c->xclient_hosts = c->xforward_hosts = c->mynetworks = c->bare_exclusions;
+    c->rewrite_networks = 1;
+    x = settled(s, "192.0.2.9", c);
+    ok(x->may_xclient == 1 && x->may_xforward == 1 && x->bare_mode == PH_BARE_NO && client_is_local(x) == 1, "a client that is in it");
+    x = settled(s, "198.51.100.9", c);
+    ok(!x->may_xclient && !x->may_xforward && x->bare_mode == PH_BARE_REJECT && !client_is_local(x), "one that is not");
     is_int(ph_match_open(c->conf, s, "x", PH_STR("192.0.2.1/24"), PH_MATCH_ADDRESS, &c->xforward_hosts), 0, "a list that cannot be used");
-    client_identify(x = a_session(s, "192.0.2.9", c));
-    ok(x->may_xclient && !x->may_xforward && x->cannot_decide, "gives nothing, and is known to have failed");
+    x = settled(s, "192.0.2.9", c);
+    ok(x->may_xclient == 1 && x->may_xforward < 0, "gives nothing, and is known to have failed");
+    c->bare_exclusions = c->mynetworks = c->xforward_hosts;
+    x = settled(s, "192.0.2.9", c);
+    ok(x->bare_mode == PH_BARE_REJECT && client_is_local(x) < 0, "nor does it exclude anybody, or make him local");
 }
 
 int main(void)

@@ -64,6 +64,19 @@ my @groups = (
             qw(name.test a.name.test no.name.test other-name.test x.dot.test sub.tab.test foo/bar [UNAVAILABLE])),
         ['an address', 'EHLO c.test', 'XCLIENT NAME=no.name.test ADDR=192.0.2.1', 'EHLO c.test', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@other.test>', @quit],
     ]],
+    ['a network that is none', { mynetworks => '192.0.2.1/24', smtpd_forbid_bare_newline => 'yes', smtpd_client_event_limit_exceptions => '' }, [
+        ['relaying', 'EHLO c.test', 'XCLIENT NAME=x', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@example.test>', 'RCPT TO:<u@other.test>', 'DATA', @quit],
+    ]],
+    ['exclusions and relays that cannot be looked up', { smtpd_forbid_bare_newline => 'yes', smtpd_forbid_bare_newline_exclusions => 'fail:x', local_header_rewrite_clients => 'check_address_map fail:x' }, [
+        ['local_header_rewrite_clients', 'MAIL FROM:<a@b', 'EHLO c.test', 'MAIL FROM:<a@b.test> FOO', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@example.test>', 'RSET', 'MAIL FROM:<a@b.test>', @quit],
+    ]],
+    ['whether XCLIENT is allowed cannot be said', { smtpd_authorized_xclient_hosts => '192.0.2.1/24' }, [
+        (map { [$_, 'HELO c.test', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@example.test>', 'RSET', 'XFORWARD NAME=x', $_, '-'] } 'EHLO c.test', 'XCLIENT NAME=x'),
+    ]],
+    ['nor XFORWARD', { smtpd_authorized_xforward_hosts => '192.0.2.1/24' }, [
+        (map { [$_, 'HELO c.test', $_, '-'] } 'EHLO c.test', 'XFORWARD NAME=x'),
+    ]],
+    ['nor what is hidden', { smtpd_discard_ehlo_keyword_address_maps => 'fail:x' }, [['HELO', 'HELO c.test', 'MAIL FROM:<a@b.test>', 'RSET', 'EHLO c.test', '-']]],
     ['access actions', { smtpd_sender_restrictions => 'check_sender_access inline:{reject@b.test=REJECT, {words@b.test=REJECT go away}, {code@b.test=550 5.1.2 other words}, {dsn@b.test=REJECT 4.1.3 four}, defer@b.test=DEFER, {dip@b.test=DEFER_IF_PERMIT not now}, '
             . '{dir@b.test=DEFER_IF_REJECT}, {warn@b.test=WARN look at this}, {info@b.test=INFO told}, hold@b.test=HOLD, {held@b.test=HOLD for review}, discard@b.test=DISCARD, {gone@b.test=DISCARD go}, {redir@b.test=REDIRECT x@example.test}, {bcc@b.test=BCC y@example.test}, {bad@b.test=250 no}, '
             . '{odd@b.test=nonsense}, {high@b.test=621 x}, {net@b.test=421 4.7.0 bye}}',
@@ -91,6 +104,8 @@ sub shape {
         next unless s{^.*?postfix/smtpd\[\d+\]: }{};
         next if /^warning: unknown DSN NOTIFY/ || /removed \(discarded\)$/ || /^warning: Illegal address syntax from .*: <[^>]*$/;
         next if /^warning: task \S+ held the loop/;             # a busy machine
+        next if /^error: |^warning: .*(?:fail:x always fails|table lookup problem|lookup error for)/;   # a list is read once; why a table fails has other words
+        s/^warning: (?:\S+\[[\d.]+\]: )?(?:restriction \w+: )?(?=\w+: non-null)/warning: of /;         # a process of ours serves many, and says whom and where
         s/^NOQUEUE: ((?:lost connection|timeout|too many errors) after)/$1/;
         s/^(warning: )?[0-9A-Za-z]{10,}: /($1 || '') . 'ID: '/e;
         s/^ID: ((?:lost connection|timeout|too many errors) after)/$1/;

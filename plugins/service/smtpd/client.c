@@ -67,17 +67,14 @@ static int has_address(const struct ph_dns_answer *a, const struct ph_ip *ip)
     return 0;
 }
 
-/* A list that cannot be looked at has no client in it, and the session will not
- * get past EHLO. */
+/* 1, 0, or negative and logged: the list could not be looked at. */
 static int client_in(struct session *s, struct ph_match *m)
 {
     int rc = m ? ph_match(m, s->w.name, s->w.addr) : PH_NONE;
 
-    if (rc < 0) {
+    if (rc < 0)
         ph_log_warn("%.*s: %s", PH_FMT(s->name_addr), ph_error());
-        s->cannot_decide = 1;
-    }
-    return rc == PH_FOUND;
+    return rc < 0 ? rc : rc == PH_FOUND;
 }
 
 /* PTR, then the name's addresses of the same family. */
@@ -134,49 +131,53 @@ void client_identify(struct session *s)
     } else if (s->c->p.peername) {
         identify_dns(s, &ip);
     }
-    client_settle(s);
-    s->may_xforward = client_in(s, s->c->xforward_hosts);
+    client_name(s);
 }
 
-/* check_address_map: 1 when one of the tables has the address. */
+/* check_address_map: 1 when one of the tables has the address, 0, or negative and logged. */
 static int has_client(struct session *s, struct ph_maps *m)
 {
     PH_SCOPED(t, NULL);
     ph_str val;
     int rc = m ? ph_maps_find(m, s->w.addr, t, &val) : PH_NONE;
 
-    if (rc < 0) {
+    if (rc < 0)
         ph_log_warn("%.*s: local_header_rewrite_clients: %s", PH_FMT(s->name_addr), ph_error());
-        s->cannot_decide = 1;
-    }
-    return rc == PH_FOUND;
+    return rc < 0 ? rc : rc == PH_FOUND;
 }
 
-/* local_header_rewrite_clients: whose headers are completed as if they were ours. */
-static int is_local_client(struct session *s)
+int client_is_local(struct session *s)
 {
     struct smtpd_conf *c = s->c;
     struct ph_ip ip = { 0 };
+    int rc = 0;
 
     ph_ip_parse(s->w.addr, &ip);
     if (c->rewrite_own && (ip.family == 0 || is_own(c, &ip)))
         return 1;
-    return (c->rewrite_networks && client_in(s, c->mynetworks)) || has_client(s, c->rewrite_maps);
+    if (c->rewrite_networks)
+        rc = client_in(s, c->mynetworks);
+    return rc != 0 ? rc : has_client(s, c->rewrite_maps);
 }
 
-void client_settle(struct session *s)
+void client_name(struct session *s)
 {
-    struct smtpd_conf *c = s->c;
+    const struct smtpd_conf *c = s->c;
     struct ph_scope *scope = s->who_scope ? s->who_scope : s->scope;
 
     s->name_addr = c->p.port_logging ? ph_str_printf(scope, "%.*s[%.*s]:%.*s", PH_FMT(s->w.name), PH_FMT(s->w.addr), PH_FMT(s->w.port))
                                      : ph_str_printf(scope, "%.*s[%.*s]", PH_FMT(s->w.name), PH_FMT(s->w.addr));
-    s->cannot_decide = 0;
+}
+
+void client_settle(struct session *s)
+{
+    const struct smtpd_conf *c = s->c;
+
+    if (!s->who_scope)                         /* XFORWARD is allowed to the connection */
+        s->may_xforward = client_in(s, c->xforward_hosts);
     s->may_xclient = client_in(s, c->xclient_hosts);
-    if (ehlo_hide(s) < 0) {
+    if ((s->cannot_hide = ehlo_hide(s)) < 0)
         ph_log_warn("%.*s: %s", PH_FMT(s->name_addr), ph_error());
-        s->cannot_decide = 1;
-    }
-    s->is_local = is_local_client(s);
-    s->bare_mode = c->bare_mode != PH_BARE_NO && client_in(s, c->bare_exclusions) ? PH_BARE_NO : c->bare_mode;
+    /* An exclusion that cannot be looked at excludes nobody. */
+    s->bare_mode = c->bare_mode != PH_BARE_NO && client_in(s, c->bare_exclusions) > 0 ? PH_BARE_NO : c->bare_mode;
 }

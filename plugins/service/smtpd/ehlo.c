@@ -190,8 +190,12 @@ int do_ehlo(struct session *s, ph_str args)
     int rc;
 
     /* What we cannot decide we do not guess. */
-    if (s->cannot_decide)
-        return session_data_error(s);
+    if (s->cannot_hide < 0)
+        return session_unsure(s, "what EHLO features to announce to");
+    if (s->may_xclient < 0)
+        return session_unsure(s, "if EHLO feature XCLIENT should be announced to");
+    if (s->may_xforward < 0)
+        return session_unsure(s, "if EHLO feature XFORWARD should be announced to");
     if ((rc = take_helo(s, args, "EHLO")) != 0)
         return rc < 0 ? rc : 0;
     s->esmtp = 1;

@@ -110,27 +110,6 @@ static int open_intake(struct session *s)
     return PH_TEMP;
 }
 
-/* 0: accepted; PH_NONE: refused and answered. */
-static int check_sender(struct session *s)
-{
-    ph_str text;
-    int rc = s->c->p.delay_reject ? PH_NONE : restrict_stage(s, PH_STAGE_MAIL, "MAIL", PH_STR(""), &text);
-
-    if (rc == PH_FOUND)
-        rc = reject(s, "MAIL", text, PH_STR(""));
-    else if (rc < 0)
-        return rc;
-    else if (must_declare(s, s->t.sender))
-        rc = say_declare(s);
-    else if (too_little_space(s))
-        rc = reply(s, "452 4.3.1 Insufficient system storage");
-    else if (s->c->p.late_open || (rc = open_intake(s)) == 0)
-        return 0;
-    else if (rc != PH_CANCEL)
-        rc = reply(s, "451 4.3.0 Error: queue file write error");
-    return rc < 0 ? rc : PH_NONE;
-}
-
 /* The transaction begins, for the checks and the log; what XFORWARD said stays. */
 static void begin(struct session *s, ph_str sender)
 {
@@ -151,6 +130,36 @@ static void withdraw(struct session *s)
     s->t = (struct transaction){ .scope = scope, .forward = x };
     if (!x)
         ph_scope_reset(scope);
+}
+
+/* Whether headers are completed as ours was not to be found out: the client tries again. */
+static int say_unsure(struct session *s)
+{
+    withdraw(s);
+    return reject(s, "MAIL", PH_STR("451 4.3.0 Temporary lookup error"), PH_STR(""));
+}
+
+/* 0: accepted; PH_NONE: refused and answered. */
+static int check_sender(struct session *s)
+{
+    ph_str text;
+    int rc = s->c->p.delay_reject ? PH_NONE : restrict_stage(s, PH_STAGE_MAIL, "MAIL", PH_STR(""), &text);
+
+    if (rc == PH_FOUND)
+        rc = reject(s, "MAIL", text, PH_STR(""));
+    else if (rc < 0)
+        return rc;
+    else if (must_declare(s, s->t.sender))
+        rc = say_declare(s);
+    else if (too_little_space(s))
+        rc = reply(s, "452 4.3.1 Insufficient system storage");
+    else if ((s->is_local = client_is_local(s)) < 0)
+        rc = say_unsure(s);
+    else if (s->c->p.late_open || (rc = open_intake(s)) == 0)
+        return 0;
+    else if (rc != PH_CANCEL)
+        rc = reply(s, "451 4.3.0 Error: queue file write error");
+    return rc < 0 ? rc : PH_NONE;
 }
 
 /* 1 when it needs no look by rewrite: nothing to turn, complete, or swallow. */

@@ -58,6 +58,14 @@ int session_data_error(struct session *s)
     return reply(s, "421 4.3.0 %.*s Server local data error", PH_FMT(s->c->p.myhostname));
 }
 
+int session_unsure(struct session *s, const char *what)
+{
+    ph_log_warn("don't know %s %.*s", what, PH_FMT(s->name_addr));
+    ph_log("%.*s: reject: %s from %.*s: 421 4.3.0 %.*s Server local data error", PH_FMT(log_id(s)), s->where, PH_FMT(s->name_addr),
+           PH_FMT(s->c->p.myhostname));
+    return session_data_error(s);
+}
+
 /* ---- commands ---- */
 
 static int check_limits(struct session *s)
@@ -258,6 +266,7 @@ int session_run(struct session *s)
     client_identify(s);
     s->transcript = ph_transcript_new(s->scope, s->c->transcripts, PH_ERROR_POLICY | PH_ERROR_PROTOCOL | PH_ERROR_RESOURCE | PH_ERROR_SOFTWARE, s->name_addr);
     ph_log("connect from %.*s", PH_FMT(s->name_addr));
+    client_settle(s);
     int rc = check_early(s);
     if (rc >= 0 && !s->quit)
         rc = session_greet(s);

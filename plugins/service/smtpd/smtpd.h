@@ -180,7 +180,8 @@ struct session {
     ph_str denied;                 /* the reply of a refusal at connect, smtpd_delay_reject = no */
     ph_str sticky_client, sticky_helo; /* defer_if_permit that these lists raised */
     int esmtp, quit, is_local, bad_pipelining, saw_bare_lf;
-    int may_xclient, may_xforward, cannot_decide; /* the last: a list could not be looked at */
+    int may_xclient, may_xforward;  /* 1, 0; negative: the list could not be looked at */
+    int cannot_hide;               /* negative: nor could what EHLO does not offer */
     enum chunks chunks;
     uint32_t bare_mode, hidden;
     int bad, forgiven;             /* this command was answered with 4xx or 5xx; it does not count */
@@ -211,8 +212,10 @@ struct session *session_new(struct smtpd_conf *c, struct ph_scope *scope, struct
 int session_run(struct session *s) PH_YIELDS;
 /* The greeting, or the refusal at connect (smtpd_delay_reject = no). */
 int session_greet(struct session *s) PH_YIELDS;
-/* A table or list could not be looked at: the session ends with 421. */
+/* A table or list could not be looked at: the session ends with 421.  _unsure: at
+ * this command, and what we do not know, for the log. */
 int session_data_error(struct session *s) PH_YIELDS;
+int session_unsure(struct session *s, const char *what) PH_YIELDS;
 /* Time for one request: it begins; n bytes of content came; it is here, what
  * is left is for the reply (smtpd_per_request_deadline). */
 void deadline_begin(struct session *s);
@@ -241,8 +244,12 @@ int footer_add(struct session *s, struct ph_scope *t, ph_str reply, ph_str *line
 
 /* client.c: who is it, from the connection.  Yields (DNS). */
 void client_identify(struct session *s) PH_YIELDS;
-/* What follows from who it is: name[addr], permissions, exclusions. */
+/* What follows from who it is: name[addr]; then permissions and exclusions. */
+void client_name(struct session *s);
 void client_settle(struct session *s) PH_YIELDS;
+/* local_header_rewrite_clients: are its headers completed as if they were ours?
+ * 1, 0, or negative: that could not be looked at, and is logged. */
+int client_is_local(struct session *s) PH_YIELDS;
 
 /* restrict.c */
 int restrict_open(struct smtpd_conf *c);

@@ -217,6 +217,7 @@ static void assume(struct session *s, const struct claim *c)
     helo_set(s, c->helo);
     s->esmtp = c->esmtp;
     s->denied = s->sticky_client = s->sticky_helo = PH_STR("");
+    client_name(s);
     client_settle(s);
     ph_scope_free(old);
 }
@@ -226,6 +227,8 @@ int do_xclient(struct session *s, ph_str args)
     PH_SCOPED(t, s->scope);
     struct claim c = { .w = s->w };
 
+    if (s->may_xclient < 0)
+        return session_unsure(s, "if command XCLIENT should be allowed from");
     if (!s->may_xclient)
         return reply(s, "550 5.7.0 Error: insufficient authorization");
     if (s->t.open)
@@ -245,6 +248,8 @@ int do_xforward(struct session *s, ph_str args)
     PH_SCOPED(t, s->scope);
     struct claim c = { .helo = PH_STR("") };
 
+    if (s->may_xforward < 0)
+        return session_unsure(s, "if command XFORWARD should be allowed from");
     if (!s->may_xforward)
         return reply(s, "550 5.7.0 Error: insufficient authorization");
     if (s->t.open)
