@@ -56,31 +56,37 @@ static int is_too_old(struct mail *mail)
                                              m->message.sender.n > 0, ph_wall_s());
 }
 
-/* Those of a portion that are pending and of whom no deferral has words. */
-static void say_expired_to(struct mail *mail, const struct ph_portion *p, const unsigned char *has)
+/* Those of a portion that are pending.  An alias that was expanded is returned to
+ * nobody: its members are.  Forced: who was never tried, or whose log is gone, gets
+ * our own words. */
+static void settle_portion(struct mail *mail, const struct ph_portion *p, const unsigned char *has)
 {
     PH_SCOPED(s, NULL);
     uint32_t *list = ph_alloc_array(s, p->n, sizeof *list), n = 0;
 
-    for (uint32_t i = p->first; i < p->first + p->n; i++)
-        if (ph_qmsg_state(mail->m, i) == PH_STATE_PENDING && !has[i])
+    for (uint32_t i = p->first; i < p->first + p->n; i++) {
+        if (ph_qmsg_state(mail->m, i) != PH_STATE_PENDING)
+            continue;
+        if (p->rcpt[i - p->first].expanded)
+            ph_settle_expanded(mail, i);
+        else if (mail->m->expired && !has[i])
             list[n++] = i;
+    }
     if (n)
         ph_settle_ourselves(mail, list, n, PH_RCPT_DEFERRED, PH_STR("4.7.0"), PH_STR("message is administratively expired"));
 }
 
-/* Forced: who was never tried, or whose log is gone, gets our own words. */
-static void say_expired(struct mail *mail)
+static void settle_pending(struct mail *mail)
 {
     struct ph_qmsg *m = mail->m;
     PH_SCOPED(s, NULL);
     unsigned char *has = ph_alloc(s, m->rcpt_count);
     struct ph_rcpt_cursor at = { 0, 0 };
 
-    if (m->place != PH_PLACE_SLOT && ph_bouncer_words(mail, has) < 0)
+    if (m->expired && m->place != PH_PLACE_SLOT && ph_bouncer_words(mail, has) < 0)
         ph_log_warn("%s: %s", m->id, ph_error());
     for (struct ph_portion *p; ph_queue_portion(mail->q->queue, m, &at, PORTION_MAX, &p) == 0; ) {
-        say_expired_to(mail, p, has);
+        settle_portion(mail, p, has);
         ph_portion_drop(p, 1);
     }
 }
@@ -92,8 +98,7 @@ static void expire(struct mail *mail)
     struct ph_qmsg *m = mail->m;
     PH_SCOPED(s, NULL);
 
-    if (m->expired)
-        say_expired(mail);
+    settle_pending(mail);
     ph_log("%s: from=<%.*s>, status=%s, returned to sender", m->id, PH_FMT(ph_address_external(s, m->message.sender)),
            m->expired ? "force-expired" : "expired");
     for (uint32_t i = 0; i < m->rcpt_count; i++)

@@ -193,6 +193,9 @@ void ph_pace_task(void *q);
  * stays pending.  Does not yield when settle_is_quick. */
 void ph_settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n) PH_YIELDS;
 int ph_settle_is_quick(const struct mail *mail, const struct ph_outcome *o, const uint32_t *rcpt, uint32_t n);
+/* An alias whose members are recipients of their own: its sender hears of it, and
+ * it is done.  No log line: nothing was delivered to it. */
+void ph_settle_expanded(struct mail *mail, uint32_t rcpt) PH_YIELDS;
 /* The same outcome for these recipients, said by us: writes their log lines. */
 void ph_settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, uint32_t status,
                       ph_str dsn, ph_str text) PH_YIELDS;

@@ -221,17 +221,13 @@ static void settle_refused(struct mail *mail)
                                 ph_str_printf(s, "bad address syntax (%.*s)", PH_FMT(b->route[k]->error)));
 }
 
-/* An alias whose members are recipients of their own: its sender hears of it, and
- * it is done. */
 static void settle_expanded(struct mail *mail)
 {
-    static const struct ph_outcome done = { .size = sizeof done, .status = PH_RCPT_SENT, .dsn = PH_STR_INIT("2.0.0"),
-                                            .action = PH_STR_INIT("expanded"), .text = PH_STR_INIT("alias expanded") };
     const struct batch *b = mail->batch;
 
     for (uint32_t k = 0; k < b->n; k++)
         if (hindrance(mail, k) == EXPANDED)
-            ph_settle(mail, &done, &b->which[k], 1);
+            ph_settle_expanded(mail, b->which[k]);
 }
 
 /* Recipients that have no route are settled here.  Yields. */

@@ -213,6 +213,14 @@ void ph_settle(struct mail *mail, const struct ph_outcome *o, const uint32_t *rc
         settle_delivery(&t);
 }
 
+void ph_settle_expanded(struct mail *mail, uint32_t rcpt)
+{
+    static const struct ph_outcome done = { .size = sizeof done, .status = PH_RCPT_SENT, .dsn = PH_STR_INIT("2.0.0"),
+                                            .action = PH_STR_INIT("expanded"), .text = PH_STR_INIT("alias expanded") };
+
+    ph_settle(mail, &done, &rcpt, 1);
+}
+
 /* ---- outcomes that we say ourselves, as the retry and error services would ---- */
 
 static void write_line(struct mail *mail, struct ph_scope *s, uint32_t rcpt, const struct ph_outcome *o,

@@ -195,6 +195,24 @@ Posthorn::wait_for(sub { !$ph->queued });
 @reports = $ph->mail('exp2');
 is(scalar(@reports), 1, 'and it is reported once');
 is((Notice->new($ph, Posthorn::slurp($reports[0]))->recipients)[0]{Action}, 'expanded', 'as expanded');
+# Expired by force, before the first attempt and after it: its members are returned, the alias was expanded.
+reload(defer_transports => 'smtp', smtpd_sender_restrictions => 'check_sender_access inline:{exp-f@example.test=HOLD}');
+for my $how (qw(-f -e)) {
+    my ($kept, %returned, @told);
+    send_to("exp$how\@example.test", 'list@v.test', rcpt_args => 'NOTIFY=SUCCESS,FAILURE');
+    Posthorn::wait_for(sub { ($kept) = grep { $_->{queue_name} =~ /hold|deferred/ && $_->{sender} eq "exp$how\@example.test" } $ph->queued; $kept }) or diag $ph->log;
+    is($kept->{queue_name}, $how eq '-f' ? 'hold' : 'deferred', "postsuper $how: a message waits");
+    $ph->cmd('postsuper', $how, $kept->{queue_id});
+    $ph->cmd('postqueue', '-i', $kept->{queue_id});
+    for my $text ($ph->wait_mail("exp$how", 2)) {
+        my $n = Notice->new($ph, $text);
+        push @told, $n->header('Subject');
+        $returned{ $_->{'Final-Recipient'} =~ s/.*; //r } = $_->{Action} for $n->recipients;
+    }
+    is_deeply(\%returned, { 'list@v.test' => 'expanded', 'a@far.test' => 'failed', 'b@far.test' => 'failed' }, '  its members are returned, the alias is reported as expanded') or diag explain(\%returned), $ph->log;
+    is(scalar(@told), 2, '  in a notice each');
+}
+reload(defer_transports => '', smtpd_sender_restrictions => '');
 $seen = $sink->messages;
 
 # One message that cannot be taken yet holds up no other.
