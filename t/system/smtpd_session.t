@@ -395,6 +395,7 @@ my $naddr = qr/[^\[\s]+\[[0-9a-fA-F:.]+\]/;
 my @shapes = (
     qr/^connect from $naddr$/, qr/^(\w+): client=$naddr(, sasl_method=\S+)?(, sasl_username=.+?)?(, sasl_sender=\S+)?(, orig_queue_id=\w+)?(, orig_client=\S+)?$/,
     qr/^(NOQUEUE|\w+): (reject|reject_warning|hold|discard|filter|redirect|bcc|warn|info|permit): (\w+(?:-\w+)*) from $naddr: (.*?); (?:from=<(.*?)> )?(?:to=<(.*?)> )?proto=(\w+)(?: helo=<(.*?)>)?( sasl_\w+=.*)?$/,
+    qr/^NOQUEUE: reject: \w+ from $naddr: 421 4\.3\.0 \S+ Server local data error$/,
     qr/^disconnect from $naddr( \w+=\d+(\/\d+)?)+( notes=\S+)?$/, qr/^(NOQUEUE|\w+): (timeout|lost connection|too many errors) after (.*) from $naddr$/,
     qr/^improper command pipelining after \w+ from $naddr: /, qr/^discarding EHLO keywords: /, qr/^mapping DSN status [\d.]+ into [\w ]+ status [\d.]+$/, qr/^$naddr: replacing command /, qr/^warning: /, qr/^error: /, qr/^\w+: removed \(discarded\)$/,
 );
