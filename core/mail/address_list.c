@@ -14,6 +14,7 @@ struct taken {
     struct ph_scope *s;
     struct ph_buf b;
     int quoted;                    /* 1: quotes and backslashes are kept (external form) */
+    int apart;                     /* 1: what stands behind ">" is another member */
     size_t domain;                 /* behind the last "@" that is not quoted; 0 without one */
 };
 
@@ -203,7 +204,10 @@ static int take_member(struct taken *out, ph_str v, size_t *at, struct span *whe
         (*at)++;
         reset(out);
         ph_buf_fixed(&rest.b, mem, sizeof mem);
-        if (!take_angle(out, v, at, where) || !take_spec(&rest, v, at, ",;", &stop, &behind))
+        if (!take_angle(out, v, at, where))
+            return 0;
+        stop = 0;
+        if (!out->apart && !take_spec(&rest, v, at, ",;", &stop, &behind))
             return 0;
     } else if (!out->b.n) {
         *at += stop != 0;
@@ -213,9 +217,9 @@ static int take_member(struct taken *out, ph_str v, size_t *at, struct span *whe
     return domain_fits(out); /* <> too: the empty address */
 }
 
-static int next(struct ph_scope *s, ph_str v, int quoted, size_t *at, ph_str *address, size_t *from, size_t *to)
+static int next(struct ph_scope *s, ph_str v, int quoted, int apart, size_t *at, ph_str *address, size_t *from, size_t *to)
 {
-    struct taken out = { .s = s, .quoted = quoted };
+    struct taken out = { .s = s, .quoted = quoted, .apart = apart };
     struct span where;
 
     ph_buf_init(&out.b, s, v.n + 1);
@@ -236,17 +240,22 @@ static int next(struct ph_scope *s, ph_str v, int quoted, size_t *at, ph_str *ad
 
 int ph_address_next_at(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address, size_t *from, size_t *to)
 {
-    return next(s, header_value, 0, at, address, from, to);
+    return next(s, header_value, 0, 0, at, address, from, to);
 }
 
 int ph_address_next_external(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address, size_t *from, size_t *to)
 {
-    return next(s, header_value, 1, at, address, from, to);
+    return next(s, header_value, 1, 0, at, address, from, to);
+}
+
+int ph_address_next_apart(struct ph_scope *s, ph_str value, size_t *at, ph_str *address, size_t *from, size_t *to)
+{
+    return next(s, value, 1, 1, at, address, from, to);
 }
 
 int ph_address_next(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address)
 {
     size_t from, to;
 
-    return next(s, header_value, 0, at, address, &from, &to);
+    return next(s, header_value, 0, 0, at, address, &from, &to);
 }

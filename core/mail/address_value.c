@@ -22,7 +22,7 @@ static size_t behind(ph_str v, size_t at, char end)
 
 static int is_special(char c)
 {
-    return c && strchr("<>@,;:.\\", c) != NULL;
+    return c && strchr("<>@,;:.", c) != NULL;
 }
 
 /* RFC 822 3.3: a word, a quoted string, a comment, a literal or one special. */
@@ -32,12 +32,14 @@ static size_t token_end(ph_str v, size_t at)
     case '"': return behind(v, at, '"');
     case '(': return behind(v, at, ')');
     case '[': return behind(v, at, ']');
+    case '\\': return at + 1 < v.n ? at + 2 : v.n;
     default: break;
     }
     if (is_special(v.p[at]))
         return at + 1;
-    while (at < v.n && !ph_is_space(v.p[at]) && !is_special(v.p[at]) && !strchr("\"([", v.p[at]))
+    do
         at++;
+    while (at < v.n && !ph_is_space(v.p[at]) && !is_special(v.p[at]) && !(v.p[at] && strchr("\"([\\", v.p[at])));
     return at;
 }
 
@@ -62,28 +64,30 @@ static ph_str within(ph_str v, size_t tokens)
     return v;
 }
 
-/* No two words side by side: dots and "@" are between them. */
-static int is_joined(ph_str text)
+static int joins(char c)
 {
-    char last = 0;
-    int blank = 0;
+    return c == '.' || c == '@';
+}
+
+size_t ph_address_word(ph_str text)
+{
+    size_t blank = 0;                  /* where blanks began that lead here; 0: there are none */
+    char last = '.';
 
     for (size_t at = 0, end; at < text.n; at = end) {
         char c = text.p[at];
 
         end = ph_is_space(c) ? at + 1 : token_end(text, at);
-        if (end == at)
-            return 0;
         if (ph_is_space(c) || c == '(') {
-            blank = 1;
+            blank = blank ? blank : at;
             continue;
         }
-        if (blank && last && last != '.' && last != '@' && c != '.' && c != '@')
-            return 0;
+        if (blank && !joins(last) && !joins(c))
+            return blank;
         blank = 0;
         last = c;
     }
-    return 1;
+    return text.n;
 }
 
 struct places {
@@ -112,7 +116,7 @@ int ph_address_places(struct ph_scope *s, ph_str value, size_t tokens, struct ph
     int rc;
 
     while ((rc = ph_address_next_external(s, v, &at, &a, &from, &to)) == 1)
-        if (a.n && is_joined(ph_str_first(ph_str_from(v, from), to - from)))
+        if (a.n && ph_address_word(ph_str_first(ph_str_from(v, from), to - from)) == to - from)
             add(s, &p, a, from, to);
     if (rc < 0 && v.n == value.n)
         return rc;

@@ -1,7 +1,8 @@
 /* address_expand: results that are looked up in turn.  See posthorn/address_map.h.
  *
- * An expansion goes depth first over a stack of its own, so the order of results is
- * that of the values, and a loop is found at the depth that is allowed. */
+ * An expansion is a list, walked once.  The first result of a look-up takes the place of
+ * its address and is looked up there, the others go to the end of the list: so the depth
+ * is that of first results alone, and everything else is bounded by the number of results. */
 #include <string.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
@@ -49,12 +50,10 @@ int ph_address_map_settle(struct ph_address_map *m, struct ph_scope *s, ph_str a
     return m ? ph_fail(PH_TEMP, "unreasonable %s map nesting for %.*s", m->what, PH_FMT(ph_str_first(address, 200))) : PH_NONE;
 }
 
-/* What is still to be looked up, the next on top. */
+/* What is still to be looked up. */
 struct open {
-    struct open *below;
+    struct open *next;
     ph_str address;
-    uint32_t depth;
-    int32_t is_final;              /* it was found for itself */
 };
 
 struct expansion {
@@ -62,7 +61,7 @@ struct expansion {
     struct ph_scope *s, *work;     /* the results; everything else */
     const struct ph_expand_limits *limits;
     ph_str what;                   /* the address it began with */
-    struct open *top;
+    struct open *first, **end;
     size_t waiting, lookups;
     struct ph_map *own;            /* aliases that name themselves: who leads back to one means that mailbox */
     ph_str *list;
@@ -74,22 +73,25 @@ static int too_much(const struct expansion *x, const char *why)
     return ph_fail(PH_PERM, "unreasonable %s expansion of %.*s: %s", x->m->what, PH_FMT(ph_str_first(x->what, 200)), why);
 }
 
-static void push(struct expansion *x, ph_str address, uint32_t depth, int is_final)
+static void put(struct expansion *x, ph_str address)
 {
     struct open *o = ph_new(x->work, struct open);
 
-    *o = (struct open){ .below = x->top, .address = address, .depth = depth, .is_final = is_final };
-    x->top = o;
+    o->address = ph_str_dup(x->work, address);
+    *x->end = o;
+    x->end = &o->next;
     x->waiting++;
 }
 
-static struct open *pop(struct expansion *x)
+static ph_str take(struct expansion *x)
 {
-    struct open *o = x->top;
+    const struct open *o = x->first;
 
-    x->top = o->below;
+    x->first = o->next;
+    if (!x->first)
+        x->end = &x->first;
     x->waiting--;
-    return o;
+    return o->address;
 }
 
 static void keep(struct expansion *x, ph_str address)
@@ -99,34 +101,31 @@ static void keep(struct expansion *x, ph_str address)
     x->list[x->n++] = ph_str_dup(x->s, address);
 }
 
-static int has(struct expansion *x, const ph_str *list, size_t n, ph_str address)
+static int is_own(const struct expansion *x, ph_str address)
 {
-    for (size_t i = 0; i < n; i++)
-        if (ph_address_same(x->work, list[i], address))
-            return 1;
-    return 0;
+    return ph_map_get(x->own, ph_str_lower(x->work, address)) != NULL;
 }
 
-/* The results of one address in its place.  As in Postfix the limit itself is one
- * level too many, but for an address that is among its own results. */
-static int replace(struct expansion *x, const struct open *o, const ph_str *list, size_t n)
+/* The results in the place of *now: PH_FOUND, *now is the first of them, and *same says
+ * whether that is the address itself.  Negative: a limit is exceeded. */
+static int replace(struct expansion *x, ph_str *now, int *same, const ph_str *list, size_t n)
 {
-    if (o->depth >= x->limits->depth || (o->depth + 1 >= x->limits->depth && !has(x, list, n, o->address)))
-        return too_much(x, "it goes deeper than virtual_alias_recursion_limit");
     if (n > x->limits->results || x->n + x->waiting > x->limits->results - n)
         return too_much(x, "it has more results than virtual_alias_expansion_limit");
-    if (has(x, list, n, o->address))
-        ph_map_set(x->own, ph_str_lower(x->work, o->address), x);
-    for (size_t i = n; i-- > 0; ) {
+    for (size_t i = 0; i < n; i++) {
         if (list[i].n > x->limits->bytes)
             return too_much(x, "a result is longer than virtual_alias_address_length_limit");
-        if (list[i].n)
-            push(x, ph_str_dup(x->work, list[i]), o->depth + 1, ph_map_get(x->own, ph_str_lower(x->work, list[i])) != NULL);
+        if (ph_address_same(x->work, list[i], *now))
+            ph_map_set(x->own, ph_str_lower(x->work, *now), x);
+        if (i)
+            put(x, list[i]);
     }
-    return 0;
+    *same = ph_address_same(x->work, list[0], *now);
+    *now = ph_str_dup(x->work, list[0]);
+    return PH_FOUND;
 }
 
-static int look_up(struct expansion *x, const struct open *o)
+static int look_up(struct expansion *x, ph_str *now, int *same)
 {
     PH_SCOPED(step, NULL);
     ph_str *list;
@@ -137,10 +136,28 @@ static int look_up(struct expansion *x, const struct open *o)
         return too_much(x, "it does not end");
     if (x->lookups % BREATH == 0 && ph_in_task() && (rc = ph_yield()) < 0)
         return rc;
-    rc = ph_address_map_results(x->m, step, o->address, (size_t)x->limits->results + 1, &list, &n);
-    if (rc == PH_NONE)
-        keep(x, o->address);
-    return rc == PH_FOUND ? replace(x, o, list, n) : rc < 0 ? rc : 0;
+    rc = ph_address_map_results(x->m, step, *now, (size_t)x->limits->results + 1, &list, &n);
+    return rc == PH_FOUND ? replace(x, now, same, list, n) : rc;
+}
+
+/* One address of the list, until no table has it or it leads to an alias that names
+ * itself: 0, or negative.  As in Postfix the limit itself is one level too many. */
+static int follow(struct expansion *x, ph_str now)
+{
+    int same = 0;
+
+    for (uint32_t depth = 0; !same && !is_own(x, now); depth++) {
+        if (depth >= x->limits->depth)
+            return too_much(x, "it goes deeper than virtual_alias_recursion_limit");
+        int rc = look_up(x, &now, &same);
+
+        if (rc < 0)
+            return rc;
+        if (rc == PH_NONE)
+            break;
+    }
+    keep(x, now);
+    return 0;
 }
 
 int ph_address_map_expand(struct ph_address_map *m, struct ph_scope *s, ph_str address, const struct ph_expand_limits *limits,
@@ -153,15 +170,10 @@ int ph_address_map_expand(struct ph_address_map *m, struct ph_scope *s, ph_str a
     int rc = 0;
 
     x.own = ph_map_new(work);
-    push(&x, address, 0, 0);
-    while (rc == 0 && x.top) {
-        const struct open *o = pop(&x);
-
-        if (o->is_final)
-            keep(&x, o->address);
-        else
-            rc = look_up(&x, o);
-    }
+    x.end = &x.first;
+    put(&x, address);
+    while (rc == 0 && x.first)
+        rc = follow(&x, take(&x));
     if (rc < 0)
         return rc;
     if (x.lookups == 1 && x.n == 1 && ph_str_eq(x.list[0], address))

@@ -212,38 +212,17 @@ static void add(struct ph_scope *s, struct results *r, ph_str a)
     r->list[r->n++] = a;
 }
 
-/* The end of the word that begins the text: a blank outside quotes that stands
- * between two words and not around "." or "@". */
-static size_t word_end(ph_str t)
-{
-    int quoted = 0;
-
-    for (size_t i = 0; i < t.n; i++) {
-        if (t.p[i] == '\\' && i + 1 < t.n) {
-            i++;
-        } else if (t.p[i] == '"') {
-            quoted = !quoted;
-        } else if (!quoted && ph_is_space(t.p[i])) {
-            ph_str rest = ph_str_trim(ph_str_from(t, i));
-
-            if (rest.n && !strchr(".@", rest.p[0]) && i && !strchr(".@", t.p[i - 1]))
-                return i;
-        }
-    }
-    return t.n;
-}
-
 /* "a@x b@y": who wrote that meant two. */
 static int add_words(struct ph_scope *s, struct results *r, ph_str text)
 {
     while ((text = ph_str_trim(text)).n) {
-        size_t n = word_end(text);
-        ph_str word = ph_str_first(text, n), a;
+        ph_str word = ph_str_first(text, ph_address_word(text)), a;
+        size_t at = 0, from, to;
 
-        if (!ph_address_internal(s, word, &a))
-            return ph_fail(PH_TEMP, "bad address \"%.*s\"", PH_FMT(ph_str_first(word, 200)));
-        add(s, r, word);
-        text = ph_str_from(text, n);
+        if (ph_address_next_external(s, word, &at, &a, &from, &to) != 1 || a.n == 0)
+            return PH_PERM;
+        add(s, r, a);
+        text = ph_str_from(text, word.n);
     }
     return 0;
 }
@@ -255,16 +234,9 @@ static int parse_value(struct ph_scope *s, ph_str value, struct results *r)
     ph_str a;
     int rc;
 
-    while ((rc = ph_address_next_external(s, value, &at, &a, &from, &to)) == 1) {
-        ph_str text = ph_str_first(ph_str_from(value, from), to - from);
-
-        if (a.n == 0)
-            continue;
-        if (word_end(text) == text.n)
-            add(s, r, a);
-        else if ((rc = add_words(s, r, text)) < 0)
-            return rc;
-    }
+    while ((rc = ph_address_next_apart(s, value, &at, &a, &from, &to)) == 1)
+        if (a.n && (rc = add_words(s, r, ph_str_first(ph_str_from(value, from), to - from))) < 0)
+            break;
     if (rc < 0)
         return ph_fail(PH_TEMP, "bad value \"%.*s\"", PH_FMT(ph_str_first(value, 200)));
     return r->n ? 0 : ph_fail(PH_TEMP, "a value without an address");
@@ -305,8 +277,17 @@ int ph_address_map_results(struct ph_address_map *m, struct ph_scope *s, ph_str 
     size_t kept = (size_t)keep_user(s, &r, address);
     if ((rc = ph_address_complete(m->rules, s, "local", r.list, r.n)) < 0)
         return ph_wrap(rc, "%s", m->what);
-    for (size_t i = kept; ext.n && i < r.n; i++)
-        append(s, &r.list[i], ext);
+    size_t left = 0;
+    for (size_t i = 0; i < r.n; i++) {
+        if (r.list[i].n == 0)
+            continue;              /* "@" says nothing */
+        if (ext.n && i >= kept)
+            append(s, &r.list[i], ext);
+        r.list[left++] = r.list[i];
+    }
+    if (left == 0)
+        return ph_fail(PH_TEMP, "%s: %.*s: a value without an address", m->what, PH_FMT(ph_str_first(address, 200)));
+    *n -= r.n - left;
     *list = r.list;
     return PH_FOUND;
 }

@@ -40,6 +40,13 @@ int ph_address_next_at(struct ph_scope *s, ph_str header_value, size_t *at, ph_s
  * quotes stays one (the form in which rewrite is asked). */
 int ph_address_next_external(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address,
                              size_t *from, size_t *to);
+/* The same of a table's value, where addresses stand side by side too: what follows a
+ * ">" is not passed over, but read as the next member. */
+int ph_address_next_apart(struct ph_scope *s, ph_str value, size_t *at, ph_str *address,
+                          size_t *from, size_t *to);
+/* Where the first of such addresses ends: at blanks and comments between two words that
+ * are not joined by "." or "@"; text.n: there is but one. */
+size_t ph_address_word(ph_str text);
 
 /* One address of a header's value, and what is to take its place. */
 struct ph_address_place {

@@ -55,9 +55,10 @@ struct ph_expand_limits {
     uint32_t results, depth, bytes;
 };
 /* Each result, and each of theirs, until no table has them; one that is the address it
- * was found for stays as it is.  PH_FOUND and *list (on s, in the order of the tables'
- * values, the same one perhaps more than once); PH_NONE: it stands for itself; PH_PERM:
- * a limit is exceeded (so does a loop), with the words why; PH_TEMP, PH_CANCEL.  Yields. */
+ * was found for stays as it is.  A first result takes its address's place, one level
+ * deeper; the others begin anew behind all that wait.  PH_FOUND and *list (on s, the same
+ * one perhaps more than once); PH_NONE: it stands for itself; PH_PERM: a limit is
+ * exceeded (so does a loop), with the words why; PH_TEMP, PH_CANCEL.  Yields. */
 int ph_address_map_expand(struct ph_address_map *m, struct ph_scope *s, ph_str address,
                           const struct ph_expand_limits *limits, ph_str **list, size_t *n) PH_YIELDS;
 

@@ -193,7 +193,8 @@ static void test_expand(void)
 {
     const struct { const char *name, *list, *address, *want; } cases[] = {
         { "a list", "inline:{ {a@d.test=b@x.test, c@x.test} }", "a@d.test", "b@x.test c@x.test" },
-        { "lists in lists, in order", "inline:{ {a@d.test=b@d.test, c@x.test}, {b@d.test=d@x.test, e@x.test} }", "a@d.test", "d@x.test e@x.test c@x.test" },
+        { "lists in lists", "inline:{ {a@d.test=b@d.test, c@x.test}, {b@d.test=d@x.test, e@x.test} }", "a@d.test", "d@x.test c@x.test e@x.test" },
+        { "behind a bracket a list goes on without a comma", "inline:{ {a@d.test=B <b@x.test> c@x.test (d) e@x.test, <f@x.test><g@x.test> h@x.test} }", "a@d.test", "b@x.test c@x.test e@x.test f@x.test g@x.test h@x.test" },
         { "a member of itself stays", "inline:{ {a@d.test=a@d.test, b@d.test}, {b@d.test=c@x.test} }", "a@d.test", "a@d.test c@x.test" },
         { "itself alone is nothing", "inline:{a@d.test=a@d.test}", "a@d.test", NULL },
         { "nothing there", "inline:{a@d.test=b@x.test}", "b@x.test", NULL },
@@ -244,6 +245,29 @@ static void test_limits(void)
     l.bytes = 7;
     is_int(ph_address_map_expand(chain, scope, PH_STR("a@d.test"), &l, &list, &n), PH_PERM, "one byte longer");
     ok(strstr(ph_error(), "virtual_alias_address_length_limit") != NULL, "the words name the limit: %s", ph_error());
+}
+
+/* Depth is that of first results; others, and aliases that name themselves, begin anew. */
+static void test_depth(void)
+{
+    const struct { const char *name, *list, *address; uint32_t depth; int want; } cases[] = {
+        { "one that has no alias is a level too", "inline:{a@d.test=b@x.test}", "a@d.test", 1, PH_PERM },
+        { "an alias of itself is none", "inline:{a@d.test=a@d.test}", "a@d.test", 1, PH_NONE },
+        { "itself first", "inline:{ {a@d.test=a@d.test, b@x.test} }", "a@d.test", 1, PH_FOUND },
+        { "itself second", "inline:{ {a@d.test=b@x.test, a@d.test} }", "a@d.test", 1, PH_PERM },
+        { "to one that names itself", "inline:{ {a@d.test=b@d.test}, {b@d.test=b@d.test, c@x.test} }", "a@d.test", 2, PH_FOUND },
+        { "to one that is known to name itself", "inline:{ {a@d.test=a@d.test, b@d.test}, {b@d.test=a@d.test} }", "a@d.test", 1, PH_FOUND },
+        { "second results count from nothing", "inline:{ {a@d.test=x@x.test, b@d.test}, {b@d.test=x@x.test, c@d.test}, {c@d.test=x@x.test, e@d.test} }", "a@d.test", 2, PH_FOUND },
+        { "first ones do not", "inline:{ {a@d.test=b@d.test, x@x.test}, {b@d.test=c@d.test, x@x.test} }", "a@d.test", 2, PH_PERM },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ph_expand_limits l = { .size = sizeof l, .results = 1000, .depth = cases[i].depth, .bytes = 1000 };
+        ph_str *list;
+        size_t n;
+
+        is_int(ph_address_map_expand(map("", cases[i].list, "virtual"), scope, ph_cstr(cases[i].address), &l, &list, &n), cases[i].want, "depth: %s", cases[i].name);
+    }
 }
 
 /* ---- standard form ---- */
@@ -389,6 +413,7 @@ int main(void)
     test_settle();
     test_expand();
     test_limits();
+    test_depth();
     test_complete();
     test_own();
     test_values();
