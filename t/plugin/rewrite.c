@@ -218,6 +218,9 @@ static const struct { const char *conf, *sender, *in, *want; } routes[] = {
     { "sender_dependent_default_transport_maps = inline:{ {@x.example=smtp:[t]}, {s@x.example=DUNNO} }", "s@x.example", "u@o.example", "smtp o.example u@o.example default" },
     { "recipient_delimiter = +\nsender_dependent_relayhost_maps = inline:{ {s@x.example=[t]} }", "s+e@x.example", "u@o.example", "smtp [t] u@o.example default" },
     { "empty_address_relayhost_maps_lookup_key = null\nsender_dependent_relayhost_maps = inline:{ {null=[t]} }", "", "u@o.example", "smtp [t] u@o.example default" },
+    { "sender_dependent_relayhost_maps = inline:{ {<>=[t]} }", "", "u@o.example", "smtp [t] u@o.example default" },
+    { "recipient_delimiter = +\nempty_address_relayhost_maps_lookup_key = s+e@here.example\nsender_dependent_relayhost_maps = inline:{ {s=[t]} }", "", "u@o.example", "smtp [t] u@o.example default" },
+    { "empty_address_default_transport_maps_lookup_key = s@x.example\nsender_dependent_default_transport_maps = inline:{ {@x.example=smtp:[t]} }", "", "u@o.example", "smtp [t] u@o.example default" },
 };
 
 static int resolve(struct rewriter *w, struct ph_scope *s, const char *sender, ph_str address, struct resolved *r)

@@ -49,9 +49,9 @@ static int by_sender(struct rewriter *w, struct ph_scope *s, struct ph_maps *map
 
     if (ph_maps_is_empty(maps) || (w->p.utf8 && !ph_str_is_ascii(sender) && !ph_str_is_utf8(sender)))
         return PH_NONE;            /* keys are UTF-8: none of its parts is one */
-    if (sender.n == 0)
+    if (sender.n == 0 && ph_str_eq(null_key, PH_STR("<>")))
         rc = ph_maps_find(maps, null_key, s, val);
-    else if ((rc = has_bare_keys(w, sender)) >= 0)
+    else if ((rc = has_bare_keys(w, sender = sender.n ? sender : null_key)) >= 0)
         rc = ph_maps_find_address(maps, sender, w->p.delimiter, rc, s, val, &ext);
     return rc == PH_FOUND && ph_str_eq_nocase(*val, PH_STR("DUNNO")) ? PH_NONE : rc;
 }
