@@ -95,8 +95,6 @@ int cleanup_header(struct message *m, ph_str raw)
         cleanup_fail(m, CLEAN_HOPS, "hopcount exceeded");
     if (m->p->detect_8bit && ph_str_eq_nocase(name, PH_STR("Content-Transfer-Encoding")) && is_8bit(raw))
         m->facts |= PH_FACT_BODY_8BIT;
-    if (m->detect_utf8)
-        cleanup_detect(m, raw);
     return is_dropped(m, name) ? 0 : cleanup_put_header(m, raw, name);
 }
 

@@ -41,6 +41,7 @@ static int put_start(struct message *m, ph_str raw, size_t name_n, size_t to)
 
 static int put_raw(struct message *m, ph_str raw, size_t name_n)
 {
+    cleanup_detect(m, raw);
     return put_start(m, raw, name_n, raw.n);
 }
 
@@ -236,6 +237,7 @@ static int put_changed(struct message *m, const struct held *h)
     ph_buf_init(&b, m->held_scope, bytes);
     if (!ph_address_replace(h->value, h->place, h->n, m->held_scope, &b))
         return put_raw(m, h->raw, h->name_n);
+    cleanup_detect(m, ph_buf_view(&b));
     int rc = put_start(m, h->raw, h->name_n, start);
 
     if (rc == 0)
