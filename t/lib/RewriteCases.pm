@@ -49,11 +49,14 @@ sub plain { my ($self) = @_; return $self->one(@users) . '@' . $self->plain_doma
 
 # ---- tables ----
 
+# With the quotes that a local part has there.
+sub in_table { my ($address) = @_; return lc($address) =~ s/^([^"\@]*\.\.[^"\@]*|\.[^"\@]*|[^"\@]*\.)(?=\@|\z)/"$1"/r }
+
 sub key {
     my ($self) = @_;
     my $k = $self->number(20);
     return $k < 9 ? $self->plain : $k < 11 ? $self->one(@users) : $k < 13 ? '@' . $self->plain_domain : $k < 15 ? $self->one('ann+x', 'bob+y', 'ann-x') . ($self->some(60) ? '@' . $self->plain_domain : '')
-        : $k < 17 ? lc($self->one(@odd_users)) . '@' . $self->plain_domain : $k < 18 ? lc $self->address : $self->one("j\xc3\xbcrgen\@here.test", "ann\@b\xc3\xbccher.test", 'list-request', 'root', 'postmaster@here.test', '@mx.here.test', '@localhost', '@[127.0.0.1]', '@b.other.test');
+        : $k < 17 ? in_table($self->one(@odd_users)) . '@' . $self->plain_domain : $k < 18 ? in_table($self->address) : $self->one("j\xc3\xbcrgen\@here.test", "ann\@b\xc3\xbccher.test", 'list-request', 'root', 'postmaster@here.test', '@mx.here.test', '@localhost', '@[127.0.0.1]', '@b.other.test');
 }
 sub value {
     my ($self) = @_;
@@ -311,7 +314,7 @@ sub message {
         my @args = ($self->some(70) ? ('-i') : (), $self->some(60) ? ('-f', $from) : (), $self->some(30) ? ('-F', $self->one('Full Name', 'A. B (c)', 'x "y" z', '', 'ann@here.test', 'a\\b', 'a,b')) : (), $self->some(8) ? ('-G') : (),
             $self->some(8) ? ('-N', $self->one('failure', 'failure,delay', 'never', 'success')) : (), $self->some(4) ? ('-V', 'env id') : ());
         push @args, $self->some(35) ? '-t' : ();
-        push @args, '--', @to unless $args[-1] // '' eq '-t' && $self->some(70);
+        push @args, '--', @to unless ($args[-1] // '') eq '-t' && $self->some(70);
         $case->{args} = \@args;
         return $case;
     }

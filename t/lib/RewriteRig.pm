@@ -48,7 +48,7 @@ sub new {
         map { "$_ unix - - n - - smtp -o smtp_tcp_port=" . $sink->port($_) . "\n" } @transports);
     $self->{main}{ours} = $ph->dir . '/main.cf';
     $self->{main}{theirs} = $peer->dir . '/conf/main.cf';
-    $self->{log} = { map { $_ => { read => 0, refused => 0, id => {}, left => '' } } @sides };
+    $self->{log} = { map { $_ => { read => 0, stays => {}, id => {}, left => '' } } @sides };
     return $self;
 }
 
@@ -151,14 +151,20 @@ sub by_sendmail {
     my $status = $?;
     $text =~ s/^\S*(?=(?:sendmail|postqueue): )//mg;
     $text =~ s/^(?:postdrop|postfix\S*): warning: .*\n//mg;
-    $text =~ s/"(?=\S*\(\d+\): )//g;                          # the sender as it was given, or as it is meant
+    $text =~ s/^postdrop: fatal: uid=\d+: malformed input\n//mg;   # when sendmail had given up, and it saw that in time
+    $text =~ s{(?<=fatal: )(.*?)(?=\(\d+\): )}{$1 =~ s/["\\]//gr}ge;   # the sender as it was given, or as it is meant
     push @{ $out->{replies} }, ($status >> 8) . " $text";
     return if $status;
     my $log = $self->{log}{$side};
     # Refused by cleanup, it stays in maildrop, and would be tried again.
-    my $refused = $log->{refused};
     my $maildrop = ($side eq 'ours' ? $x->queue : $x->dir . '/queue') . '/maildrop';
-    Posthorn::wait_for(sub { $self->look($side); $out->{id} //= shift @{ $log->{picked} }; $log->{refused} > $refused || $out->{id} && !(() = glob "$maildrop/*") }, 20);
+    Posthorn::wait_for(sub {
+        $self->look($side);
+        $out->{id} //= shift @{ $log->{picked} };
+        my $refused = $out->{id} && $log->{id}{ $out->{id} }{end};
+        my @left = map { s{.*/}{}r } glob "$maildrop/*";
+        return @left ? $refused || grep { $log->{stays}{$_} } @left : $out->{id};
+    }, 20);
     if (my @left = glob "$maildrop/*") {
         push @{ $out->{replies} }, 'stays in maildrop';
         unlink @left;
@@ -181,20 +187,25 @@ sub look {
     $log->{left} = $text =~ s/([^\n]*)\z// ? $1 : '';
     my $ids = $log->{id};
     for my $line (split /\n/, $text) {
-        if ($line =~ m{postfix/pickup\[\d+\]: warning: .*maildrop/}) { $log->{refused}++ if $line =~ /error writing|queue file write error/; next }
+        if ($line =~ m{postfix/pickup\[\d+\]: warning: .*maildrop/}) { $log->{stays}{$1} = 1 if $line =~ m{ maildrop/(\w+)(?: waits|: .*(?:error writing|queue file write error))}; next }
         my ($program, $id, $said) = $line =~ m{postfix/(\S+)\[\d+\]: (?:warning: )?([0-9A-Za-z]{8,}): (.*)} or next;
         if ($said =~ /^uid=\d+ from=/) { push @{ $log->{picked} }, $id }
         elsif ($said =~ /^from=<(.*)>, size=\d+, nrcpt=(\d+) \(queue active\)/) { $ids->{$id}{want} = $2 }
-        elsif ($said =~ /^to=</) { push @{ $ids->{$id}{to} }, $said; $self->{deferred} = 1 if $said =~ /status=deferred/ }
+        elsif ($said =~ /^to=</) {
+            push @{ $ids->{$id}{to} }, $said;
+            $self->{deferred} = $ids->{$id}{deferred} = 1 if $said =~ /status=deferred/;
+            $ids->{$id}{owes} = 1 if $said =~ /status=(?:bounced|undeliverable|deliverable)/;
+        }
         elsif ($said =~ /^removed/) { $ids->{$id}{removed} = 1 }
-        elsif ($said =~ /^sender .*notification: (\w+)/) { $ids->{$1}{of} = $id }
+        elsif ($said =~ /^sender .*notification: (\w+)/) { $ids->{$1}{of} = $id; $ids->{$id}{owes} = 0 }
         elsif ($line =~ /warning: /) { push @{ $ids->{$id}{warned} }, $said }
-        if ($program =~ /cleanup|pickup/ && $said =~ /message rejected|not accepted|^reject/) { $ids->{$id}{end} = 1; $log->{refused}++ }
+        if ($program =~ /cleanup|pickup/ && $said =~ /message rejected|not accepted|^reject/) { $ids->{$id}{end} = 1 }
     }
     return;
 }
 
-sub is_done { my ($i) = @_; return $i->{removed} || $i->{end} || (defined $i->{want} && @{ $i->{to} // [] } >= $i->{want}) }
+# A message that waits for another day is done too, once its notice is under way.
+sub is_done { my ($i) = @_; return $i->{removed} || $i->{end} || ($i->{deferred} && !$i->{owes} && @{ $i->{to} } >= ($i->{want} // 1e9)) }
 
 # Until all that was accepted has left, or is deferred; each outcome goes to its case.  1: all did.
 sub settle {

@@ -36,8 +36,8 @@ my $rig = RewriteRig->new;
 # - The route of an address in a header: it means nothing (RFC 5322 4.4), ours
 #   stays, Postfix drops it; that of a recipient of sendmail we drop at once (orig_to).
 #   So tables: we look up the address behind the route, Postfix what it takes the whole for.
-# - A local part with a dot at its end, its beginning or beside another dot stands in
-#   tables without quotes: we find it so in headers too, as both do in the envelope.
+# - A local part with a dot at its end, its beginning or beside another dot has quotes in
+#   tables: we find it without them too, and so in headers.
 # - An error transport without a text: we say "Address is undeliverable", Postfix the domain.
 # - orig_to= that differs from to= in the case of letters only: we tell it.
 # - A header that is no list of addresses (@no_addresses in RewriteCases.pm): ours
@@ -47,7 +47,11 @@ my $rig = RewriteRig->new;
 # - ORCPT of an address beyond ASCII: of type utf-8 (RFC 6533); Postfix says rfc822 unless it was told otherwise.
 # - Why an address cannot be used: Postfix has "bad address syntax" for all reasons,
 #   and names the address as far as it had taken it apart.
-# - Original-Recipient: of a notice that says the same as Final-Recipient:, which we always give.
+# - Original-Recipient: of a notice that says the same as Final-Recipient:, with the quotes that
+#   belong to it or without, which we always give.
+# - Mail of sendmail asks for SMTPUTF8 when an address as it goes out needs it (RFC 6531 3.6, the
+#   recipient behind an alias too), or a header: which is checked of ours; Postfix looks at recipients
+#   before aliases.  So a notice about such a recipient is one of RFC 6533 with us.
 #
 # A message is left out, and counted, when a reason of @reasons holds:
 my @reasons = (
@@ -105,6 +109,8 @@ sub fields {
 
 sub is_notice { return $_[0]{mail} =~ /^<>/ && $_[0]{data} =~ m{^Content-Type: multipart/report}m }
 
+sub bare { my ($address) = @_; return $address =~ s/\\(.)|"/$1 \/\/ ''/ger }
+
 # What can be compared of a notice: what it says of each recipient.
 sub notice {
     my ($m) = @_;
@@ -113,11 +119,12 @@ sub notice {
     my ($words) = $d =~ /\n\n(<.*?)\n\n--/s;
     push @out, sort split /\n\n/, ($words // 'no words') =~ s/\n +/ /gr;
     my ($status) = $d =~ m{^Content-Type: message/(?:global-)?delivery-status\n(.*?)\n--}ms;
+    $status =~ s/^(\w+-Recipient: ?)utf-8;/$1rfc822;/mg if defined $status;
     for my $block (split /\n\n+/, ($status // 'no status') =~ s/\n[ \t]+/ /gr) {
         my ($final) = $block =~ /^Final-Recipient: \S+ (.*)/m;
-        push @out, join "\n", grep { !/^(?:Arrival-Date|X-\w+-Queue-ID|Last-Attempt-Date|Content-Transfer-Encoding):/ && !(defined $final && /^Original-Recipient: ?\S+?; ?\Q$final\E$/) } split /\n/, $block =~ s/^(Original-Recipient: ?\S+?;) /$1/mr;
+        push @out, join "\n", grep { !/^(?:Arrival-Date|X-\w+-Queue-ID|Last-Attempt-Date|Content-Transfer-Encoding):/ && !(defined $final && /^Original-Recipient: ?\S+?; ?(?:\Q$final\E|\Q@{[bare($final)]}\E)$/) } split /\n/, $block =~ s/^(Original-Recipient: ?\S+?;) /$1/mr;
     }
-    return map { split /\n/ } @out[0 .. 1], sort grep { length } map { s/X-Postfix/X-Posthorn/gr } @out[2 .. $#out];
+    return map { split /\n/ } @out[0 .. 1], sort grep { length } map { s/X-Postfix/X-Posthorn/gr =~ s/^\n+//r } @out[2 .. $#out];
 }
 
 sub plain_orcpt {
@@ -135,8 +142,9 @@ sub message_lines {
     my ($case, $m) = @_;
     my $mail = $m->{mail};
     $mail =~ s/ BODY=8BITMIME// if is_notice($m);
+    $mail =~ s/ SMTPUTF8// if $case->{args};
     my $hop = $m->{hop} eq '127.0.0.1' ? 'localhost' : $m->{hop};         # which we do not ask DNS for
-    my @lines = ("$m->{transport} to $hop MAIL $mail", map { '  RCPT ' . plain_orcpt($_) } sort @{ $m->{rcpt} });
+    my @lines = ("$m->{transport} to $hop MAIL $mail", sort map { '  RCPT ' . plain_orcpt($_) } @{ $m->{rcpt} });
     return (@lines, map { "  notice: $_" } notice($m)) if is_notice($m);
     my ($h, $body) = fields($m->{data});
     shift @$h if @$h && $h->[0][0] =~ /^received$/i;
@@ -151,10 +159,20 @@ sub message_lines {
     return (@lines, "  body: $body");
 }
 
+# Transactions that differ in their recipients alone as one, with the number of them: which ones go together is chance.
+sub gathered {
+    my (%same, @all);
+    for my $m (@_) {
+        my $all = $same{ join "\0", map { s/\AReceived:.*?\r\n(?![ \t])//sr } @$m{qw(transport hop mail data)} } //= do { push @all, { %$m, rcpt => [] }; $all[-1] };
+        push @{ $all->{rcpt} }, @{ $m->{rcpt} };
+    }
+    return @all;
+}
+
 sub outcome {
     my ($case, $side) = @_;
     my $o = $case->{$side};
-    my @lines = map { join "\n", message_lines($case, $_) } @{ $o->{sent} };
+    my @lines = map { join "\n", message_lines($case, $_) } gathered(@{ $o->{sent} });
     for my $line (@{ $o->{told} // [] }) {
         my ($to, $orig, $dsn, $status, $text) = $line =~ /^to=<(.*?)>, (?:orig_to=<(.*?)>, )?relay=.*? dsn=(\S+), status=(\w+) \((.*)\)$/ or next;
         ($orig //= '') =~ s/^(?:\@[^:]*:)+//;
@@ -210,6 +228,15 @@ sub touched {
     return @bad;
 }
 
+# Of mail of sendmail: SMTPUTF8 that something asks for, or not.
+sub utf8_asked {
+    my ($case) = @_;
+    my @sent = grep { !is_notice($_) } @{ $case->{ours}{sent} };
+    return unless $case->{args} && @sent && $case->{text} !~ /\xff/;
+    my $need = grep { /[\x80-\xff]/ } @{ $case->{ours}{told} }, map { my $m = $_; $m->{mail}, map { @$_ } @{ (fields($m->{data}))[0] } } @sent;
+    return map { ($_->{mail} =~ / SMTPUTF8/) == !!$need ? () : "SMTPUTF8: MAIL FROM:$_->{mail}" } @sent;
+}
+
 # ---- the run ----
 
 my ($shown, %total) = (0);
@@ -243,7 +270,7 @@ for my $n (1 .. $configurations) {
     my @wrong;
     for my $case (@cases) {
         my ($ours, $theirs) = map { outcome($case, $_) } qw(ours theirs);
-        my @bad = map { touched($case, $_) } grep { !is_notice($_) } @{ $case->{ours}{sent} };
+        my @bad = (utf8_asked($case), map { touched($case, $_) } grep { !is_notice($_) } @{ $case->{ours}{sent} });
         $total{ $case->{kind} }++;
         next if $ours eq $theirs && !@bad;
         my ($reason) = grep { $_->[1]->($case) } @reasons;
