@@ -77,9 +77,17 @@ static void only_one(const int *seen, const char *set)
 
 static void excludes(const int *seen, int mode, const char *others)
 {
+    char text[sizeof order * 3 + 1] = "";
+    size_t n = 0;
+
     for (const char *c = order; seen[mode] && *c; c++)
-        if (seen[(unsigned char)*c] && strchr(others, *c))
-            ph_cmd_fatal("with option -%c, do not specify -%c", mode, *c);
+        if (seen[(unsigned char)*c] && strchr(others, *c)) {
+            text[n++] = ' ';
+            text[n++] = '-';
+            text[n++] = *c;
+        }
+    if (n)
+        ph_cmd_fatal("with option -%c, do not specify%s", mode, text);
 }
 
 static int has_any(const int *seen)
@@ -90,27 +98,21 @@ static int has_any(const int *seen)
     return 0;
 }
 
+/* In this order, because the first that is broken is told. */
 static void check_combination(const int *seen)
 {
-    static const char fixed[] = "aAbltmT", display[] = "dfhHjnox";
+    static const char *const apart[] = { "aAbFlmMpPtT", "denX#", "efX#", "exX#", "deoX#", "ehHX#", "ejX#" };
+    static const char fixed[] = "aAbltmT";
 
     if (seen['b'] && seen['t'])
         ph_cmd_fatal("specify one of -b and -t");
-    only_one(seen, "aAbFlmMpPtT");
+    for (size_t i = 0; i < sizeof apart / sizeof *apart; i++)
+        only_one(seen, apart[i]);
     for (const char *c = fixed; *c; c++)
         excludes(seen, *c, "defhHjnoxX#");
     excludes(seen, 'F', "dnX#");
     excludes(seen, 'M', "dhHn");
     excludes(seen, 'P', "dn#");
-    only_one(seen, "eX#");
-    only_one(seen, "dn");
-    only_one(seen, "do");
-    only_one(seen, "hH");
-    for (const char *c = display; *c; c++) {
-        char set[] = { *c, 'e', 'X', '#', 0 };
-
-        only_one(seen, set);
-    }
     if (seen['P'] > 1 && (seen['e'] || seen['X']))
         ph_cmd_fatal("with option -%c, do not specify -P twice", seen['e'] ? 'e' : 'X');
 }

@@ -72,9 +72,9 @@ void ph_conf_check_names(struct ph_conf *c, ph_str user_names);
 #define PH_NAME_PLANNED  2   /* a parameter that belongs to a feature not built yet */
 #define PH_NAME_USER     3   /* set by the administrator and nothing of ours */
 int ph_conf_name_kind(const struct ph_conf *c, ph_str name);
-/* 1 for a name of the table or of registered rows (not one made of a transport). */
+/* 1 for a name of the table or of registered rows (not one made of a transport, not a former one). */
 int ph_conf_is_listed(ph_str name);
-/* 1 when something set refers to the name; after ph_conf_check_names. */
+/* 1 when something set, or the default of its successor, refers to the name; after ph_conf_check_names. */
 int ph_conf_is_used(const struct ph_conf *c, ph_str name);
 /* Expand all that c itself sets (not what it stands on), so that each $name that is not
  * defined anywhere gives a warning, once: "DIR/FILE: undefined parameter: NAME"; later

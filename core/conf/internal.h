@@ -48,6 +48,7 @@ struct ph_known {
     int64_t min, max;
     uint8_t computed;              /* shared.c has its default */
     uint8_t built;                 /* some source uses it */
+    uint8_t old;                   /* a former name: it exists where it is set */
 };
 
 /* conf.c */

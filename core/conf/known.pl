@@ -29,7 +29,7 @@ sub c_text {
 }
 
 my %class = (string => 'PH_TYPE_STR', raw => 'PH_TYPE_RAW', int => 'PH_TYPE_INT', bool => 'PH_TYPE_BOOL',
-             time => 'PH_TYPE_TIME', computed => 'PH_TYPE_STR');
+             time => 'PH_TYPE_TIME', computed => 'PH_TYPE_STR', old => 'PH_TYPE_STR');
 my (@rows, @plain, @template);
 open my $in, '<', $tsv or die "$tsv: $!\n";
 while (<$in>) {
@@ -62,8 +62,8 @@ for (@rows) {
         $list = \@template;
         $built = $seen{$name} || $seen{substr $name, 1} ? 1 : 0;
     }
-    push @$list, [$name, sprintf '    { "%s", %s, %s, %s, %s, %d, %d },', $name, c_text($def), $class{$class},
-                  $min, $max, $class eq 'computed', $built];
+    push @$list, [$name, sprintf '    { "%s", %s, %s, %s, %s, %d, %d, %d },', $name, c_text($def), $class{$class},
+                  $min, $max, $class eq 'computed', $built, $class eq 'old'];
 }
 print "/* Made by known.pl from params.tsv and the sources. */\n";
 open my $old, '<', $deprecated or die "$deprecated: $!\n";

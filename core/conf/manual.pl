@@ -34,10 +34,10 @@ for my $file (@files) {
 }
 for (lines($docs)) { my ($name, $sentence) = split /\t/; $doc{$name} = $sentence }
 my %instead = map { my ($name, $new) = split /\t/; ($name => $new // '') } lines($deprecated);
-my %built = map { /^    \{ "(\w+)".*, \d, 1 \},/ ? ($1 => 1) : () } split /\n/, text($known);
+my %built = map { /^    \{ "(\w+)".*, \d, 1, \d \},/ ? ($1 => 1) : () } split /\n/, text($known);
 
 sub roff { my ($t) = @_; $t =~ s/\\/\\e/g; $t =~ s/-/\\-/g; $t =~ s/^([.'])/\\&$1/mg; return $t }
-my %class = (string => 'text', raw => 'text, expanded for each message', int => 'number', bool => 'yes or no', time => 'time', computed => 'text, found out at start');
+my %class = (string => 'text', raw => 'text, expanded for each message', int => 'number', bool => 'yes or no', time => 'time', computed => 'text, found out at start', old => 'former name of another');
 
 sub entry {
     my ($name, $class, $min, $max, $def) = @_;

@@ -38,7 +38,8 @@ size_t ph_conf_names(const struct ph_conf *c, struct ph_scope *s, int only_set, 
             if (ph_conf_find(c, key))  /* what cannot be set is not set */
                 list[n++] = ((struct entry *)value)->name;
     for (at = 0; !only_set && at < ph_known_count(); at++)
-        list[n++] = ph_cstr(ph_known_at(at)->name);
+        if (!ph_known_at(at)->old)
+            list[n++] = ph_cstr(ph_known_at(at)->name);
     qsort(list, n, sizeof *list, compare_names);
     size_t kept = 0;
 
@@ -110,7 +111,8 @@ static const char *nearest_known(ph_str name)
     struct nearest n = nearest_start(name);
 
     for (size_t i = 0; i < ph_known_count(); i++)
-        consider(&n, name, ph_known_at(i)->name);
+        if (!ph_known_at(i)->old)
+            consider(&n, name, ph_known_at(i)->name);
     return n.name;
 }
 
@@ -211,12 +213,16 @@ void ph_conf_check_names(struct ph_conf *c, ph_str user_names)
 
 int ph_conf_is_listed(ph_str name)
 {
-    return ph_known_find(name) || ph_registered_find(name);
+    const struct ph_known *k = ph_known_find(name);
+
+    return (k && !k->old) || ph_registered_find(name);
 }
 
 int ph_conf_is_used(const struct ph_conf *c, ph_str name)
 {
-    return c->used && ph_map_get(c->used, name);
+    const struct ph_known *k = ph_known_find(name);
+
+    return (k && k->old) || (c->used && ph_map_get(c->used, name));
 }
 
 /* A class of restrictions that nothing defines. */
