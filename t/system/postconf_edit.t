@@ -72,7 +72,11 @@ my @edits = (
     (map { ["options @$_ do not go together", $stock, @$_, 'a=b'] } ['-e', '-n'], ['-d'], ['-e', '-f'], ['-x'], ['-h'], ['-H'], ['-o', 'c=d']),
     (map { ["options @$_ do not go together", $stock, @$_, 'a'] } ['-X', '-#'], ['-X', '-n'], ['-#', '-x'], ['-e', '-X'], ['-h', '-H'], ['-d', '-n'],
         ['-d', '-o', 'a=b'], ['-M', '-F'], ['-M', '-P'], ['-p', '-P'], ['-m', '-l'], ['-b', '-t'], ['-M', '-n'], ['-M', '-h'], ['-P', '-d'], ['-P', '-#'],
-        ['-F', '-X'], ['-F', '-#'], ['-m', '-x'], ['-a', '-e'], ['-l', '-h']),
+        ['-F', '-X'], ['-F', '-#'], ['-m', '-x'], ['-a', '-e'], ['-l', '-h'],
+        # Which of several is told.
+        ['-d', '-n', '-X'], ['-n', '-f', '-X'], ['-x', '-h', '-#'], ['-d', '-h', '-H'], ['-F', '-n', '-#'], ['-d', '-M', '-h'], ['-m', '-f', '-H'], ['-A', '-d', '-x'], ['-T', 'run-version', '-f', '-n'],
+        ['-d', '-n', '-o', 'c=d'], ['-m', '-M', '-p'], ['-b', '-t', '-M']),
+    (map { ["options @$_ do not go together", $stock, @$_, 'a=b'] } ['-d', '-n'], ['-d', '-X'], ['-n', '-#'], ['-d', '-M'], ['-n', '-F'], ['-X', '-F'], ['-h', '-H'], ['-x', '-o', 'c=d'], ['-d', '-h', '-H']),
 );
 # A failure takes its second, so all run at once, each in a directory of its own.
 sub act {
