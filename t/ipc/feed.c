@@ -1,6 +1,6 @@
 /* t/ipc/feed: feeds one socket with everything that no client of it would say.
  *
- *     feed [-s SEED] [-n ROUNDS] [-e EVERY] [-w WAIT_MS] [-f FILE] [-q QUESTIONS -a ANSWER] -p PID SOCKET TALK...
+ *     feed [-s SEED] [-n ROUNDS] [-e EVERY] [-l LODGERS] [-w WAIT_MS] [-f FILE] [-q QUESTIONS -a ANSWER] -p PID SOCKET TALK...
  *
  * TALK and QUESTIONS: files of frames (talk_read).  QUESTIONS: what the connection
  * of old says first, and last what it asks again and again, ANSWER a text in the
@@ -54,16 +54,17 @@ static void feed_talk(struct feed *f, const char *file)
 
 int main(int argc, char **argv)
 {
-    struct feed f = { .seed = 1, .rounds = 100, .every = 1, .wait_ms = 10000, .shown_fd = -1, .old = -1, .what = "start" };
+    struct feed f = { .seed = 1, .rounds = 100, .every = 1, .wait_ms = 10000, .lodgers = LODGERS, .shown_fd = -1, .old = -1, .what = "start" };
     const char *questions = NULL;
     int c;
 
     signal(SIGPIPE, SIG_IGN);
-    while ((c = getopt(argc, argv, "s:n:e:w:f:q:a:p:")) != -1)
+    while ((c = getopt(argc, argv, "s:n:e:l:w:f:q:a:p:")) != -1)
         switch (c) {
         case 's': f.seed = strtoull(optarg, NULL, 10); break;
         case 'n': f.rounds = (unsigned)atoi(optarg); break;
         case 'e': f.every = (unsigned)atoi(optarg); break;
+        case 'l': f.lodgers = (unsigned)atoi(optarg); break;
         case 'w': f.wait_ms = atoi(optarg); break;
         case 'f': f.shown_fd = open(optarg, O_RDONLY | O_CLOEXEC); break;
         case 'q': questions = optarg; break;
@@ -71,7 +72,7 @@ int main(int argc, char **argv)
         case 'p': f.pid = atoi(optarg); break;
         default: return 2;
         }
-    if (f.pid <= 0 || !f.every || argc - optind < 2 || !questions != !f.answer)
+    if (f.pid <= 0 || !f.every || f.lodgers > LODGERS || argc - optind < 2 || !questions != !f.answer)
         return 2;
     f.random_state = f.seed * 0x9e3779b97f4a7c15u + 1;
     f.path = argv[optind];

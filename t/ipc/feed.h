@@ -12,6 +12,7 @@
 
 #define PARTS_MAX 16
 #define PART_FDS  253
+#define LODGERS   16u
 
 /* What is sent at once, with descriptors. */
 struct part {
@@ -33,6 +34,7 @@ struct feed {
     int64_t wait_ms;               /* a connection must end this long after its peer's end */
     uint64_t seed, random_state;
     unsigned rounds;               /* random ones */
+    unsigned lodgers;              /* up to LODGERS connections that say half a frame */
     unsigned every, turn;          /* of the frames by rule only one in `every` is sent */
     int shown_fd;                  /* passed where the conversation passes one */
     unsigned long cases, open;     /* sent; still open after wait_ms */

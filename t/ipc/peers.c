@@ -7,8 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LODGERS 16
+#define DEAF 4u
 #define DEAF_BYTES (4u << 20)
+#define QUIET_MS 300
 
 struct lodgers {
     struct feed *f;
@@ -29,7 +30,7 @@ struct lodgers *lodgers_in(struct feed *f, const struct talk *t)
     l->f = f;
     l->t = t;
     l->slow = dial(f);
-    for (unsigned i = 0; i < LODGERS; i++) {
+    for (unsigned i = 0; i < f->lodgers; i++) {
         struct part c = t->part[i % t->n];
 
         l->half[i] = dial(f);
@@ -56,30 +57,51 @@ void lodgers_turn(struct lodgers *l)
 
 void lodgers_out(struct lodgers *l)
 {
-    for (unsigned i = 0; i < LODGERS; i++)
+    for (unsigned i = 0; i < l->f->lodgers; i++)
         close(l->half[i]);
     close(l->slow);
     free(l);
 }
 
 /* Ask and ask, and never read an answer: whose memory holds them? */
-static void deaf(struct feed *f, const struct talk *t, int *fd)
+struct deaf {
+    int fd;
+    unsigned part;
+    size_t sent;
+    int done;                      /* it takes no more of us, or enough */
+};
+
+static void ask_on(struct deaf *d, const struct talk *t)
 {
-    size_t sent = 0;
+    const struct part *p = &t->part[d->part];
+    ssize_t n = send(d->fd, p->p, p->n, MSG_NOSIGNAL);
 
-    *fd = dial(f);
-    f->cases++;
-    for (unsigned i = 0; sent < DEAF_BYTES; i = i + 1 < t->n ? i + 1 : t->n > 1 ? 1 : 0) {
-        const struct part *p = &t->part[i];
-        struct pollfd w = { .fd = *fd, .events = POLLOUT };
+    d->part = d->part + 1 < t->n ? d->part + 1 : t->n > 1 ? 1 : 0;
+    d->sent += n > 0 ? (size_t)n : 0;
+    d->done = n < 0 || d->sent >= DEAF_BYTES;
+}
 
-        if (poll(&w, 1, 300) <= 0)
-            return;                /* it reads no more of us: well done */
-        ssize_t n = send(*fd, p->p, p->n, MSG_NOSIGNAL);
-        if (n < 0)
-            return;
-        sent += (size_t)n;
+/* Those that still ask, to be waited for: how many. */
+static unsigned asking(const struct deaf *d, struct pollfd *w, unsigned count)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        w[i] = (struct pollfd){ .fd = d[i].done ? -1 : d[i].fd, .events = POLLOUT };
+        n += !d[i].done;
     }
+    return n;
+}
+
+/* All of them at once, until nobody reads any more for a while: well done. */
+static void deafen(struct deaf *d, unsigned count, const struct talk *t)
+{
+    struct pollfd w[DEAF];
+
+    while (asking(d, w, count) && poll(w, count, QUIET_MS) > 0)
+        for (unsigned i = 0; i < count; i++)
+            if (w[i].revents)
+                ask_on(&d[i], t);
 }
 
 /* Whole conversations at once, then gone without a word. */
@@ -96,14 +118,15 @@ static void rude(struct feed *f, const struct talk *t)
 
 void feed_peers(struct feed *f, const struct talk *t)
 {
-    int fd[4];
+    struct deaf d[DEAF] = { 0 };
 
     f->what = "deaf";
-    for (unsigned i = 0; i < 4; i++)
-        deaf(f, t, &fd[i]);
+    for (unsigned i = 0; i < DEAF; i++, f->cases++)
+        d[i].fd = dial(f);
+    deafen(d, DEAF, t);
     check_server(f);
-    for (unsigned i = 0; i < 4; i++)
-        close(fd[i]);
+    for (unsigned i = 0; i < DEAF; i++)
+        close(d[i].fd);
     f->what = "rude";
     for (unsigned i = 0; i < 20; i++)
         rude(f, t);

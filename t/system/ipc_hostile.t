@@ -90,7 +90,7 @@ my %of = (
     'public/qmgr'     => { talks => ['control', 'intake'], ask => sub { return [hello('control'), [[op => 'exists', queue_id => $id]]] }, hear => 'found' },
     'public/pickup'   => { talks => ['silent'] },
     'public/showq'    => { talks => ['silent'] },
-    'private/proxymap' => { talks => ['tables'] },        # it ends connections that ask nothing
+    'private/proxymap' => { talks => ['tables'], lodgers => 3 },    # it ends connections that ask nothing, one after the other, a second each
     'private/proxywrite' => { talks => ['changes', 'tables'] },
     'private/spawned' => { talks => ['silent'] },
 );
@@ -120,7 +120,7 @@ sub run_feed {
         %Posthorn::live = ();
         my @talks = map { talk_file("$_", $talks{$_}->()) } @{ $of->{talks} };
         my @old = $of->{ask} ? ('-q', talk_file('ask', $of->{ask}->()), '-a', $of->{hear}) : ();
-        exec $feed, '-s', $seed, '-n', $rounds, '-e', $every, '-w', 20000 * ($ENV{POSTHORN_SLOW} || 1), '-f', $copy, '-p', $pid, @old, $path, @talks or POSIX::_exit(127);
+        exec $feed, '-l', $of->{lodgers} // 16, '-s', $seed, '-n', $rounds, '-e', $every, '-w', 20000 * ($ENV{POSTHORN_SLOW} || 1), '-f', $copy, '-p', $pid, @old, $path, @talks or POSIX::_exit(127);
     }
     local $/;
     my $text = <$out>;
