@@ -151,7 +151,7 @@ static void take_options(struct postcat *p, int argc, char **argv)
 {
     int option;
 
-    while ((option = getopt(argc, argv, "bc:defhnoqrs:v")) > 0)
+    while ((option = getopt(argc, argv, "+bc:defhnoqrs:v")) > 0)
         switch (option) {
         case 'b': p->body = 1; break;
         case 'c': p->dir = optarg; break;

@@ -173,7 +173,7 @@ static const char *take_options(int argc, char **argv)
     const char *dir = NULL;
     int option;
 
-    while ((option = getopt(argc, argv, "c:rv")) > 0)
+    while ((option = getopt(argc, argv, "+c:rv")) > 0)
         switch (option) {
         case 'c': dir = optarg; break;
         case 'r': report = 1; break;

@@ -92,7 +92,7 @@ int main(int argc, char **argv)
 
     ph_cmd_start(argv[0]);
     signal(SIGPIPE, SIG_IGN);
-    while ((option = getopt(argc, argv, "c:v")) > 0)
+    while ((option = getopt(argc, argv, "+c:v")) > 0)
         switch (option) {
         case 'c': dir = optarg; break;
         case 'v': break;

@@ -19,6 +19,13 @@
 
 #define STDIO_BYTES 65536
 
+static struct ph_scope *all;       /* what goes when the command fails: half a table, and who waits for its lock */
+
+static void free_all(void)
+{
+    ph_scope_free(all);
+}
+
 static void usage(const struct postmap *p) PH_NORETURN;
 static void usage(const struct postmap *p)
 {
@@ -118,7 +125,7 @@ static int ask(struct postmap *p, struct ph_table **tables, int count, ph_str ke
         int rc = ph_table_lookup(tables[i], key, s, val);
 
         if (rc < 0)
-            ph_cmd_fatal("table %.*s:%.*s: query error: %s", PH_FMT(tables[i]->type), PH_FMT(tables[i]->name), ph_error());
+            ph_cmd_fatal("table %.*s: query error: %s", PH_FMT(ph_table_shown(s, tables[i])), ph_error());
         if (rc != PH_FOUND)
             continue;
         if (!decode(p, tables[i], s, key, val))
@@ -195,17 +202,32 @@ static int query(struct postmap *p, char **names, int count)
     return each_key(p, query_one, p->tables, count);
 }
 
+/* Only what is built has keys that can go.  The words have always told two kinds: what
+ * cannot be opened for writing at all, and what can, but forgets nothing. */
+static void check_removes(struct postmap *p, const char *name)
+{
+    PH_SCOPED(s, p->scope);
+    ph_str type = has_type(name) ? ph_str_first(ph_cstr(name), (size_t)(strchr(name, ':') - name)) : ph_conf_value(p->conf, s, "default_database_type");
+    const struct ph_plugin *desc;
+    int writable = ph_str_eq(type, PH_STR("static"));
+
+    if (ph_plugin_exists(PH_KIND_TABLE, type) != PH_FOUND || ph_plugin_find(PH_KIND_TABLE, type, &desc) < 0 ||
+        ((const struct ph_table_plugin *)(const void *)desc)->remove)
+        open_table(p, s, name, 0);     /* says what is wrong with it */
+    else if (writable)
+        ph_cmd_fatal("table %.*s:%s: delete operation is not supported", PH_FMT(type), postmap_path(name));
+    else
+        ph_cmd_fatal("%.*s:%s map requires O_RDONLY access mode", PH_FMT(type), postmap_path(name));
+}
+
 static int delete_keys(struct postmap *p, char **names, int count)
 {
     struct ph_table **tables = ph_alloc_array(p->scope, (size_t)count, sizeof *tables);
 
-    for (int i = 0; i < count; i++) {
-        const struct ph_table *t = open_table(p, p->scope, names[i], 0);
-
-        if (!t->ops->remove)
-            ph_cmd_fatal("table %s: delete operation is not supported", names[i]);
+    for (int i = 0; i < count; i++)
+        check_removes(p, names[i]);
+    for (int i = 0; i < count; i++)
         tables[i] = open_table(p, p->scope, names[i], PH_TABLE_WRITE | PH_TABLE_CREATE);
-    }
     int any = each_key(p, remove_one, tables, count);
 
     for (int i = 0; any && i < count; i++)
@@ -241,7 +263,7 @@ static void take_mode(struct postmap *p, int mode, const char *key)
     if (mode == 'i' && p->mode)    /* the others win */
         return;
     if (p->key || (key && p->mode == 's'))
-        ph_cmd_fatal("specify only one of -s -q or -d");
+        ph_cmd_fatal("specify only one of -s %s-q or -d", mode == 's' ? "or " : "");
     p->mode = mode;
     p->key = key;
 }
@@ -257,8 +279,8 @@ static void take_option(struct postmap *p, int c)
     case 'f': p->no_fold = 1; break;
     case 'o': p->keep_root = 1; break;
     case 'p': p->open_mode = 1; break;
-    case 'w': p->quiet = 1; break;
-    case 'r': p->replace = 1; break;
+    case 'w': p->quiet = 1; p->replace = 0; break;     /* of the two the last one counts */
+    case 'r': p->replace = 1; p->quiet = 0; break;
     case 'u': p->any_bytes = 1; break;
     case 'j': p->json = 1; break;
     case 'v': break;
@@ -282,6 +304,17 @@ static void check_parts(struct postmap *p)
         ph_cmd_warn("ignoring -m option without -b or -h");
     if (message && !p->check_bytes)
         p->any_bytes = 1;
+}
+
+/* smtputf8_enable = no: bytes are bytes, for every line and key. */
+static void load_conf(struct postmap *p)
+{
+    int utf8 = 1;
+
+    p->conf = ph_cmd_conf(p->scope, p->dir);
+    if (ph_registry_open(p->conf) < 0 || ph_conf_get_bool(p->conf, "smtputf8_enable", &utf8) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    p->any_bytes |= !utf8;
 }
 
 /* The exit status. */
@@ -308,21 +341,21 @@ int main(int argc, char **argv)
     ph_cmd_start(argv[0]);
     argv[0] = (char *)(uintptr_t)ph_cmd_name();    /* getopt's messages begin with it */
     p.is_alias = strcmp(ph_cmd_name(), "postalias") == 0;
-    while ((c = getopt(argc, argv, p.is_alias ? "Nc:d:fijnopq:rsuvw" : "FNUbc:d:fhijmnopq:rsuvw")) != -1)
+    while ((c = getopt(argc, argv, p.is_alias ? "+Nc:d:fijnopq:rsuvw" : "+FNUbc:d:fhijmnopq:rsuvw")) != -1)
         take_option(&p, c);
+    check_parts(&p);
     if (optind >= argc)
         usage(&p);
-    check_parts(&p);
     if (p.json && p.mode != 'q' && p.mode != 's')
         ph_cmd_fatal("option -j goes with -q or -s");
     setvbuf(stdin, NULL, _IOFBF, STDIO_BYTES);
     setvbuf(stdout, NULL, _IOFBF, STDIO_BYTES);
-    p.scope = ph_scope_new(NULL);
+    p.scope = all = ph_scope_new(NULL);
+    ph_cmd_before_fatal(free_all);
     p.step = ph_scope_new(p.scope);
-    p.conf = ph_cmd_conf(p.scope, p.dir);
-    if (ph_registry_open(p.conf) < 0)
-        ph_cmd_fatal("%s", ph_error());
+    load_conf(&p);
     int status = run(&p, argv + optind, argc - optind);
+    ph_cmd_before_fatal(NULL);
     ph_scope_free(p.scope);
     if (fflush(stdout) != 0 && errno != EPIPE)
         ph_cmd_fatal("output write error: %s", strerror(errno));

@@ -70,7 +70,7 @@ static void add_mark(struct build *b, const char *name, ph_str value)
  * in its form. */
 static void add_marks(struct build *b, struct ph_scope *s)
 {
-    add_entry(b, s, PH_STR("@"), PH_STR("@"));
+    add_mark(b, "@", PH_STR("@"));
     b->table->flags = (b->table->flags & ~(PH_TABLE_WITH_NUL | PH_TABLE_KEEP)) | PH_TABLE_NO_NUL;
     add_mark(b, "YP_LAST_MODIFIED", ph_str_printf(s, "%010lld", (long long)(ph_wall_us() / 1000000)));
     add_mark(b, "YP_MASTER_NAME", ph_conf_value(b->p->conf, s, "myhostname"));
@@ -145,6 +145,18 @@ static void read_source(struct build *b, struct ph_scope *s, const char *path, i
         ph_cmd_fatal("%s", ph_error());
 }
 
+/* Of a type that nobody knows: packages of others bring some. */
+static void cannot_build(const struct postmap *p, const char *table) PH_NORETURN;
+static void cannot_build(const struct postmap *p, const char *table)
+{
+    static const char unknown[] = "unsupported dictionary type: ";
+    const char *cause = postmap_cause(p, table), *type = cause + sizeof unknown - 1;
+
+    if (strncmp(cause, unknown, sizeof unknown - 1) == 0 && !strpbrk(type, ": "))
+        ph_cmd_fatal("%s. Is the posthorn-%s package installed?", cause, type);
+    ph_cmd_fatal("%s", cause);
+}
+
 void postmap_build(struct postmap *p, const char *table)
 {
     PH_SCOPED(s, p->scope);
@@ -159,8 +171,8 @@ void postmap_build(struct postmap *p, const char *table)
         ph_cmd_fatal("can't create maps via the proxy service");
     if (fd < 0 && (p->mode != 'i' || errno != ENOENT))
         ph_cmd_fatal("open %s: %s", path, strerror(errno));
-    if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)))
-        ph_cmd_fatal("open %s: not a regular file", path);
+    if (fd >= 0 && (fstat(fd, &st) < 0 || (S_ISDIR(st.st_mode) && p->mode != 'i')))
+        ph_cmd_fatal("open %s: not a file", path);
     if (fd >= 0)
         become_owner(p, path, &st);
     umask(fd < 0 || p->open_mode ? 022 : 022 | (~st.st_mode & 077));
@@ -169,7 +181,7 @@ void postmap_build(struct postmap *p, const char *table)
         close(fd);
     hold_signals(SIG_BLOCK, &old);
     if (ph_table_open(p->conf, s, ph_cstr(table), flags, &b.table) < 0)
-        ph_cmd_fatal("%s", postmap_cause(p, table));
+        cannot_build(p, table);
     if (p->mode != 'i' && !(b.table->ops->is & PH_TABLE_INDEXED))
         ph_cmd_fatal("unsupported dictionary type: %.*s does not support bulk-mode creation.", PH_FMT(b.table->type));
     fill(&b);

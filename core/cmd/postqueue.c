@@ -164,7 +164,7 @@ static void take_options(struct postqueue *p, int argc, char **argv)
 {
     int option;
 
-    while ((option = getopt(argc, argv, "c:fi:jps:v")) > 0)
+    while ((option = getopt(argc, argv, "+c:fi:jps:v")) > 0)
         switch (option) {
         case 'c': p->dir = optarg; break;
         case 'v': break;

@@ -240,7 +240,7 @@ static void take_options(struct job *j, int argc, char **argv)
     int option;
 
     j->wishes = ph_alloc_array(j->p.scope, 2 * (size_t)argc, sizeof *j->wishes);
-    while ((option = getopt(argc, argv, "c:d:e:f:h:H:pr:sSv")) > 0)
+    while ((option = getopt(argc, argv, "+c:d:e:f:h:H:pr:sSv")) > 0)
         switch (option) {
         case 'c':
             if (optarg[0] != '/')

@@ -11,6 +11,15 @@
 
 static char *later[PH_REOPEN_DIRS];
 static size_t later_count;
+/* What the seal will keep from us, one of each kind; said when there is a seal: a command has none. */
+static char *at_root, *one_too_many;
+
+/* Takes over `text`. */
+static void note(char **what, char *text)
+{
+    free(*what);
+    *what = text;
+}
 
 /* Takes over `dir`. */
 static void remember(char *dir)
@@ -24,8 +33,7 @@ static void remember(char *dir)
         later[later_count++] = dir;
         return;
     }
-    ph_log_warn("tables lie in more than %d directories: those in %s are not read again before a reload", PH_REOPEN_DIRS, dir);
-    free(dir);
+    note(&one_too_many, dir);
 }
 
 /* Takes over `path`, or NULL: its directory. */
@@ -35,8 +43,9 @@ static void add_dir(char *path)
 
     if (!slash || slash == path) {             /* all files there are: that is no seal any more */
         if (slash)
-            ph_log_warn("%s lies in the root directory: it is not read again before a reload", path);
-        free(path);
+            note(&at_root, path);
+        else
+            free(path);
         return;
     }
     *slash = 0;
@@ -64,6 +73,12 @@ int ph_table_source(struct ph_table *t, ph_str name, struct ph_source *src)
 
 size_t ph_reopen_dirs(const char *const **dirs)
 {
+    if (at_root)
+        ph_log_warn("%s lies in the root directory: it is not read again before a reload", at_root);
+    if (one_too_many)
+        ph_log_warn("tables lie in more than %d directories: those in %s are not read again before a reload", PH_REOPEN_DIRS, one_too_many);
+    note(&at_root, NULL);
+    note(&one_too_many, NULL);
     *dirs = (const char *const *)later;
     return later_count;
 }

@@ -6,7 +6,8 @@
 
 #define PH_REOPEN_DIRS 64
 
-/* The directories, for the seal: how many, and *dirs (the process's own). */
+/* The directories, for the seal: how many, and *dirs (the process's own).  Warns of
+ * tables that lie where a seal leaves nothing open. */
 size_t ph_reopen_dirs(const char *const **dirs);
 
 #endif

@@ -38,8 +38,18 @@ like(postmap('-q', 'x', 'nis:passwd.byname'), qr/fatal: unsupported dictionary t
 like(postmap('-q', 'x', '-d', 'y', "hash:$m"), qr/specify only one of -s -q or -d/, 'one mode only');
 is(postmap('-q', 'x', 'fail:down') =~ /^postmap: fatal: table fail:down: query error/m && $? >> 8 == 1 ? 1 : 0, 1, 'a failing table is no "not found"');
 chmod 0640, $m;
+unlink "$m.db";
 postmap($m);
 is((stat "$m.db")[2] & 0777, 0640, 'the result has the read bits of the source');
+Posthorn::spew("$ph->{tmp}/text", "a b\n");
+like(postmap('-d', 'beta', "hash:$m", "texthash:$ph->{tmp}/text"), qr/fatal: texthash:\S+ map requires O_RDONLY access mode/, '-d of several tables, one of which cannot');
+is(postmap('-q', 'beta', "hash:$m"), "two  more\n", 'deletes nothing') and is(scalar(() = glob "$ph->{tmp}/*.tmp.*"), 0, 'and leaves nothing behind');
+Posthorn::spew("$ph->{tmp}/long", "a b\n", 'k' x 600, " v\n");
+SKIP: {
+    skip 'no lmdb', 2 unless -e "$Posthorn::build/plugins/table/lmdb/.libs/table_lmdb.so";
+    like(postmap("lmdb:$ph->{tmp}/long"), qr{fatal: table lmdb:\S+: write \S+/long.lmdb: MDB_BAD_VALSIZE}, 'a key that is too long');
+    is(join(' ', glob "$ph->{tmp}/long.*"), '', 'leaves nothing behind');
+}
 SKIP: {
     skip 'needs root', 1 unless $> == 0;
     mkdir "$ph->{tmp}/own";

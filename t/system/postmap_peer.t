@@ -12,19 +12,24 @@ my $root = Posthorn::debian('postfix') or plan skip_all => "Debian's postfix can
 my %plugin = map { my $d = Posthorn::debian("postfix-$_"); $d && -e "$Posthorn::build/plugins/table/$_/.libs/table_$_.so" ? ($_ => "$d/usr/lib/postfix/postfix-$_.so") : () } qw(cdb lmdb pcre);
 my $tmp = File::Temp->newdir('posthorn-XXXXXX', TMPDIR => 1);
 my $lib = "$root/usr/lib/postfix";
-make_path("$tmp/debian", "$tmp/ours", "$tmp/q", "$tmp/d");
+make_path("$tmp/debian", "$tmp/ours", "$tmp/bytes/debian", "$tmp/bytes/ours", "$tmp/q", "$tmp/d");
 my $common = "compatibility_level = 3.7\ndefault_database_type = hash\nmyhostname = peer.test\nmail_owner = news\nsetgid_group = uucp\ninet_interfaces = loopback-only\n";
 Posthorn::spew("$tmp/ours/main.cf", $common, "maillog_file = /dev/null\n");
 Posthorn::spew("$tmp/debian/main.cf", $common, "queue_directory = $tmp/q\ndata_directory = $tmp/d\ndaemon_directory = $lib/sbin\ncommand_directory = $root/usr/sbin\n",
     "shlib_directory = $lib\nmeta_directory = $tmp/debian\ninet_protocols = ipv4\nimport_environment = MAIL_CONFIG LD_LIBRARY_PATH=$lib\n");
 Posthorn::spew("$tmp/debian/dynamicmaps.cf", map { "$_\t$plugin{$_}\tdict_${_}_open\t" . ($_ eq 'pcre' ? '' : "mkmap_${_}_open") . "\n" } sort keys %plugin);
+for my $who (qw(debian ours)) {
+    Posthorn::spew("$tmp/bytes/$who/$_", Posthorn::slurp("$tmp/$who/$_"), $_ eq 'main.cf' ? "smtputf8_enable = no\n" : '') for 'main.cf', $who eq 'ours' ? () : 'dynamicmaps.cf';
+}
+my $conf = $tmp;
 
 # Output (both streams) and exit status of a command in the work directory, with that input.
 sub run {
     my ($who, $in, $tool, @args) = @_;
+    return $in->() // '' if ref $in;
     Posthorn::spew("$tmp/in", $in);
-    my @cmd = $who eq 'debian' ? ('/usr/bin/env', "MAIL_CONFIG=$tmp/debian", "LD_LIBRARY_PATH=$lib", "$root/usr/sbin/$tool", @args)
-        : ("$Posthorn::inst/sbin/$tool", '-c', "$tmp/ours", @args);
+    my @cmd = $who eq 'debian' ? ('/usr/bin/env', "MAIL_CONFIG=$conf/debian", "LD_LIBRARY_PATH=$lib", "$root/usr/sbin/$tool", @args)
+        : ("$Posthorn::inst/sbin/$tool", '-c', "$conf/ours", @args);
     my $out = `@{[join ' ', map { my $w = s/'/'\\''/gr; "'$w'" } @cmd]} < '$tmp/in' 2>&1`;
     my $rc = $? >> 8;
     $out =~ s/^YP_LAST_MODIFIED(:?)\t\d{10}$/YP_LAST_MODIFIED$1\tNOW/mg;
@@ -33,8 +38,8 @@ sub run {
     return join "\n", @lines, "exit $rc";
 }
 
-my $compared = 0;
-# A source file of that text as F, and commands: [input, tool, arguments].
+my ($compared, $mode) = (0, 0);
+# A source file of that text as F, and commands: [input, tool, arguments], or [what is done between them].
 sub same {
     my ($name, $text, @commands) = @_;
     my (%got, @wrong);
@@ -46,7 +51,7 @@ sub same {
         Posthorn::spew('F', $text);
         utime time - 1000, time - 1000, 'F';       # theirs reads a file that is being written again and again
         $got{$who} = [map { run($who, @$_) } @commands];
-        push @{ $got{$who} }, join ' ', map { sprintf '%s %o', $_, (stat)[2] & 07777 } sort glob 'F.*';
+        push @{ $got{$who} }, join ' ', map { sprintf '%s %o %d:%d', $_, (stat)[2] & 07777, (stat)[4, 5] } sort glob 'F.*';
         chdir $Posthorn::top;
     }
     for my $i (0 .. @commands) {
@@ -72,7 +77,7 @@ for my $type ('hash', 'btree', grep { $plugin{$_} } qw(cdb lmdb)) {
     same("$type: $_", $source{$_}, ['', 'postmap', "$type:F"], $type eq 'cdb' ? () : ['', 'postmap', '-s', "$type:F"],
         (map { ['', 'postmap', '-q', $_, "$type:F"] } 'a', 'alpha', 'Alpha', 'a\\ b', '"two words"', 'k:', 'lead', 'ok'), [$keys, 'postmap', '-q', '-', "$type:F"]) for sort keys %source;
     same("$type: options", $source{duplicates}, map { (["b first\nz last\n", 'postmap', @$_, "$type:F"], [$keys, 'postmap', '-q', '-', "$type:F"], [$keys, 'postmap', '-fq', '-', "$type:F"]) }
-        ['-w'], ['-r'], ['-f'], ['-n'], ['-N'], ['-o'], ['-p'], ['-u'], ['-wr'], ['-Nw'], $type eq 'cdb' ? () : ['-i']) if $type ne 'lmdb';
+        ['-w'], ['-r'], ['-f'], ['-n'], ['-N'], ['-o'], ['-p'], ['-u'], ['-wr'], ['-rw'], ['-Nw'], $type eq 'cdb' ? () : ['-i']) if $type ne 'lmdb';
 }
 same("texthash: $_", $source{$_}, (map { ['', 'postmap', '-q', $_, 'texthash:F'] } 'a', 'alpha'), [$keys, 'postmap', '-q', '-', 'texthash:F']) for sort keys %source;
 
@@ -95,7 +100,18 @@ for my $type ('hash', grep { $plugin{$_} } 'lmdb') {
 same('adding and removing', "a 1\nb 2\n", ['', 'postmap', 'hash:F'], ["c 3\na 9\n", 'postmap', '-i', 'hash:F'], ['', 'postmap', '-s', 'hash:F'], ["c 4\na 9\n", 'postmap', '-ir', 'hash:F'], ['', 'postmap', '-s', 'hash:F'],
     ["c 5\n", 'postmap', '-iw', 'hash:F'], ['', 'postmap', '-d', 'a', 'hash:F'], ['', 'postmap', '-d', 'a', 'hash:F'], ["b\nzz\nC\n", 'postmap', '-d', '-', 'hash:F'], ['', 'postmap', '-s', 'hash:F'], ["zz\n", 'postmap', '-d', '-', 'hash:F'],
     ["c 3\nbad\n\xff x\n", 'postmap', '-i', 'hash:F'], ['', 'postmap', '-s', 'hash:F']);
+# Entries with and without the NUL behind them; where each kind is looked for.
+same("-n, -N: $_", "a 1\nb 2\n", map { my $o = $_; ['', 'postmap', @$o, 'hash:F'], (map { ["a\nb\n", 'postmap', @$_, 'hash:F'] } ['-q', '-'], ['-nq', '-'], ['-Nq', '-'], ['-nNq', '-'], ['-Nnd', '-'], ['-s']) } [$_]) for '-w', '-n', '-N';
+# Options end where the tables begin; which of two counts; what is said first.
+same("the order of options: @$_", "a 1\nb 2\na 3\n", ['', 'postmap', @$_], ['', 'postmap', '-s', 'hash:F']) for ['hash:F', '-w'], ['hash:F', '-q', 'a'], ['-w', '-r', 'hash:F'], ['-r', '-w', 'hash:F'], ['-b'], ['-m'], ['-h'], ['-q', 'a', '-s', 'hash:F'], ['-d', 'a', '-s', 'hash:F'];
+same('postalias -i', "root: x\na: 1\n", map { ["a: 2\nb: 3\n", 'postalias', @$_, 'hash:F'] } ['-w'], ['-i'], ['-ir'], ['-iw'], ['-s'], ['-d', '@'], ['-d', '@'], ['-s']);
+# A table that is there keeps its owner and mode, whatever its source has; a new one has those of the source.
+same(sprintf('the mode of the table, %o', $_), "a 1\n", ['', 'postmap', 'hash:F'], [sub { chmod $mode, 'F.db'; chown 1, 2, 'F.db' if $> == 0 }], ['', 'postmap', 'hash:F'], ["b 2\n", 'postmap', '-i', 'hash:F'], ['', 'postmap', '-d', 'a', 'hash:F'],
+    [sub { chmod 0600, 'F' }], ['', 'postmap', 'hash:F'], [sub { unlink 'F.db' }], ['', 'postmap', 'hash:F']) for map { $mode = $_ } 0600, 0640, 0664;
+same('a table of no bytes', "a 1\n", (map { ([sub { Posthorn::spew('F.db', '') }], $_) } ['', 'postmap', '-q', 'a', 'hash:F'], ["b 2\n", 'postmap', '-i', 'hash:F'], ['', 'postmap', 'hash:F']), ['', 'postmap', '-s', 'hash:F']);
+same('bytes that are no UTF-8, and may be there', "a \xff\n\xc3\x84\xff X\n\xc3\x84 x\n\xc3\xa4 y\nA again\n", map { my $o = $_; ['', 'postmap', @$o, 'hash:F'], ['', 'postmap', @$o, '-s', 'hash:F'], ["A\n\xc3\x84\xff\n\xc3\x84\n\xc3\xa4\n", 'postmap', @$o, '-q', '-', 'hash:F'] } [], ['-f'], ['-u']) for map { $conf = $_ } "$tmp/bytes", $tmp;
 same("refused: @$_", "a 1\nb 2\n", ['', @$_]) for
+    (map { ['postmap', '-d', 'x', $_] } 'texthash:F', 'inline:{a=b}', 'regexp:F', 'cidr:F', 'unionmap:{static:x}', 'unix:passwd.byname'),
     ['postmap', '-q', 'a', '-d', 'b', 'hash:F'], ['postmap', '-d', 'x', '-d', 'y', 'hash:F'], ['postmap', '-s', '-q', 'x', 'hash:F'], ['postmap'], ['postmap', '-x', 'hash:F'], ['postmap', '-q'], ['postmap', '-h', 'hash:F'],
     ['postmap', '-b', '-q', 'x', 'hash:F'], ['postmap', '-m', '-q', '-', 'static:x'], ['postmap', '-q', 'a', 'nosuch:F'], ['postmap', 'hash:/nonexistent/x'], ['postmap', '-q', 'x', 'hash:/nonexistent/x'],
     ['postmap', '-q', 'x', 'texthash:/nonexistent/x'], ['postmap', 'texthash:F'], ['postmap', 'proxy:hash:F'], ['postmap', '-s', 'static:x'], ['postmap', '-d', 'x', 'static:x'], ['postmap', '-i', 'texthash:F'],

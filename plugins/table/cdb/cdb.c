@@ -74,7 +74,7 @@ static int32_t cdb_table_lookup(struct ph_table *t, ph_str key, struct ph_scope 
     ph_str k = ph_str_dup(out, key);           /* a NUL stands behind it */
     for (unsigned i = 0; i < 2; i++) {
         unsigned nul = i != c->with_nul;
-        int rc = cdb_find(&c->cdb, k.p, (unsigned)k.n + nul);
+        int rc = rebuild_takes(t, (int)nul) ? cdb_find(&c->cdb, k.p, (unsigned)k.n + nul) : 0;
         const char *v = rc > 0 ? cdb_getdata(&c->cdb) : NULL;
 
         if (rc < 0 || (rc > 0 && !v))
@@ -132,6 +132,8 @@ static int32_t cdb_table_commit(struct ph_table *t)
     struct cdb_table *c = t->self;
     int rc = making_write(&c->making, c->file.tmp, t->flags & PH_TABLE_WITH_NUL);
 
+    if (rc == 0 && t->flags & PH_TABLE_WRITE)  /* what was there, changed: a new table is as its source is */
+        rc = rebuild_like_old(&c->file);
     return rc < 0 ? rc : rebuild_commit(t, &c->file);
 }
 

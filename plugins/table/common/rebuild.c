@@ -46,7 +46,7 @@ int rebuild_lock(struct rebuild *r)
         int fd = open(r->path, O_RDWR | O_CLOEXEC);
 
         if (fd < 0)
-            return errno == ENOENT ? 0 : ph_fail_errno(PH_TEMP, errno, "open database %s", r->path);
+            return errno == ENOENT ? 0 : ph_fail_errno(PH_TEMP, errno, "open %s", r->path);
         r->locked_fd = fd;
         if (fcntl(fd, F_OFD_SETLKW, &lk) < 0 || fstat(fd, &r->st) < 0)
             return ph_fail_errno(PH_TEMP, errno, "lock %s", r->path);
@@ -98,6 +98,24 @@ static int sync_parent(struct ph_scope *s, const char *path)
     if (slash)
         slash[slash == dir] = 0;
     return sync_path(slash ? dir : ".", O_DIRECTORY);
+}
+
+/* Who restricted the old file, or gave it to a group, means the one in its place too.
+ * A group that is not ours to give is not let in under another's name. */
+int rebuild_like_old(const struct rebuild *r)
+{
+    mode_t mode = r->st.st_mode & 0777;
+    int rc = 0, fd = r->locked_fd < 0 ? -1 : open(r->tmp, O_RDONLY | O_CLOEXEC);
+
+    if (r->locked_fd < 0)
+        return 0;
+    if (fd >= 0 && fchown(fd, r->st.st_uid, r->st.st_gid) < 0 && fchown(fd, (uid_t)-1, r->st.st_gid) < 0)
+        mode &= ~(mode_t)070 | (mode & 07) << 3;
+    if (fd < 0 || fchmod(fd, mode) < 0)
+        rc = ph_fail_errno(PH_TEMP, errno, "create %s", r->tmp);
+    if (fd >= 0)
+        close(fd);
+    return rc;
 }
 
 int rebuild_commit(struct ph_table *t, struct rebuild *r)

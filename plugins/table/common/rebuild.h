@@ -22,6 +22,14 @@ int rebuild_lock(struct rebuild *r);
 int rebuild_begin(struct ph_table *t, struct rebuild *r);
 /* The bytes of the locked one become the new file. */
 int rebuild_copy_old(struct rebuild *r);
+/* The new file gets the owner, the group and the mode of the locked one, as far as we
+ * may: 0, PH_TEMP. */
+int rebuild_like_old(const struct rebuild *r);
+/* Whether entries that are stored with a NUL behind them, or without it, are meant (-n, -N). */
+static inline int rebuild_takes(const struct ph_table *t, int with_nul)
+{
+    return !(t->flags & (with_nul ? PH_TABLE_NO_NUL : PH_TABLE_WITH_NUL));
+}
 /* The new file is whole: 0 when it is on stable storage and has the name; PH_TEMP. */
 int rebuild_commit(struct ph_table *t, struct rebuild *r);
 /* Look at the file that a reader opens: 0, PH_TEMP ("open database ...").  Warns when

@@ -85,7 +85,10 @@ static int open_new(struct ph_table *t, struct bdb *b, DBTYPE type)
 
     if (rc < 0)
         return rc;
-    if (!(t->flags & PH_TABLE_WRITE) || b->file.locked_fd < 0)
+    int empty = b->file.locked_fd >= 0 && b->file.st.st_size == 0;
+    if (empty)
+        ph_log_warn("removing zero-length database file: %s", b->file.path);
+    if (!(t->flags & PH_TABLE_WRITE) || b->file.locked_fd < 0 || empty)
         return open_db(b, b->file.tmp, type, DB_CREATE | DB_EXCL, cache);
     rc = rebuild_copy_old(&b->file);
     return rc < 0 || (rc = open_db(b, b->file.tmp, DB_UNKNOWN, 0, cache)) < 0 ? rc : check_type(b, type);
@@ -136,6 +139,8 @@ int32_t bdb_lookup(struct ph_table *t, ph_str key, struct ph_scope *out, ph_str 
     for (int with_nul = 1; with_nul >= 0; with_nul--) {
         DBT dk = dbt_of(k, with_nul), dv;
 
+        if (!rebuild_takes(t, with_nul))
+            continue;
         memset(&dv, 0, sizeof dv);
         int err = b->db->get(b->db, NULL, &dk, &dv, 0);
         if (err == 0) {
@@ -174,6 +179,9 @@ int32_t bdb_remove(struct ph_table *t, ph_str key)
 
     for (int with_nul = 1; with_nul >= 0; with_nul--) {
         DBT dk = dbt_of(k, with_nul);
+
+        if (!rebuild_takes(t, with_nul))
+            continue;
         int err = changed_in_place(b, b->db->del(b->db, NULL, &dk, 0));
 
         if (err == 0)
@@ -216,7 +224,10 @@ int32_t bdb_commit(struct ph_table *t)
     b->db = NULL;
     if (err != 0)
         return ph_fail(PH_TEMP, "write %s: %s", written(b), db_strerror(err));
-    return b->file.tmp ? rebuild_commit(t, &b->file) : 0;
+    if (!b->file.tmp)
+        return 0;
+    int rc = rebuild_like_old(&b->file);
+    return rc < 0 ? rc : rebuild_commit(t, &b->file);
 }
 
 int32_t bdb_changed(struct ph_table *t)

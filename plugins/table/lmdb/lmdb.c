@@ -24,7 +24,7 @@ static const struct ph_param rows[] = {
 
 int lmdb_failed(const struct lmdb *m, const char *what, int err)
 {
-    return ph_fail(PH_TEMP, "%s %s: %s", what, m->file.tmp ? m->file.tmp : m->file.path, mdb_strerror(err));
+    return ph_fail(PH_TEMP, "%s %s: %s", what, m->file.path, mdb_strerror(err));
 }
 
 static void lmdb_close(void *arg)
@@ -49,7 +49,7 @@ int lmdb_open_env(struct lmdb *m, const char *path, unsigned flags, size_t map)
         err = mdb_env_set_mapsize(m->env, map);
     if (err == 0)
         err = mdb_env_open(m->env, path, MODE | flags, 0644);
-    return err ? ph_fail(PH_TEMP, "open database %s: %s", path, mdb_strerror(err)) : 0;
+    return err ? ph_fail(PH_TEMP, "open database %s: %s", m->file.path, mdb_strerror(err)) : 0;
 }
 
 /* Who reads locks one byte: who builds another table beside this one is not in his way.
@@ -127,14 +127,15 @@ static ph_str view_of(const MDB_val *v)
 }
 
 /* A key that no table can have is not there. */
-static int find(struct lmdb *m, MDB_txn *txn, ph_str key, struct ph_scope *out, ph_str *val)
+static int find(const struct ph_table *t, MDB_txn *txn, ph_str key, struct ph_scope *out, ph_str *val)
 {
+    struct lmdb *m = t->self;
     ph_str k = ph_str_dup(out, key);           /* a NUL stands behind it */
 
     for (unsigned i = 0; i < 2; i++) {
         unsigned nul = i == m->without_nul;
         MDB_val mk = lmdb_val(k, nul), mv;
-        int err = k.n + nul == 0 || k.n + nul > LMDB_KEY_MAX ? MDB_NOTFOUND : mdb_get(txn, m->dbi, &mk, &mv);
+        int err = !rebuild_takes(t, (int)nul) || k.n + nul == 0 || k.n + nul > LMDB_KEY_MAX ? MDB_NOTFOUND : mdb_get(txn, m->dbi, &mk, &mv);
 
         if (err == MDB_NOTFOUND)
             continue;
@@ -154,10 +155,10 @@ static int32_t lmdb_lookup(struct ph_table *t, ph_str key, struct ph_scope *out,
     int rc;
 
     if (m->file.tmp)
-        return find(m, m->write, key, out, val);
+        return find(t, m->write, key, out, val);
     if ((rc = begin_read(m)) < 0)
         return rc;
-    rc = find(m, m->read, key, out, val);
+    rc = find(t, m->read, key, out, val);
     end_read(m);
     return rc;
 }

@@ -87,7 +87,7 @@ int32_t lmdb_remove(struct ph_table *t, ph_str key)
     for (int nul = 1; nul >= 0 && rc == PH_NONE; nul--) {
         MDB_val k = lmdb_val(stored, (unsigned)nul);
 
-        if (k.mv_size > 0 && k.mv_size <= LMDB_KEY_MAX)
+        if (rebuild_takes(t, nul) && k.mv_size > 0 && k.mv_size <= LMDB_KEY_MAX)
             rc = answer(m, write_one(m, &k, NULL, 0));
     }
     return rc;
@@ -166,5 +166,6 @@ int32_t lmdb_commit(struct ph_table *t)
         return lmdb_failed(m, "write", err);
     mdb_env_close(m->env);
     m->env = NULL;
-    return rebuild_commit(t, &m->file);
+    int rc = rebuild_like_old(&m->file);
+    return rc < 0 ? rc : rebuild_commit(t, &m->file);
 }
