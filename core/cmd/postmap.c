@@ -211,7 +211,7 @@ static void check_removes(struct postmap *p, const char *name)
     const struct ph_plugin *desc;
     int writable = ph_str_eq(type, PH_STR("static"));
 
-    if (ph_plugin_exists(PH_KIND_TABLE, type) != PH_FOUND || ph_plugin_find(PH_KIND_TABLE, type, &desc) < 0 ||
+    if (!postmap_path(name)[0] || ph_plugin_exists(PH_KIND_TABLE, type) != PH_FOUND || ph_plugin_find(PH_KIND_TABLE, type, &desc) < 0 ||
         ((const struct ph_table_plugin *)(const void *)desc)->remove)
         open_table(p, s, name, 0);     /* says what is wrong with it */
     else if (writable)

@@ -168,7 +168,7 @@ void postmap_build(struct postmap *p, const char *table)
     sigset_t old;
 
     if (strncmp(table, "proxy:", 6) == 0)
-        ph_cmd_fatal("can't create maps via the proxy service");
+        ph_cmd_fatal(p->mode == 'i' ? "unsupported dictionary type: proxy does not support bulk-mode creation." : "can't create maps via the proxy service");
     if (fd < 0 && (p->mode != 'i' || errno != ENOENT))
         ph_cmd_fatal("open %s: %s", path, strerror(errno));
     if (fd >= 0 && (fstat(fd, &st) < 0 || (S_ISDIR(st.st_mode) && p->mode != 'i')))
