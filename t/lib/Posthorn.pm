@@ -21,6 +21,7 @@ use Time::HiRes qw(time);
 our $top = abs_path(dirname(__FILE__) . '/../..');
 our $build = $ENV{POSTHORN_BUILD} || "$top/build/test";
 our $inst = $ENV{POSTHORN_INST} || "$top/inst/test";
+our $slow = $ENV{POSTHORN_SLOW} || 1;        # how many times as patient: sanitizers, slow machines
 our %live;                                   # what to end, by pid, when the test ends however it ends
 
 # Free TCP port on loopback.
@@ -36,7 +37,7 @@ sub tick { select undef, undef, undef, $tick; return }    # IO::Select without h
 # Until $cond->() is true (its value is returned) or $seconds are over (then false).
 sub wait_for {
     my ($cond, $seconds) = @_;
-    my $end = time + ($seconds || 20) * ($ENV{POSTHORN_SLOW} || 1);
+    my $end = time + ($seconds || 20) * $slow;
     while (1) {
         my $v = $cond->();
         return $v if $v;
@@ -299,7 +300,7 @@ sub new {
     my $s = IO::Socket::INET->new(PeerAddr => $o{host} || '127.0.0.1', PeerPort => $o{port}, Timeout => 20) or return;
     binmode $s;
     $s->autoflush(1);
-    my $self = bless { s => $s, buf => '', timeout => $o{timeout} || 30 }, $class;
+    my $self = bless { s => $s, buf => '', timeout => ($o{timeout} || 30) * $Posthorn::slow }, $class;
     unless ($o{raw}) {
         my ($code) = $self->reply;
         die "greeting: $self->{last}" unless $code == 220;

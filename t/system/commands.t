@@ -129,10 +129,15 @@ $ph->set(alias_database => "hash:$alias[0], btree:$alias[1]", default_database_t
 # What fails in a loop shall not fill the log; an answer that somebody waits for is not held up.
 for my $case ([1, 'postkick'], [1, 'postmap', 'hash:/nosuch/file'], [1, 'postcat', '-q', 'a/b'], [69, 'postqueue', '-i', 'a/b'], [75, 'postlock']) {
     my ($status, @cmd) = @$case;
-    my $begin = Time::HiRes::time;
-    $ph->cmd(@cmd);
-    my $took = Time::HiRes::time - $begin;
-    is($? >> 8, $status, "@cmd fails");
-    cmp_ok($took, $status == 1 ? '>' : '<', 0.9, $status == 1 ? 'after a pause' : 'at once');
+    my ($least, $tries) = (1e9, 0);
+    # A command that pauses does so each time; one that is late on a busy machine is not always.
+    do {
+        my $begin = Time::HiRes::time;
+        $ph->cmd(@cmd);
+        my $took = Time::HiRes::time - $begin;
+        is($? >> 8, $status, "@cmd fails") if !$tries++;
+        $least = $took if $took < $least;
+    } while ($status != 1 && $least > 0.9 && $tries < 10);
+    cmp_ok($least, $status == 1 ? '>' : '<', 0.9, $status == 1 ? 'after a pause' : 'at once');
 }
 done_testing();

@@ -120,7 +120,7 @@ sub run_feed {
         %Posthorn::live = ();
         my @talks = map { talk_file("$_", $talks{$_}->()) } @{ $of->{talks} };
         my @old = $of->{ask} ? ('-q', talk_file('ask', $of->{ask}->()), '-a', $of->{hear}) : ();
-        exec $feed, '-l', $of->{lodgers} // 16, '-s', $seed, '-n', $rounds, '-e', $every, '-w', 20000 * ($ENV{POSTHORN_SLOW} || 1), '-f', $copy, '-p', $pid, @old, $path, @talks or POSIX::_exit(127);
+        exec $feed, '-l', $of->{lodgers} // 16, '-s', $seed, '-n', $rounds, '-e', $every, '-w', 20000 * $Posthorn::slow, '-f', $copy, '-p', $pid, @old, $path, @talks or POSIX::_exit(127);
     }
     local $/;
     my $text = <$out>;

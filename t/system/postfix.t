@@ -157,18 +157,17 @@ SKIP: {
 {
     my $stops = Posthorn->new;
     my $took = sub { my $from = time; $stops->stop; return time - $from };
-    my (@idle, $last);
-    for my $n (1 .. 4) {
+    my ($grace, $best, $n) = (0, 1e9, 0);
+    # The one with a session first; then on a busy machine one may be late, but not all.
+    do {
         $stops->start;
-        $last = $stops->smtp;
-        $last->send(from => 'a@client.test', to => ['stop@example.test'], body => "Subject: s\r\n\r\nx\r\n");
-        $stops->wait_mail('stop', $n);
-        if ($n < 4) { undef $last; push @idle, $took->() }
-        else { $last->ask($_) for 'MAIL FROM:<a@client.test>', 'RCPT TO:<stop@example.test>', 'DATA' }
-    }
-    my $grace = $took->();
-    my ($best) = sort { $a <=> $b } @idle;
-    cmp_ok($best, '<', $grace * 2 / 3, 'a stop waits for no idle connection between services') or diag "@idle, $grace";
+        my $c = $stops->smtp;
+        $c->send(from => 'a@client.test', to => ['stop@example.test'], body => "Subject: s\r\n\r\nx\r\n");
+        $stops->wait_mail('stop', ++$n);
+        if ($n == 1) { $c->ask($_) for 'MAIL FROM:<a@client.test>', 'RCPT TO:<stop@example.test>', 'DATA'; $grace = $took->() }
+        else { undef $c; my $idle = $took->(); $best = $idle if $idle < $best }
+    } while ($n < 2 || ($best > $grace * 2 / 3 && $n < 10));
+    cmp_ok($best, '<', $grace * 2 / 3, 'a stop waits for no idle connection between services') or diag "$best, $grace";
 }
 
 done_testing();
