@@ -144,7 +144,7 @@ sub gives_up {
     like($self->query($table, 'bare'), qr/fatal: .*$words/, $what);
     my $took = time - $before;
     cmp_ok($took, '>', $least, sprintf '  not before its time: %.1f s', $took);
-    cmp_ok($took, '<', $most * ($ENV{POSTHORN_SLOW} || 1), '  and not long after');
+    cmp_ok($took, '<', $most * $Posthorn::slow, '  and not long after');
     return;
 }
 
@@ -174,7 +174,7 @@ within 300
 open @{[$file->("unix:$o{silent}", @{ $o{hasty} }, $o{query})]}
 fails bare -- the server does not answer
 T
-    cmp_ok(time - $before, '<', 10 * ($ENV{POSTHORN_SLOW} || 1), 'within its time');
+    cmp_ok(time - $before, '<', 10 * $Posthorn::slow, 'within its time');
     return;
 }
 
@@ -224,7 +224,8 @@ sub missing {
     return Database::lacks_program('PostgreSQL', "$dir/postgres");
 }
 
-# User admin may do all through the socket; user mail with password "it's" needs it everywhere.
+# User admin may do all through the socket; user mail with password "it's" needs it everywhere.  more: lines
+# of its configuration.
 sub new {
     my ($class, %o) = @_;
     my $tmp = $class->directory('postgres');
@@ -240,6 +241,7 @@ shared_buffers = 8MB
 fsync = off
 autovacuum = off
 jit = off
+${\join '', map { "$_\n" } @{ $o{more} || [] }}
 CONF
     Posthorn::spew("$tmp/sql", map { "$_\n" } @{ $o{sql} });
     my $out = Database::must("$tmp/sql", programs() . '/postgres', '--single', '-D', $self->{data}, 'postgres');

@@ -13,7 +13,6 @@ use Proxymap;
 
 plan skip_all => 'libsqlite3 was not there' unless -e "$Posthorn::build/plugins/table/sqlite/.libs/table_sqlite.so";
 plan skip_all => 'needs Python with sqlite3' if system('python3 -c "import sqlite3" 2>/dev/null');
-my $slow_by = $ENV{POSTHORN_SLOW} || 1;
 my $ph = Posthorn->new(max_idle => '1h');
 my $tmp = $ph->{tmp};
 my $sink = Posthorn::Sink->new;
@@ -91,7 +90,10 @@ $ph->stop;
 SKIP: {
     my $why = -e "$Posthorn::build/plugins/table/pgsql/.libs/table_pgsql.so" ? Database::Postgres->missing : 'libpq was not there';
     skip $why, 1 if $why;
-    my $db = Database::Postgres->new(sql => [
+    my ($apart, $certs) = Peer::directory('certs');        # where no table lies: those directories stay readable anyway
+    my $has_tls = system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=db.test -addext subjectAltName=IP:127.0.0.1 -keyout '$certs/key' -out '$certs/cert' 2>/dev/null") == 0;
+    if ($has_tls && $> == 0) { chown +(Peer::account()), "$certs/key" }
+    my $db = Database::Postgres->new(more => [$has_tls ? ('ssl = on', "ssl_cert_file = '$certs/cert'", "ssl_key_file = '$certs/key'") : ()], sql => [
         q{create role mail login password 'it''s'}, 'create table boxes (k text, v text)', q{insert into boxes values ('pg.test', 'x'), ('joe@pg.test', 'pgjoe/')},
         q{insert into boxes select 'u' || n || '@pg.test', 'u' || n || '/' from generate_series(1, 200) n}, 'grant all on all tables in schema public to mail',
     ])->start;
@@ -115,7 +117,7 @@ SKIP: {
     $db->signal('STOP');
     my $before = time;
     is(rcpt('u1@pg.test'), 451, 'a server that hangs: later');
-    cmp_ok(time - $before, '<', 30 * $slow_by, 'within its time');
+    cmp_ok(time - $before, '<', 30 * $Posthorn::slow, 'within its time');
     $db->signal('CONT');
     ok(Posthorn::wait_for(sub { rcpt('u1@pg.test') == 250 }, 60), 'it goes on, and so do we') or diag $ph->log;
 
@@ -142,6 +144,18 @@ SKIP: {
     $db->start;
     ok(Posthorn::wait_for(sub { rcpt('u3@pg.test') == 250 }, 60), 'it is back, and so is its mail') or diag $ph->log;
     is(rcpt('nobody@pg.test'), 550, 'also who is not there');
+  SKIP: {
+        skip 'needs openssl to make a certificate', 3 unless $has_tls;
+        # A certificate that a URI names is read again when a sealed process connects again.
+        my $tls = cf('pgsql', 'tls', 'hosts = postgresql://127.0.0.1:' . $db->port . "/?sslmode=verify-full&sslrootcert=$certs/cert", @login[1 .. 5], q{query = select v from boxes where k = '%s'});
+        $ph->set(virtual_mailbox_maps => "$lite{boxes}, $boxes, $tls");
+        $ph->restart;
+        is(rcpt('u4@pg.test'), 250, 'over TLS, with a certificate that a URI names') or diag $ph->log;
+        $db->crash;
+        is(rcpt('u4@pg.test'), 451, 'the server is down');
+        $db->start;
+        ok(Posthorn::wait_for(sub { rcpt('u4@pg.test') == 250 }, 60), 'and the certificate is read again') or diag $ph->log;
+    }
     $db->stop;
 }
 unlike($ph->log, qr/panic|assert|it is not built yet/, 'nothing broke');

@@ -21,6 +21,22 @@ static void add(struct login *l, const char *keyword, const char *value)
     l->values[l->n++] = value;
 }
 
+/* The files that a URI names are read at every connection. */
+static void announce_files(const struct sql *s, const PQconninfoOption *o)
+{
+    static const char *const files[] = { "sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile" };
+
+    for (; o->keyword; o++) {
+        if (!o->val)
+            continue;
+        if (strcmp(o->keyword, "sslcrldir") == 0)
+            client_opens_later(&s->client, NULL, o->val);
+        for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+            if (strcmp(o->keyword, files[i]) == 0)
+                client_opens_later(&s->client, o->val, NULL);
+    }
+}
+
 /* What the settings say counts where the URI is silent. */
 static int login_by_uri(struct sql *s, struct sql_host *h, struct login *l)
 {
@@ -38,6 +54,7 @@ static int login_by_uri(struct sql *s, struct sql_host *h, struct login *l)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!is_set(uri, names[i]))
             add(l, names[i], sql_setting(s, names[i], ""));
+    announce_files(s, uri);
     PQconninfoFree(uri);
     return 0;
 }
