@@ -23,8 +23,8 @@ void sendmail_options(struct sendmail *m, int argc, char **argv);
 /* One more recipient, internal form. */
 void sendmail_add_rcpt(struct sendmail *m, ph_str address);
 /* All addresses of a text as in a To: header; what is no address is taken as it
- * stands (and will bounce). */
-void sendmail_add_rcpts(struct sendmail *m, ph_str text);
+ * stands (and will bounce).  How many they were. */
+uint32_t sendmail_add_rcpts(struct sendmail *m, ph_str text);
 /* The message on stdin to postdrop: 0, or fatal. */
 int sendmail_deliver(struct sendmail *m);
 /* -bs: SMTP on stdin and stdout. */

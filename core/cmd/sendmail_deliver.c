@@ -86,25 +86,30 @@ static int is_header_line(ph_str line, int first)
     return n > 0 && n < line.n && line.p[n] == ':';
 }
 
+/* The line of a mailbox file that stands before a message, quoted or not: it says whom it
+ * came from, and is no part of it. */
+static int is_mailbox_line(ph_str line)
+{
+    while (line.n && line.p[0] == '>')
+        line = ph_str_from(line, 1);
+    return ph_str_starts(line, PH_STR("From "));
+}
+
 /* The headers, up to the first line that is none: that piece is in *rest (empty
  * at the end of the input). */
 static void read_headers(struct reader *r, struct ph_buf *headers, ph_str *rest)
 {
-    int first = 1, starts, inside = 0;
+    int first = 1, starts, mailbox = 0;
 
     *rest = (ph_str){ "", 0 };
     while (next_piece(r, rest, &starts)) {
-        /* The envelope line of mailbox files is not a header; keep it as one. */
-        if (starts && first && (ph_str_starts(*rest, PH_STR("From ")) || ph_str_starts(*rest, PH_STR(">From "))))
-            ph_buf_puts(headers, "X-Mailbox-Line: ");
-        else if (starts && !is_header_line(*rest, first))
+        if (starts)
+            mailbox = first && is_mailbox_line(*rest);
+        if (starts && !mailbox && !is_header_line(*rest, first))
             return;
-        else if (!starts && !inside)
-            return;
-        inside = 1;
-        first = 0;
-        if (!ph_buf_str(headers, *rest))
+        if (!mailbox && !ph_buf_str(headers, *rest))
             ph_cmd_fatal("the headers are larger than %zu bytes", HEADERS_MAX);
+        first = first && mailbox;
         *rest = (ph_str){ "", 0 };
     }
 }

@@ -46,18 +46,18 @@ static ph_str clean(struct ph_scope *s, ph_str text)
     return copy;
 }
 
-void sendmail_add_rcpts(struct sendmail *m, ph_str text)
+uint32_t sendmail_add_rcpts(struct sendmail *m, ph_str text)
 {
-    uint32_t before = m->envelope.rcpt_count;
-    size_t at = 0;
-    ph_str address;
-    int rc;
+    ph_str *list;
+    size_t n;
+    int rc = ph_address_all(m->scope, text, &list, &n);
 
-    while ((rc = ph_address_next(m->scope, text, &at, &address)) == 1)
-        if (address.n)
-            sendmail_add_rcpt(m, clean(m->scope, address));
-    if (rc < 0 && m->envelope.rcpt_count == before && ph_str_trim(text).n)
-        sendmail_add_rcpt(m, clean(m->scope, text));
+    for (size_t i = 0; i < n; i++)
+        sendmail_add_rcpt(m, clean(m->scope, ph_address_bare(m->scope, list[i])));
+    if (rc == 0 || n > 0 || ph_str_trim(text).n == 0)
+        return (uint32_t)n;
+    sendmail_add_rcpt(m, clean(m->scope, text));
+    return 1;
 }
 
 static const struct passwd *caller(void)
@@ -262,15 +262,20 @@ static void check_mode(struct sendmail *m, struct options *o, int has_rcpts)
         m->mode = 'q';
     else if (o->interval && m->mode == 'm' && !has_rcpts && !m->from_headers)
         m->mode = 'h';
-    if (m->mode == 'v')
-        m->envelope.trace = PH_STR("verify");
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (m->mode == modes[i].mode && m->from_headers)
             ph_cmd_fatal("-t can be used only in delivery mode");
         else if (m->mode == modes[i].mode && has_rcpts)
             ph_cmd_fatal("%s mode requires no recipient", modes[i].name);
-    if (m->mode == 'v' && m->from_headers)
+    if (m->mode != 'v')
+        return;
+    if (m->from_headers)
         ph_cmd_fatal("-t option cannot be used with -bv");
+    if (m->notify.n)
+        ph_cmd_fatal("-N option cannot be used with -bv");
+    if (ph_str_eq(m->envelope.trace, PH_STR("record")))
+        ph_cmd_fatal("-v option cannot be used with -bv");
+    m->envelope.trace = PH_STR("verify");
 }
 
 /* -C names the directory, or main.cf in it. */
@@ -299,5 +304,6 @@ void sendmail_options(struct sendmail *m, int argc, char **argv)
     else if (m->mode == 's')
         m->envelope.sender = ph_str_dup(m->scope, ph_cstr(caller()->pw_name));
     for (; optind < argc; optind++)
-        sendmail_add_rcpts(m, ph_cstr(argv[optind]));
+        if (sendmail_add_rcpts(m, ph_cstr(argv[optind])) == 0)
+            sendmail_add_rcpt(m, PH_STR(""));      /* empty_address_recipient gets it */
 }

@@ -1,4 +1,5 @@
 /* address_list: the addresses of a header, RFC 5322 3.4.  See ph_address_next. */
+#include <string.h>
 #include <posthorn/address.h>
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
@@ -192,9 +193,9 @@ static int take_member(struct taken *out, ph_str v, size_t *at, struct span *whe
     reset(out);
     if (!take_spec(out, v, at, "<,;:", &stop, where))
         return 0;
-    if (stop == ':') {             /* group name */
+    if (stop == ':') {             /* group name, or what stood before a route */
         (*at)++;
-        return 2;
+        return !out->domain || out->b.p[0] == '@' ? 2 : 0;
     }
     if (stop == '<') {
         struct taken rest = { .quoted = 0 };
@@ -207,8 +208,10 @@ static int take_member(struct taken *out, ph_str v, size_t *at, struct span *whe
         if (!take_angle(out, v, at, where))
             return 0;
         stop = 0;
-        if (!out->apart && !take_spec(&rest, v, at, ",;", &stop, &behind))
+        if (!out->apart && !take_spec(&rest, v, at, ",;<", &stop, &behind))
             return 0;
+        if (stop == '<')           /* `<a> <b>`, `A <a> B <b>`: a comma was forgotten */
+            return domain_fits(out);
     } else if (!out->b.n) {
         *at += stop != 0;
         return 2;
@@ -248,14 +251,73 @@ int ph_address_next_external(struct ph_scope *s, ph_str header_value, size_t *at
     return next(s, header_value, 1, 0, at, address, from, to);
 }
 
-int ph_address_next_apart(struct ph_scope *s, ph_str value, size_t *at, ph_str *address, size_t *from, size_t *to)
-{
-    return next(s, value, 1, 1, at, address, from, to);
-}
-
 int ph_address_next(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address)
 {
     size_t from, to;
 
     return next(s, header_value, 0, 0, at, address, &from, &to);
+}
+
+/* ---- lists that people write ---- */
+
+struct list {
+    struct ph_scope *s;
+    ph_str *p;
+    size_t n, room;
+};
+
+static void add(struct list *l, ph_str a)
+{
+    if (l->n == l->room) {
+        ph_str *more = ph_alloc_array(l->s, l->room * 2 + 4, sizeof *more);
+
+        if (l->n)
+            memcpy(more, l->p, l->n * sizeof *more);
+        l->p = more;
+        l->room = l->room * 2 + 4;
+    }
+    l->p[l->n++] = a;
+}
+
+/* Each word is an address: 1, or what the one that is none gave. */
+static int add_words(struct list *l, ph_str text)
+{
+    while ((text = ph_str_trim(text)).n) {
+        ph_str word = ph_str_first(text, ph_address_word(text)), a;
+        size_t at = 0, from, to;
+        int rc = next(l->s, word, 1, 0, &at, &a, &from, &to);
+
+        if (rc < 0)
+            return rc;
+        if (rc == 1 && a.n)
+            add(l, a);
+        text = ph_str_from(text, word.n);
+    }
+    return 1;
+}
+
+/* 1 when the address that ends at `to` stands in brackets: there all is one address. */
+static int is_bracketed(ph_str v, size_t to)
+{
+    int any;
+
+    return skip_cfws(v, &to, &any) && to < v.n && v.p[to] == '>';
+}
+
+int ph_address_all(struct ph_scope *s, ph_str value, ph_str **all, size_t *n)
+{
+    struct list l = { .s = s };
+    size_t at = 0, from, to;
+    ph_str a;
+    int rc;
+
+    while ((rc = next(s, value, 1, 1, &at, &a, &from, &to)) == 1) {
+        if (a.n && is_bracketed(value, to))
+            add(&l, a);
+        else if ((rc = add_words(&l, ph_str_first(ph_str_from(value, from), to - from))) < 0)
+            break;
+    }
+    *all = l.p;
+    *n = l.n;
+    return rc;
 }

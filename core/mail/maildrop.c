@@ -86,8 +86,6 @@ static int add_rcpt(struct reading *e, ph_str value)
 {
     struct ph_maildrop *m = e->m;
 
-    if (value.n == 0)
-        return ph_fail(PH_PERM, "malformed input: empty recipient");
     if (m->rcpt_count == PH_MAILDROP_RCPTS)
         return ph_fail(PH_PERM, "more than %u recipients", PH_MAILDROP_RCPTS);
     if (m->rcpt_count == e->room) {

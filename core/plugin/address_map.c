@@ -194,63 +194,23 @@ int ph_address_map_find(struct ph_address_map *m, ph_str address, struct ph_scop
 
 /* ---- results ---- */
 
-struct results {
-    ph_str *list;
-    size_t n, room;
-};
-
-static void add(struct ph_scope *s, struct results *r, ph_str a)
-{
-    if (r->n == r->room) {
-        ph_str *more = ph_alloc_array(s, r->room * 2 + 4, sizeof *more);
-
-        if (r->n)
-            memcpy(more, r->list, r->n * sizeof *more);
-        r->list = more;
-        r->room = r->room * 2 + 4;
-    }
-    r->list[r->n++] = a;
-}
-
-/* "a@x b@y": who wrote that meant two. */
-static int add_words(struct ph_scope *s, struct results *r, ph_str text)
-{
-    while ((text = ph_str_trim(text)).n) {
-        ph_str word = ph_str_first(text, ph_address_word(text)), a;
-        size_t at = 0, from, to;
-
-        if (ph_address_next_external(s, word, &at, &a, &from, &to) != 1 || a.n == 0)
-            return PH_PERM;
-        add(s, r, a);
-        text = ph_str_from(text, word.n);
-    }
-    return 0;
-}
-
 /* The addresses of a value, in external form: 0, or PH_TEMP. */
-static int parse_value(struct ph_scope *s, ph_str value, struct results *r)
+static int parse_value(struct ph_scope *s, ph_str value, ph_str **list, size_t *n)
 {
-    size_t at = 0, from, to;
-    ph_str a;
-    int rc;
-
-    while ((rc = ph_address_next_apart(s, value, &at, &a, &from, &to)) == 1)
-        if (a.n && (rc = add_words(s, r, ph_str_first(ph_str_from(value, from), to - from))) < 0)
-            break;
-    if (rc < 0)
+    if (ph_address_all(s, value, list, n) < 0)
         return ph_fail(PH_TEMP, "bad value \"%.*s\"", PH_FMT(ph_str_first(value, 200)));
-    return r->n ? 0 : ph_fail(PH_TEMP, "a value without an address");
+    return *n ? 0 : ph_fail(PH_TEMP, "a value without an address");
 }
 
 /* "@other" in front keeps the user of the address. */
-static int keep_user(struct ph_scope *s, struct results *r, ph_str address)
+static int keep_user(struct ph_scope *s, ph_str *list, ph_str address)
 {
     ph_str user, domain;
 
-    if (r->list[0].p[0] != '@')
+    if (list[0].p[0] != '@')
         return 0;
     ph_address_split(address, &user, &domain);
-    r->list[0] = ph_address_external(s, ph_str_printf(s, "%.*s%.*s", PH_FMT(user), PH_FMT(r->list[0])));
+    list[0] = ph_address_external(s, ph_str_printf(s, "%.*s%.*s", PH_FMT(user), PH_FMT(list[0])));
     return 1;
 }
 
@@ -264,31 +224,28 @@ static void append(struct ph_scope *s, ph_str *a, ph_str ext)
 
 int ph_address_map_results(struct ph_address_map *m, struct ph_scope *s, ph_str address, size_t wanted, ph_str **list, size_t *n)
 {
-    struct results r = { 0 };
-    ph_str value, ext;
+    ph_str value, ext, *r;
+    size_t found, left = 0;
     int rc = ph_address_map_find(m, address, s, &value, &ext);
 
     if (rc != PH_FOUND)
         return rc;
-    if ((rc = parse_value(s, value, &r)) < 0)
+    if ((rc = parse_value(s, value, &r, &found)) < 0)
         return ph_wrap(rc, "%s: %.*s", m->what, PH_FMT(ph_str_first(address, 200)));
-    *n = r.n;
-    r.n = r.n < wanted ? r.n : wanted;
-    size_t kept = (size_t)keep_user(s, &r, address);
-    if ((rc = ph_address_complete(m->rules, s, "local", r.list, r.n)) < 0)
+    size_t count = found < wanted ? found : wanted, kept = (size_t)keep_user(s, r, address);
+    if ((rc = ph_address_complete(m->rules, s, "local", r, count)) < 0)
         return ph_wrap(rc, "%s", m->what);
-    size_t left = 0;
-    for (size_t i = 0; i < r.n; i++) {
-        if (r.list[i].n == 0)
+    for (size_t i = 0; i < count; i++) {
+        if (r[i].n == 0)
             continue;              /* "@" says nothing */
         if (ext.n && i >= kept)
-            append(s, &r.list[i], ext);
-        r.list[left++] = r.list[i];
+            append(s, &r[i], ext);
+        r[left++] = r[i];
     }
     if (left == 0)
         return ph_fail(PH_TEMP, "%s: %.*s: a value without an address", m->what, PH_FMT(ph_str_first(address, 200)));
-    *n -= r.n - left;
-    *list = r.list;
+    *n = found - (count - left);
+    *list = r;
     return PH_FOUND;
 }
 

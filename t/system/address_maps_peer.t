@@ -21,7 +21,7 @@ my %set = (
     masquerade_domains => '!shown.mask.test mask.test deep.other.test other.test', masquerade_exceptions => 'root', masquerade_classes => 'envelope_sender, envelope_recipient',
     virtual_alias_maps => 'inline:{ {list@v.test=a@far.test, b@far.test}, {nest@v.test=list@v.test, c@far.test}, {self@v.test=self@v.test, copy@far.test}, {blank@v.test=a@far.test b@far.test}, {@dom.test=@far.test},'
         . ' {@two.test=@far.test, other@far.test}, {name@v.test=Joe Doe <joe@far.test>}, {quoted@v.test="a b"@far.test}, {bare@v.test=bare}, {dup@v.test=a@far.test, a@far.test}, {Upper@v.test=Mixed@Far.test},'
-        . ' {user=u@far.test}, {ann.long@out.test=through@far.test}, {comment@v.test=a@far.test (comment)}, {trail@v.test=a@far.test,}, {v.test=x}, {route@v.test=<@r.test:a@far.test>}, {@wild.test=all@far.test}, {chain@v.test=@dom.test} }',
+        . ' {user=u@far.test}, {ann.long@out.test=through@far.test}, {comment@v.test=a@far.test (comment)}, {trail@v.test=a@far.test,}, {v.test=x}, {route@v.test=<@r.test:a@far.test>}, {@wild.test=all@far.test}, {chain@v.test=@dom.test}, {two@v.test=a@far.test <b@far.test> c <d@far.test>}, {angles@v.test=<a@far.test><b@far.test> c@far.test}, {point@v.test=a @ far.test b} }',
     virtual_alias_domains => '', sender_bcc_maps => 'inline:{ {s1@far.test=sb@far.test}, {@sdom.test=sdom@far.test}, {mask@mask.test=masked@far.test} }',
     recipient_bcc_maps => 'inline:{ {r1@far.test=rb@far.test}, {r2@far.test=list@v.test}, {@rdom.test=rdom@far.test}, {r3@far.test=bob} }',
 );
@@ -37,7 +37,7 @@ my @mails = (
     ['s@far.test', 'user@far.test'], ['s@far.test', 'comment@v.test'], ['s@far.test', 'trail@v.test'], ['s@far.test', 'route@v.test'], ['s@far.test', 'any+e@wild.test'], ['s@far.test', 'list@v.test', 'a@far.test', 'dup@v.test', 'self@v.test'],
     ['s1@far.test', 'x@far.test'], ['s1+e@far.test', 'x@far.test'], ['any@sdom.test', 'x@far.test'], ['mask@h.mask.test', 'x@far.test'], ['', 'x@far.test'],
     ['s@far.test', 'r1@far.test'], ['s@far.test', 'r1+e@far.test', 'r1@far.test'], ['s@far.test', 'r2@far.test'], ['s@far.test', 'x@rdom.test'], ['s@far.test', 'r3@far.test'], ['s1@far.test', 'r1@far.test', 'rb@far.test'],
-    ['s@far.test', 'user%far.test@here.test'], ['s@far.test', 'a@far.test.'],
+    ['s@far.test', 'two@v.test'], ['s@far.test', 'angles@v.test'], ['s@far.test', 'point@v.test'], ['s@far.test', 'user%far.test@here.test'], ['s@far.test', 'a@far.test.'],
 );
 # Of a list that begins with @domain Postfix makes addresses with parts of the list in quotes.
 my %otherwise = ('u@two.test' => 's@far.test> other@far.test u@far.test');
@@ -48,7 +48,7 @@ my @headers = (
     'Errors-To: bare@x.test', 'Resent-From: quoted@x.test', 'To: G: ann@here.test, bob;, x@far.test', 'To: list@v.test', 'From: u@h.mask.test', 'From: host!user', 'To: a%b, a%b@far.test', 'Subject: ann@here.test', 'Disposition-Notification-To: bob',
     'Return-Receipt-To: bob', 'Apparently-To: bob', 'Mail-Followup-To: bob', 'X-To: bob', 'Delivered-To: bob', 'To: undisclosed-recipients:;', 'From: <>', 'To: "q q"@x.test', 'To: "ann"@here.test', 'Cc: a@[192.0.2.1]', 'To: bob@here.test.', 'Resent-Reply-To: bob',
     'Mail-Followup-To: only@here.test', 'Mail-Reply-To: bob', 'Errors-To: only@here.test', 'Apparently-To: only@here.test', 'Return-Receipt-To: only@here.test', 'Disposition-Notification-To: only@here.test',
-    'Resent-Errors-To: bob', 'Resent-Return-Receipt-To: bob', 'Resent-Sender: only@here.test', 'Resent-Cc: only@here.test', 'Resent-Disposition-Notification-To: bob', 'Resent-Apparently-To: bob',
+    'Resent-Errors-To: bob', 'Resent-Return-Receipt-To: bob', 'Resent-Sender: only@here.test', 'Resent-Cc: only@here.test', 'Resent-Disposition-Notification-To: bob', 'Resent-Apparently-To: bob', 'To: <bob><c1@x.test>', 'To: B <bob> C <c1@x.test>', 'To: x@host:25',
 );
 
 sub header_of {

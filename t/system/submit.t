@@ -94,7 +94,8 @@ is_deeply([$text =~ /^rcpt (.*)$/mg], [qw(cmd@line a@b c@d e@f g@h)], '-t: recip
 like($text, qr/^Bcc: g\@h$/m, 'headers stay for cleanup');
 $text = sent("To: a\@b\nResent-To: r\@s\nResent-Cc: t\@u\n\nx\n", '-t');
 is_deeply([$text =~ /^rcpt (.*)$/mg], [qw(r@s t@u)], '-t: Resent- fields alone count');
-like(sent("From me Tue\nTo: a\@b\n\nx\n", '-t'), qr/^X-Mailbox-Line: From me Tue\nTo: a\@b\n/m, 'a mailbox line is kept as a header');
+like(sent("From me Tue\n>>From me Mon\nTo: a\@b\n\nx\n", '-t'), qr/\nTo: a\@b\n/, 'lines of a mailbox file before the headers ...');
+unlike(sent("From me Tue\n>>From me Mon\nTo: a\@b\n\nx\n", '-t'), qr/From me/, '... are no part of the message');
 my $long = 'x' x 90000;
 ok(sent("To: a\@b\n\n$long\n", '-t') =~ s/data \d+\n//gr =~ /\Q$long\E/, 'a long line stays whole');
 

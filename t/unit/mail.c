@@ -59,6 +59,7 @@ static const struct { const char *in, *want; int end; } lists[] = {
     { "a@b,\r\n\tc@d", "a@b|c@d|", 0 }, { "Joe <a@b", "", PH_PERM }, { "(unended a@b", "", PH_PERM }, { "a@b, \"x", "a@b|", PH_PERM },
     { "a@[IPv6:2001:db8::1], <b@[IPv6:::1]>", "a@[IPv6:2001:db8::1]|b@[IPv6:::1]|", 0 }, { "a@[192.0.2.1]", "a@[192.0.2.1]|", 0 },
     { "Joe <@[IPv6:::2],@r:a@b>", "a@b|", 0 }, { "a@\"b c\"", "", PH_PERM }, { "<a@b;c>", "", PH_PERM }, { "\"a@b c\"", "", PH_PERM },
+    { "<a@b> c@d", "a@b|", 0 }, { "<a@b> <c@d>", "a@b|c@d|", 0 }, { "A <a@b> B <c@d>, e", "a@b|c@d|e|", 0 }, { "a@b:25", "", PH_PERM }, { "@r:a@b", "a@b|", 0 },
     { "a@[1.2.3.4]x", "", PH_PERM }, { "\"u@other\"@here", "u@other@here|", 0 }, { "<r:a@b>", "r:a@b|", 0 }, { "Joe @[home: x] <a@b>", "a@b|", 0 },
 };
 
@@ -97,6 +98,29 @@ static void test_external_lists(struct ph_scope *s)
         is_bytes(ph_buf_view(&b), cases[i].want, "in external form: %s", cases[i].in);
     }
     is_bytes(ph_address_bare(s, PH_STR("\"a\\\"b@ \"@c")), "a\"b@ @c", "quotes are undone");
+}
+
+/* Words side by side are addresses. */
+static void test_written_lists(struct ph_scope *s)
+{
+    static const struct { const char *in, *want; int rc; } cases[] = {
+        { "a@b c@d", "a@b|c@d|", 0 }, { "a b", "a|b|", 0 }, { "a @ b . c d", "a@b.c|d|", 0 }, { "<a@b> <c@d>", "a@b|c@d|", 0 }, { "<a@b>c, d", "a@b|c|d|", 0 },
+        { "Joe <a@b> Doe <c@d> e;", "a@b|c@d|e|", 0 }, { "<a b@c>", "ab@c|", 0 }, { "a (b) c (d)", "a|c|", 0 }, { "\"a b\" c", "\"a b\"|c|", 0 }, { "\"a\" . b@c", "\"a\".b@c|", 0 },
+        { "g: a b;, c", "a|b|c|", 0 }, { "a\\ b@c", "a\\ b@c|", 0 }, { "", "", 0 }, { "<>", "", 0 }, { ", ;", "", 0 }, { "a, b@c:25", "a|", PH_PERM }, { "a b, \"c", "a|b|", PH_PERM },
+        { "<a> (c", "a|", PH_PERM },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ph_buf b;
+        ph_str *list;
+        size_t n;
+
+        ph_buf_init(&b, s, 1000);
+        is_int(ph_address_all(s, ph_cstr(cases[i].in), &list, &n), cases[i].rc, "as people write it: %s", cases[i].in);
+        for (size_t k = 0; k < n; k++)
+            ph_buf_printf(&b, "%.*s|", PH_FMT(list[k]));
+        is_bytes(ph_buf_view(&b), cases[i].want, "... its addresses");
+    }
 }
 
 static void test_names(void)
@@ -158,6 +182,7 @@ int main(void)
     test_forms(s);
     test_lists(s);
     test_external_lists(s);
+    test_written_lists(s);
     test_names();
     test_headers(s);
     test_dsn(s);

@@ -12,6 +12,8 @@
 #include <posthorn/service.h>
 #include "cleanup.h"
 
+#define LINE_END 2                 /* "\r\n" behind a header does not count for its limit */
+
 static int cleanup_open(struct ph_service *v)
 {
     struct cleanup_params *p = ph_new(v->scope, struct cleanup_params);
@@ -111,8 +113,8 @@ static struct message *message_new(struct ph_scope *s, struct ph_scope *step, co
     m->detect_utf8 = p->utf8 && is_detected(p, ph_frame_value(in, "origin"));
     m->full_name = ph_str_dup(s, ph_frame_value(in, "full_name"));
     m->seen = ph_map_new(s);
-    ph_buf_init(&m->line, s, (size_t)p->header_limit);
-    ph_buf_init(&m->header, s, (size_t)p->header_limit);
+    ph_buf_init(&m->line, s, (size_t)p->header_limit + LINE_END);
+    ph_buf_init(&m->header, s, (size_t)p->header_limit + LINE_END);
     if (ph_str_eq_nocase(ph_frame_value(in, "body"), PH_STR("8BITMIME")))
         m->facts |= PH_FACT_BODY_8BIT;
     if (ph_str_eq_nocase(ph_frame_value(in, "body"), PH_STR("7BIT")))
