@@ -279,23 +279,6 @@ static void add(struct list *l, ph_str a)
     l->p[l->n++] = a;
 }
 
-/* Each word is an address: 1, or what the one that is none gave. */
-static int add_words(struct list *l, ph_str text)
-{
-    while ((text = ph_str_trim(text)).n) {
-        ph_str word = ph_str_first(text, ph_address_word(text)), a;
-        size_t at = 0, from, to;
-        int rc = next(l->s, word, 1, 0, &at, &a, &from, &to);
-
-        if (rc < 0)
-            return rc;
-        if (rc == 1 && a.n)
-            add(l, a);
-        text = ph_str_from(text, word.n);
-    }
-    return 1;
-}
-
 /* 1 when the address that ends at `to` stands in brackets: there all is one address. */
 static int is_bracketed(ph_str v, size_t to)
 {
@@ -304,19 +287,33 @@ static int is_bracketed(ph_str v, size_t to)
     return skip_cfws(v, &to, &any) && to < v.n && v.p[to] == '>';
 }
 
+int ph_address_first(struct ph_scope *s, ph_str value, ph_str *address, ph_str *rest)
+{
+    size_t at = 0, from, to;
+    int rc;
+
+    do
+        rc = next(s, value, 1, 1, &at, address, &from, &to);
+    while (rc == 1 && address->n == 0);
+    *rest = ph_str_from(value, at);
+    if (rc != 1 || is_bracketed(value, to))
+        return rc;
+    ph_str text = ph_str_first(ph_str_from(value, from), to - from), word = ph_str_first(text, ph_address_word(text));
+    if (word.n == text.n)
+        return 1;
+    *rest = ph_str_from(value, from + word.n);
+    at = 0;
+    return next(s, word, 1, 0, &at, address, &from, &to);
+}
+
 int ph_address_all(struct ph_scope *s, ph_str value, ph_str **all, size_t *n)
 {
     struct list l = { .s = s };
-    size_t at = 0, from, to;
     ph_str a;
     int rc;
 
-    while ((rc = next(s, value, 1, 1, &at, &a, &from, &to)) == 1) {
-        if (a.n && is_bracketed(value, to))
-            add(&l, a);
-        else if ((rc = add_words(&l, ph_str_first(ph_str_from(value, from), to - from))) < 0)
-            break;
-    }
+    while ((rc = ph_address_first(s, value, &a, &value)) == 1)
+        add(&l, a);
     *all = l.p;
     *n = l.n;
     return rc;

@@ -40,10 +40,12 @@ int ph_address_next_at(struct ph_scope *s, ph_str header_value, size_t *at, ph_s
  * quotes stays one (the form in which rewrite is asked). */
 int ph_address_next_external(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address,
                              size_t *from, size_t *to);
-/* All addresses of what people write into tables and command lines, in external form:
- * 0, *list and *n on s.  Side by side they are several, too ("a@x b@y", "<a@x> b@y"),
- * where in a header they would be none.  PH_PERM: a syntax error; the list is of what
- * stands before it. */
+/* The first address of what people write into tables and command lines, in external
+ * form: 1, and *rest with the others.  Side by side they are several, too ("a@x b@y",
+ * "<a@x> b@y"), where in a header they would be none.  0: there is none; PH_PERM: a
+ * syntax error. */
+int ph_address_first(struct ph_scope *s, ph_str value, ph_str *address, ph_str *rest);
+/* All of them: 0, *list and *n on s; PH_PERM: the list is of what stands before the error. */
 int ph_address_all(struct ph_scope *s, ph_str value, ph_str **list, size_t *n);
 /* Where the first of such addresses ends: at blanks and comments between two words that
  * are not joined by "." or "@"; text.n: there is but one. */

@@ -49,7 +49,7 @@ static void means(struct ph_scope *s, const struct local_dest *d)
 
     FUZZ_CHECK(d->kind >= LOCAL_ADDRESS && d->kind <= LOCAL_INCLUDE && d->text.n, "kind %u", d->kind);
     FUZZ_CHECK(!memchr(d->text.p, 0, d->text.n) && !memchr(d->text.p, '\n', d->text.n), "%.*s", PH_FMT(d->text));
-    FUZZ_CHECK(d->kind != LOCAL_FILE || d->text.p[0] == '/', "%.*s", PH_FMT(d->text));
+    FUZZ_CHECK(d->kind != LOCAL_FILE || d->text.p[0] == '/' || ph_str_starts(d->text, PH_STR("~/")), "%.*s", PH_FMT(d->text));
     FUZZ_CHECK(local_dest_next(s, text, &at, &again) == 1, "%.*s: %s", PH_FMT(text), ph_error());
     FUZZ_CHECK(again.kind == d->kind, "%.*s: kind %u was %u", PH_FMT(text), again.kind, d->kind);
     FUZZ_SAME(again.text, d->text, "written and read");

@@ -25,9 +25,17 @@ $who->put("$tmp/list", 0, 0644, "# members\n$kim\nout\@elsewhere.test\n");
 $who->put("$tmp/filter", 0, 0644, "/^5\\.1\\.1 unknown user: .nobody/ 4.1.1 not yet\n");
 $who->put("$tmp/open", 0, 0666, "$kim\n");
 $who->put("$tmp/anns", $ann_uid, 0644, "$kim, |/bin/true\n");
+$who->put("$tmp/again", 0, 0644, "\\$kim\n$kim\n");
 symlink "$tmp/list", "$tmp/link";
 $who->put("$tmp/aliases", 0, 0644, <<"A");
 two: $joe, $ann
+words: $joe $ann
+angles: Joe <$joe> Ann <$ann>
+semicolon: $joe; $ann
+after: <$joe> $ann (c)
+again: :include:$tmp/again
+ownedbox: \\$kim
+owner-ownedbox: $ann
 mixed: $joe, out\@elsewhere.test, "|/bin/true"
 self: self, $joe
 $joe: $joe, $ann
@@ -107,11 +115,11 @@ same($joe, 'an alias that names itself');
 same($ann, 'a user');
 same("$ann+ext", 'with an extension');
 same(uc $ann, 'in capitals');
-same($_, "alias $_") for qw(two mixed self loop empty list linked anns owned file full newfile nofile ex67 ex75 ex1 code missing signal quoted mailbox dup);
+same($_, "alias $_") for qw(two words angles semicolon after again ownedbox mixed self loop empty list linked anns owned file full newfile nofile ex67 ex75 ex1 code missing signal quoted mailbox dup);
 same($_, "name $_") for qw(no-such-user no+such+user postmaster mailer-daemon);
 same($ann, 'Delivered-To in the headers', body => "delivered-TO: \U$ann\@LOCAL.test\r\n\r\nhi\r\n");
 same($ann, 'Delivered-To in the body', body => "Subject: x\r\n\r\nDelivered-To: $ann\@local.test\r\n");
-for my $case (["\\$ann, out\@elsewhere.test\n", 'mailbox and address'], ["$ann\n", 'the own name'], ["$ann\@local.test\n", 'the own address'], ["$kim\n", 'another user'],
+for my $case (["\\$ann, out\@elsewhere.test\n", 'mailbox and address'], ["$ann\n", 'the own name'], ["$ann\@local.test\n", 'the own address'], ["$kim\n", 'another user'], ["$kim out\@elsewhere.test\n", 'words'], ["~/mbox\n", 'a file in his home'],
               ["$ann+x\n", 'the own name with an extension'], ["# none\n", 'nothing'], ["|/bin/true\n", 'a bare command'], ["\"|/bin/true\", /dev/null\n", 'command and file'],
               [":include:$tmp/list\n", 'an include'], ["out\@elsewhere.test\n", 'world-writable', 0666], ["out\@elsewhere.test\n", 'group-writable', 0664],
               ["\"|exit 77\"\n", 'a failing command'], ["one\@elsewhere.test, two\@elsewhere.test\n\n# c\nthree\@elsewhere.test\n", 'several lines']) {

@@ -161,7 +161,7 @@ static int find_transport(struct rewriter *w, struct ph_scope *s, const struct r
             break;
         key = ph_str_from(key, (size_t)dot + (to->parents_directly ? 2 : 1));
     }
-    return rc == PH_NONE ? ph_maps_find(to->transport, PH_STR("*"), s, val) : rc;      /* which patterns see, too */
+    return rc == PH_NONE ? ph_maps_find_part(to->transport, PH_STR("*"), s, val) : rc;
 }
 
 /* transport:nexthop; both empty: no change; empty next hop: the recipient's

@@ -100,29 +100,27 @@ static int special(struct ph_scope *s, ph_str text, struct local_dest *d)
 
     if (ph_str_starts(text, PH_STR("|")))
         return set(d, LOCAL_COMMAND, ph_str_trim(unquote(s, ph_str_from(text, 1))));
-    if (ph_str_starts(text, PH_STR("/")))
+    if (ph_str_starts(text, PH_STR("/")) || ph_str_starts(text, PH_STR("~/")))
         return set(d, LOCAL_FILE, unquote(s, without_comment(text)));
     if (ph_str_starts_nocase(text, ph_cstr(include)))
         return set(d, LOCAL_INCLUDE, unquote(s, without_comment(ph_str_from(text, sizeof include - 1))));
     return 0;
 }
 
-static int address(struct ph_scope *s, ph_str item, struct local_dest *d)
+/* The first address of the item; *rest, where others begin: no comma need stand between. */
+static int address(struct ph_scope *s, ph_str item, struct local_dest *d, ph_str *rest)
 {
     uint32_t kind = item.p[0] == '\\' ? LOCAL_MAILBOX : LOCAL_ADDRESS;
-    ph_str first, more;
-    size_t at = 0;
+    ph_str first;
 
     if (kind == LOCAL_MAILBOX)
         item = ph_str_from(item, 1);
-    int rc = ph_address_next(s, item, &at, &first);
+    int rc = ph_address_first(s, item, &first, rest);
     if (rc < 0)
         return rc;
     if (rc == 0 || first.n == 0)
         return kind == LOCAL_MAILBOX ? set(d, kind, PH_STR("")) : 0;
-    if (ph_address_next(s, item, &at, &more) != 0)
-        return ph_fail(PH_PERM, "more than an address between two commas");
-    return set(d, kind, first);
+    return set(d, kind, ph_address_bare(s, first));
 }
 
 int local_dest_next(struct ph_scope *s, ph_str list, size_t *at, struct local_dest *d)
@@ -136,8 +134,12 @@ int local_dest_next(struct ph_scope *s, ph_str list, size_t *at, struct local_de
         if (item.n == 0)
             continue;
         rc = special(s, is_one_string(item, &inside) ? ph_str_trim(inside) : item, d);
-        if (rc == 0)
-            rc = address(s, item, d);
+        if (rc != 0)
+            break;
+        ph_str rest = { "", 0 };
+        rc = address(s, item, d, &rest);
+        if (rc > 0 && ph_str_trim(rest).n)
+            *at = (size_t)(rest.p - list.p);
     }
     return rc;
 }

@@ -9,7 +9,7 @@
 #define LOCAL_ADDRESS 1            /* user, user@example.com: internal form */
 #define LOCAL_MAILBOX 2            /* \user: the user's mailbox, without aliases and .forward */
 #define LOCAL_COMMAND 3            /* |command arguments: without the bar */
-#define LOCAL_FILE    4            /* /file/name */
+#define LOCAL_FILE    4            /* /file/name, ~/file/name */
 #define LOCAL_INCLUDE 5            /* :include:/file/name: the path */
 
 struct local_dest {

@@ -71,6 +71,15 @@ void local_step_split(struct local_job *j, struct local_step *s, ph_str address)
     s->known = 1;
 }
 
+/* ~/file of a user's .forward is below his home. */
+static int put_home(struct local_job *j, const struct local_step *parent, uint32_t by, ph_str *path)
+{
+    if (by != LOCAL_BY_FORWARD || !parent->rights || !parent->rights->user)
+        return ph_fail(PH_PERM, "%.*s: nobody's home is meant", PH_FMT(*path));
+    *path = ph_str_printf(j->scope, "%.*s%.*s", PH_FMT(parent->rights->user->home), PH_FMT(ph_str_from(*path, 1)));
+    return 1;
+}
+
 int local_steps_of(struct local_job *j, const struct local_step *parent, uint32_t by, ph_str list, const char *what, struct local_step ***tail)
 {
     struct local_dest d;
@@ -78,6 +87,8 @@ int local_steps_of(struct local_job *j, const struct local_step *parent, uint32_
     int rc, bad = 0;
 
     while ((rc = local_dest_next(j->scope, list, &at, &d)) != 0) {
+        if (rc > 0 && d.kind == LOCAL_FILE && d.text.p[0] == '~')
+            rc = put_home(j, parent, by, &d.text);
         if (rc < 0) {
             ph_log_warn("%s: \"%.*s\": %s", what, PH_FMT(ph_str_first(list, 200)), ph_error());
             bad = 1;

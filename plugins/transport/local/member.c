@@ -1,5 +1,5 @@
 /* member: an address that an expansion named: a name of ours is delivered here
- * and now when an alias named it; everything else goes into a new message. */
+ * and now when an alias named it; almost everything else goes into a new message. */
 #include <posthorn/address.h>
 #include <posthorn/client.h>
 #include <posthorn/error.h>
@@ -53,6 +53,15 @@ static int is_own_address(const struct local_step *s)
     return s->by == LOCAL_BY_FORWARD && s->rights && s->rights->user && ph_str_eq(s->user, s->rights->user->name);
 }
 
+/* A name of ours is delivered here and now when an alias without owner named it; in a
+ * list of others \user is but a user: he would have two copies when it names him twice. */
+static int is_direct(const struct local_step *s)
+{
+    if (s->relayed || (s->by == LOCAL_BY_ALIAS && !s->owned))
+        return 1;
+    return s->kind == LOCAL_MAILBOX && s->rights && s->rights->user;
+}
+
 int local_do_address(struct local_job *j, struct local_step *s)
 {
     const struct local_step *parent = s->parent;
@@ -69,7 +78,7 @@ int local_do_address(struct local_job *j, struct local_step *s)
         local_step_split(j, s, whole);
     if (ours && is_own_address(s))
         s->kind = LOCAL_MAILBOX;
-    if (ours && (s->kind == LOCAL_MAILBOX || s->relayed || (s->by == LOCAL_BY_ALIAS && !s->owned))) {
+    if (ours && is_direct(s)) {
         /* The rights of who named it are not those of whom it names. */
         s->rights = NULL;
         if (!j->agent->p.frozen)
