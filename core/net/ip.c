@@ -48,6 +48,21 @@ int ph_ip_in_net(const struct ph_ip *ip, const struct ph_ip *net, unsigned bits)
     return rest == 0 || ((ip->bytes[whole] ^ net->bytes[whole]) >> (8 - rest)) == 0;
 }
 
+int ph_ip_is_loopback(const struct ph_ip *ip)
+{
+    static const uint8_t one[16] = { [15] = 1 };
+
+    return ip->family == 4 ? ip->bytes[0] == 127 : ip->family == 6 && memcmp(ip->bytes, one, sizeof one) == 0;
+}
+
+int ph_ip_is_among(const struct ph_ip *ip, const struct ph_ip *list, size_t n)
+{
+    for (size_t i = 0; ip->family && i < n; i++)
+        if (ph_ip_in_net(ip, &list[i], ip->family == 4 ? 32 : 128))
+            return 1;
+    return 0;
+}
+
 int ph_net_parse(ph_str text, struct ph_ip *ip, unsigned *bits)
 {
     ptrdiff_t slash = ph_str_rfind(text, '/');

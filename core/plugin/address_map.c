@@ -149,10 +149,7 @@ static int is_own_literal(const struct ph_address_rules *r, ph_str domain)
 
     if (domain.p[0] != '[' || !ph_ip_parse(domain, &ip))
         return 0;
-    for (size_t i = 0; i < r->own_count; i++)
-        if (r->own[i].family == ip.family && memcmp(r->own[i].bytes, ip.bytes, ip.family == 4 ? 4 : 16) == 0)
-            return 1;
-    return 0;
+    return ph_ip_is_among(&ip, r->own, r->own_count);
 }
 
 /* Is a user alone a key for addresses of that domain?  1, 0, negative. */

@@ -18,6 +18,10 @@ int ph_ip_parse(ph_str text, struct ph_ip *ip);
 ph_str ph_ip_format(struct ph_scope *s, const struct ph_ip *ip);
 /* 1 when the first `bits` bits are equal and the families are. */
 int ph_ip_in_net(const struct ph_ip *ip, const struct ph_ip *net, unsigned bits);
+/* 127.0.0.0/8, ::1 */
+int ph_ip_is_loopback(const struct ph_ip *ip);
+/* Is it one of these n?  (family 0 is none.) */
+int ph_ip_is_among(const struct ph_ip *ip, const struct ph_ip *list, size_t n);
 /* "10.0.0.0/8", "[2001:db8::]/32"; without /n all bits.  1, or 0 (bad syntax,
  * or host bits set: then *ip holds the address masked). */
 int ph_net_parse(ph_str text, struct ph_ip *ip, unsigned *bits);
@@ -26,6 +30,8 @@ int ph_net_parse(ph_str text, struct ph_ip *ip, unsigned *bits);
  * the seal: 0 and *list with *n of them on s; PH_TEMP. */
 struct ph_conf;
 int ph_own_addresses(struct ph_conf *c, struct ph_scope *s, struct ph_ip **list, size_t *n);
+/* Those that inet_interfaces names, or none when it says "all" or "loopback-only": the same. */
+int ph_own_interfaces(struct ph_conf *c, struct ph_scope *s, struct ph_ip **list, size_t *n);
 
 /* "host", "[host]", "host:port", "[v6]:port", "inet:host:port" split; port is
  * empty when absent; *literal 1 when it stood in [].  1, or 0: bad syntax. */

@@ -17,7 +17,7 @@ static void final(struct smtp *self, struct ph_delivery *d PH_UNUSED)
 static void we_are_1(struct smtp *self, struct ph_delivery *d PH_UNUSED)
 {
     self->port = 24;
-    self->our_count = ph_ip_parse(PH_STR("10.0.0.1"), &self->ours[0]) ? 1 : 0;
+    we_are(self, "10.0.0.1");
 }
 
 static void slow_end(struct smtp *self, struct ph_delivery *d PH_UNUSED)

@@ -36,12 +36,12 @@ static void fallback(struct smtp *self, struct ph_delivery *d PH_UNUSED)
 
 static void we_are_9(struct smtp *self, struct ph_delivery *d PH_UNUSED)
 {
-    self->our_count = ph_ip_parse(PH_STR("10.0.0.9"), &self->ours[0]) ? 1 : 0;
+    we_are(self, "10.0.0.9");
 }
 
 static void we_are_2(struct smtp *self, struct ph_delivery *d PH_UNUSED)
 {
-    self->our_count = ph_ip_parse(PH_STR("10.0.0.2"), &self->ours[0]) ? 1 : 0;
+    we_are(self, "10.0.0.2");
 }
 
 static void big(struct smtp *self PH_UNUSED, struct ph_delivery *d)

@@ -374,6 +374,14 @@ int ph_dial_unix(struct ph_scope *s, const char *path, int64_t deadline PH_UNUSE
 
 /* --- cases --- */
 
+void we_are(struct smtp *self, const char *ip)
+{
+    static struct ph_ip own;
+
+    self->ours = &own;
+    self->our_count = ph_ip_parse(ph_cstr(ip), &own) ? 1 : 0;
+}
+
 void rig_agent(struct smtp *self, struct ph_scope *s)
 {
     memset(self, 0, sizeof *self);

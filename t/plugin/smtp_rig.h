@@ -69,6 +69,8 @@ extern int rig_bind_fails;
 extern int (*rig_dial)(struct ph_scope *s, ph_str where, struct ph_stream **io);
 
 void rig_forget(const struct server *s);
+/* The machine has this address alone. */
+void we_are(struct smtp *self, const char *ip);
 void rig_agent(struct smtp *self, struct ph_scope *s);
 struct ph_delivery *rig_delivery(struct ph_scope *s, const char *nexthop, uint32_t rcpts, const char *text);
 int rig_deliver(struct smtp *self, struct ph_delivery *d);

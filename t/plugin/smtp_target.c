@@ -28,7 +28,7 @@ static const char zone[] =
     "xn--bcher-kva.test A 10.0.0.1\n";
 
 static void relay(struct smtp *self, struct ph_delivery *d PH_UNUSED) { self->relayhost = PH_STR("[m1.test], gone.test"); }
-static void we_are_9(struct smtp *self, struct ph_delivery *d PH_UNUSED) { self->our_count = ph_ip_parse(PH_STR("10.0.0.9"), &self->ours[0]) ? 1 : 0; }
+static void we_are_9(struct smtp *self, struct ph_delivery *d PH_UNUSED) { we_are(self, "10.0.0.9"); }
 static void ignore(struct smtp *self, struct ph_delivery *d PH_UNUSED) { self->p.ignore_mx_error = 1; }
 static void defer(struct smtp *self, struct ph_delivery *d PH_UNUSED) { self->p.defer_no_address = 1; }
 static void native(struct smtp *self, struct ph_delivery *d PH_UNUSED) { self->p.host_lookup = PH_STR("native"); }

@@ -314,6 +314,12 @@ static void test_own(void)
     ok(n >= 3 && list[0].bytes[0] == 127, "loopback");
     ok(n >= 3 && ph_str_eq(ph_ip_format(scope, &list[n - 2]), PH_STR("192.0.2.7")) && ph_str_eq(ph_ip_format(scope, &list[n - 1]), PH_STR("2001:db8::1")),
        "and those of a proxy");
+    is_int(ph_own_interfaces(c, scope, &list, &n) == 0 && n == 0, 1, "loopback-only names no interface");
+    ph_conf_parse(scope, dir, "main.cf", PH_STR("inet_interfaces = 192.0.2.1, localhost\nproxy_interfaces = 192.0.2.7\n"), &c);
+    is_int(ph_own_interfaces(c, scope, &list, &n), 0, "interfaces by number and by name");
+    ok(n >= 2 && ph_str_eq(ph_ip_format(scope, &list[0]), PH_STR("192.0.2.1")) && ph_ip_is_loopback(&list[1]), "are found");
+    ph_conf_parse(scope, dir, "main.cf", PH_STR("inet_interfaces = nobody.invalid\n"), &c);
+    is_int(ph_own_interfaces(c, scope, &list, &n), PH_TEMP, "one that does not exist is a failure");
 }
 
 /* ---- values of headers ---- */

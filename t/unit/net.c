@@ -51,6 +51,13 @@ static void test_net(void)
         ok(ph_ip_in_net(&in, &net, bits), "%s is in it", nets[i].in);
         ok(!ph_ip_in_net(&out, &net, bits), "%s is not", nets[i].out);
     }
+    struct ph_ip list[2], ip = { 0 };
+
+    ph_ip_parse(PH_STR("192.0.2.1"), &list[0]);
+    ph_ip_parse(PH_STR("::1"), &list[1]);
+    ok(!ph_ip_is_among(&ip, list, 2) && !ph_ip_is_loopback(&ip), "no address is among none");
+    ok(ph_ip_is_among(&list[1], list, 2) && !ph_ip_is_among(&list[1], list, 1), "the second is among two");
+    ok(ph_ip_parse(PH_STR("127.9.0.1"), &ip) && ph_ip_is_loopback(&ip) && ph_ip_is_loopback(&list[1]) && !ph_ip_is_loopback(&list[0]), "loopback");
     for (size_t i = 0; i < sizeof bad_nets / sizeof *bad_nets; i++) {
         struct ph_ip net;
         unsigned bits;

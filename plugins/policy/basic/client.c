@@ -14,14 +14,10 @@ int check_own_client(struct ph_restriction *r, const struct ph_policy_facts *f, 
     const struct basic *b = r->policy->self;
     struct ph_ip ip = { 0 };
 
-    if (!ph_ip_parse(f->client_address, &ip))
+    if (!ph_ip_parse(f->client_address, &ip) || !ph_ip_is_among(&ip, b->own, b->own_count))
         return PH_NONE;
-    for (size_t i = 0; i < b->own_count; i++)
-        if (memcmp(&b->own[i], &ip, sizeof ip) == 0) {
-            *action = PH_STR("OK");
-            return PH_FOUND;
-        }
-    return PH_NONE;
+    *action = PH_STR("OK");
+    return PH_FOUND;
 }
 
 /* reject_unknown_client_hostname, reject_unknown_reverse_client_hostname. */

@@ -29,7 +29,7 @@ static int is_own(const struct rewriter *w, ph_str domain)
 {
     struct ph_ip ip;
 
-    return is_literal(domain) && ph_ip_parse(domain, &ip) && rewrite_is_own(w, &ip);
+    return is_literal(domain) && ph_ip_parse(domain, &ip) && ph_ip_is_among(&ip, w->own, w->own_count);
 }
 
 int rewrite_is_local(struct rewriter *w, ph_str domain)

@@ -52,8 +52,6 @@ extern const struct ph_param rewrite_rows[REWRITE_ROWS];
 
 /* Open every list and table: 0, or PH_CONF, PH_TEMP. */
 int rewrite_setup(struct rewriter *w, struct ph_conf *conf, struct ph_scope *s);
-/* 1 when the domain literal [ip] is one of our own addresses. */
-int rewrite_is_own(const struct rewriter *w, const struct ph_ip *ip);
 
 /* 1 when the domain (not empty) is one of mydestination or a literal of our own,
  * 0 when not, negative: could not look. */

@@ -1,5 +1,4 @@
 /* setup: parameters, lists and our own addresses. */
-#include <string.h>
 #include <posthorn/error.h>
 #include <posthorn/log.h>
 #include "rewrite.h"
@@ -55,14 +54,6 @@ const struct ph_param rewrite_rows[REWRITE_ROWS] = {
 };
 #undef ST
 _Static_assert(sizeof rewrite_rows == REWRITE_ROWS * sizeof(struct ph_param), "count the rows");
-
-int rewrite_is_own(const struct rewriter *w, const struct ph_ip *ip)
-{
-    for (size_t i = 0; i < w->own_count; i++)
-        if (w->own[i].family == ip->family && memcmp(w->own[i].bytes, ip->bytes, ip->family == 4 ? 4 : 16) == 0)
-            return 1;
-    return 0;
-}
 
 /* 1 when the feature is named in parent_domain_matches_subdomains. */
 static int parents(const struct rewriter *w, const char *feature)

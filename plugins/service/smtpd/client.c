@@ -9,21 +9,6 @@
 #include <posthorn/error.h>
 #include "smtpd.h"
 
-static int is_own(const struct smtpd_conf *c, const struct ph_ip *ip)
-{
-    for (size_t i = 0; i < c->own_count; i++)
-        if (memcmp(&c->own[i], ip, sizeof *ip) == 0)
-            return 1;
-    return 0;
-}
-
-static int is_loopback(const struct ph_ip *ip)
-{
-    static const uint8_t v6[16] = { [15] = 1 };
-
-    return ip->family == 4 ? ip->bytes[0] == 127 : memcmp(ip->bytes, v6, 16) == 0;
-}
-
 /* Loopback names stand in /etc/hosts, which DNS does not know. */
 struct local_name { struct ph_ip ip; char name[NI_MAXHOST]; };
 
@@ -126,7 +111,7 @@ void client_identify(struct session *s)
     } else if (!ph_ip_parse(s->w.addr, &ip)) {
         s->w.name = s->w.reverse = PH_STR("localhost");
         s->w.name_status = s->w.reverse_status = "OK";
-    } else if (s->c->p.peername && is_loopback(&ip)) {
+    } else if (s->c->p.peername && ph_ip_is_loopback(&ip)) {
         identify_local(s, &ip);
     } else if (s->c->p.peername) {
         identify_dns(s, &ip);
@@ -153,7 +138,7 @@ int client_is_local(struct session *s)
     int rc = 0;
 
     ph_ip_parse(s->w.addr, &ip);
-    if (c->rewrite_own && (ip.family == 0 || is_own(c, &ip)))
+    if (c->rewrite_own && (ip.family == 0 || ph_ip_is_among(&ip, c->own, c->own_count)))
         return 1;
     if (c->rewrite_networks)
         rc = client_in(s, c->mynetworks);

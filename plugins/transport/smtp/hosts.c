@@ -1,7 +1,6 @@
 /* hosts: the order of a destination's addresses, RFC 5321 5.1, and how many of
  * them are tried. */
 #include <stdlib.h>
-#include <string.h>
 #include "smtp.h"
 
 /* splitmix64: the order of equal hosts needs no secret. */
@@ -41,20 +40,12 @@ void smtp_hosts_sort(struct smtp_hosts *h)
     qsort(h->at, h->n, sizeof *h->at, cmp_hosts);
 }
 
-static int is_ours(const struct smtp *self, const struct smtp_host *h)
-{
-    for (size_t k = 0; k < self->our_count; k++)
-        if (h->ip.family == self->ours[k].family && memcmp(h->ip.bytes, self->ours[k].bytes, h->ip.family == 6 ? 16 : 4) == 0)
-            return 1;
-    return 0;
-}
-
 /* Another port than SMTP's own is another program (a content filter), not a
  * loop; and an LMTP server on this machine is where mail is meant to end. */
 int smtp_hosts_drop_ourselves(const struct smtp *self, struct smtp_hosts *h)
 {
     for (size_t i = 0; i < h->n && !self->lmtp; i++)
-        if (h->at[i].port == SMTP_PORT && is_ours(self, &h->at[i])) {
+        if (h->at[i].port == SMTP_PORT && ph_ip_is_among(&h->at[i].ip, self->ours, self->our_count)) {
             uint32_t worst = h->at[i].preference;
 
             while (i && h->at[i - 1].preference == worst)

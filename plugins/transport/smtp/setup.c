@@ -1,101 +1,19 @@
 /* setup: one configured instance of the client. */
-#include <ifaddrs.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <string.h>
 #include <sys/random.h>
 #include "smtp.h"
 
 /* --- our own addresses --- */
 
-static void add_ours(struct smtp *self, const struct ph_ip *ip)
-{
-    if (self->our_count < SMTP_OUR_ADDRESSES)
-        self->ours[self->our_count++] = *ip;
-}
-
-static int ip_of_sockaddr(const struct sockaddr *sa, struct ph_ip *ip)
-{
-    memset(ip, 0, sizeof *ip);
-    if (sa && sa->sa_family == AF_INET) {
-        ip->family = 4;
-        memcpy(ip->bytes, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
-    } else if (sa && sa->sa_family == AF_INET6) {
-        ip->family = 6;
-        memcpy(ip->bytes, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
-    }
-    return ip->family != 0;
-}
-
-static void add_interfaces(struct smtp *self)
-{
-    struct ifaddrs *all;
-    struct ph_ip ip;
-
-    if (getifaddrs(&all) < 0) {
-        ph_log_warn("cannot list the network interfaces: mail loops are not seen");
-        return;
-    }
-    for (struct ifaddrs *a = all; a; a = a->ifa_next)
-        if (ip_of_sockaddr(a->ifa_addr, &ip))
-            add_ours(self, &ip);
-    freeifaddrs(all);
-}
-
-static void add_named(struct smtp *self, ph_str name)
-{
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *all;
-    struct ph_ip ip;
-
-    if (ph_ip_parse(name, &ip)) {
-        add_ours(self, &ip);
-        return;
-    }
-    if (getaddrinfo(ph_cstr_dup(self->scope, name), NULL, &hints, &all) != 0) {
-        ph_log_warn("inet_interfaces, proxy_interfaces: no address for %.*s", PH_FMT(name));
-        return;
-    }
-    for (struct addrinfo *a = all; a; a = a->ai_next)
-        if (ip_of_sockaddr(a->ai_addr, &ip))
-            add_ours(self, &ip);
-    freeaddrinfo(all);
-}
-
-/* 1 when the list names addresses, not "all" or "loopback-only". */
-static int add_list(struct smtp *self, ph_str list)
-{
-    int names = 0;
-
-    for (ph_str w; (w = ph_str_list(&list)).n;)
-        if (ph_str_eq_nocase(w, PH_STR("all"))) {
-            add_interfaces(self);
-        } else if (ph_str_eq_nocase(w, PH_STR("loopback-only"))) {
-            add_named(self, PH_STR("127.0.0.1"));
-            add_named(self, PH_STR("::1"));
-        } else {
-            add_named(self, w);
-            names = 1;
-        }
-    return names;
-}
-
-static int is_loopback(const struct ph_ip *ip)
-{
-    static const uint8_t one[16] = { [15] = 1 };
-
-    return ip->family == 6 ? memcmp(ip->bytes, one, 16) == 0 : ip->bytes[0] == 127;
-}
-
 /* The only address of that family that inet_interfaces names is also where
  * mail leaves from; family 0 when there is none, several, or only loopback. */
-static struct ph_ip only_address(const struct smtp *self, uint32_t family)
+static struct ph_ip only_address(const struct ph_ip *list, size_t count, uint32_t family)
 {
     struct ph_ip found = { 0 };
     size_t n = 0;
 
-    for (size_t i = 0; i < self->our_count; i++)
-        if (self->ours[i].family == family && n++ == 0 && !is_loopback(&self->ours[i]))
-            found = self->ours[i];
+    for (size_t i = 0; i < count; i++)
+        if (list[i].family == family && n++ == 0 && !ph_ip_is_loopback(&list[i]))
+            found = list[i];
     return n == 1 ? found : (struct ph_ip){ 0 };
 }
 
@@ -103,19 +21,21 @@ static int find_ours(struct smtp *self, const struct ph_transport *t)
 {
     const struct smtp_params *p = &self->p;
     const char *prefix = self->lmtp ? "lmtp" : "smtp";
+    struct ph_ip *named;
+    size_t n;
+    int rc;
 
     if (p->bind_address.n && (!ph_ip_parse(p->bind_address, &self->bind4) || self->bind4.family != 4))
         return ph_fail(PH_CONF, "%s_bind_address: \"%.*s\" is no IPv4 address", prefix, PH_FMT(p->bind_address));
     if (p->bind_address6.n && (!ph_ip_parse(p->bind_address6, &self->bind6) || self->bind6.family != 6))
         return ph_fail(PH_CONF, "%s_bind_address6: \"%.*s\" is no IPv6 address", prefix, PH_FMT(p->bind_address6));
-    if (add_list(self, ph_conf_value(t->conf, t->scope, "inet_interfaces"))) {
-        if (!self->bind4.family)
-            self->bind4 = only_address(self, 4);
-        if (!self->bind6.family)
-            self->bind6 = only_address(self, 6);
-    }
-    add_list(self, ph_conf_value(t->conf, t->scope, "proxy_interfaces"));
-    return 0;
+    if ((rc = ph_own_interfaces(t->conf, t->scope, &named, &n)) < 0)
+        return rc;
+    if (!self->bind4.family)
+        self->bind4 = only_address(named, n, 4);
+    if (!self->bind6.family)
+        self->bind6 = only_address(named, n, 6);
+    return ph_own_addresses(t->conf, t->scope, &self->ours, &self->our_count);
 }
 
 /* --- the rest --- */

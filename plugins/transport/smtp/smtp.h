@@ -45,7 +45,6 @@ struct smtp_params {
 #define LMTP_ROWS 51
 extern const struct ph_param smtp_rows[SMTP_ROWS], lmtp_rows[LMTP_ROWS];   /* a count too small does not compile; one too large fails in mkmanifest */
 
-#define SMTP_OUR_ADDRESSES 64u     /* more interfaces are not looked at */
 #define SMTP_PORT          25u     /* where a server that is we is a loop */
 #define SMTP_MAX_HOSTS     100u    /* addresses per destination */
 
@@ -64,7 +63,7 @@ struct smtp {
     int use_ipv4, use_ipv6;
     uint32_t flags;                /* SMTP_FLAG_* */
     ph_str relayhost, hostname, queue_directory;
-    struct ph_ip ours[SMTP_OUR_ADDRESSES];
+    struct ph_ip *ours;            /* ph_own_addresses */
     size_t our_count;
     struct ph_ip bind4, bind6;     /* family 0: none */
     struct ph_maps *reply_filter, *status_filter, *discard_maps, *pix_maps;   /* NULL: none */
