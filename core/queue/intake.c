@@ -179,26 +179,27 @@ void ph_intake_sender(struct ph_intake *q, ph_str internal)
         q->has_sender = ph_record_put_attr(&q->envelope, "sender", internal) == 0 ? 1 : -1;
 }
 
-int ph_intake_recipient(struct ph_intake *q, ph_str address, ph_str original, ph_str dsn_orcpt, ph_str dsn_notify)
+typedef int put_rcpt_fn(struct ph_buf *b, ph_str address, ph_str original, ph_str orcpt, ph_str notify);
+
+static int add_rcpt(struct ph_intake *q, put_rcpt_fn *put, ph_str address, ph_str original, ph_str dsn_orcpt, ph_str dsn_notify)
 {
     int rc;
 
     if (q->record.rcpt_count >= PH_RCPTS_MAX)
         return ph_fail(PH_PERM, "too many recipients");
-    if ((rc = ph_record_put_rcpt(&q->rcpts, address, original, dsn_orcpt, dsn_notify)) == 0)
+    if ((rc = put(&q->rcpts, address, original, dsn_orcpt, dsn_notify)) == 0)
         q->record.rcpt_count++;
     return rc;
 }
 
+int ph_intake_recipient(struct ph_intake *q, ph_str address, ph_str original, ph_str dsn_orcpt, ph_str dsn_notify)
+{
+    return add_rcpt(q, ph_record_put_rcpt, address, original, dsn_orcpt, dsn_notify);
+}
+
 int ph_intake_expanded(struct ph_intake *q, ph_str address, ph_str original, ph_str dsn_orcpt, ph_str dsn_notify)
 {
-    int rc;
-
-    if (q->record.rcpt_count >= PH_RCPTS_MAX)
-        return ph_fail(PH_PERM, "too many recipients");
-    if ((rc = ph_record_put_expanded(&q->rcpts, address, original, dsn_orcpt, dsn_notify)) == 0)
-        q->record.rcpt_count++;
-    return rc;
+    return add_rcpt(q, ph_record_put_expanded, address, original, dsn_orcpt, dsn_notify);
 }
 
 void ph_intake_forget_recipients(struct ph_intake *q)
