@@ -2,7 +2,7 @@
 COMMON = core/cmd/cmd.c core/cmd/cmd.h
 
 sbin_PROGRAMS += core/cmd/postconf
-core_cmd_postconf_SOURCES = $(COMMON) core/cmd/postconf.c core/cmd/postconf.h core/cmd/postconf_main.c \
+core_cmd_postconf_SOURCES = $(COMMON) core/cmd/postconf.c core/cmd/postconf.h core/cmd/postconf_main.c core/cmd/postconf_check.c \
 	core/cmd/postconf_options.c core/cmd/postconf_edit.c core/cmd/postconf_lists.c core/cmd/postconf_services.c core/cmd/postconf_import.c \
 	core/cmd/mastercf.c core/cmd/mastercf.h core/cmd/mastercf_yaml.c core/cmd/yaml_text.c core/cmd/yaml_text.h core/cmd/edit_file.c core/cmd/edit_file.h \
 	core/cmd/postconf_bounce.c core/cmd/postconf_master.c

@@ -3,6 +3,7 @@
  *
  * postconf.c what is done, and output    postconf_options.c  the command line
  * postconf_main.c    parameters              postconf_edit.c     -e -X -# on main.cf
+ * postconf_check.c   names: unused, undefined
  * postconf_master.c  -M -F -P, export        postconf_services.c the same with -e -X -#
  * postconf_import.c  --import-master         mastercf.h          lines of master.cf
  * postconf_bounce.c  words of notices        postconf_lists.c    -m -l -a -A -T */
@@ -18,10 +19,12 @@
 
 void postconf_put_folded(const struct postconf *p, struct ph_buf *line, ph_str text)
 {
-    size_t column = line->n;
+    size_t column = 0;
     ph_str word;
 
-    while ((word = ph_str_word(&text)).n) {
+    while (column < line->n && line->p[line->n - 1 - column] != '\n')
+        column++;
+    while ((word = ph_str_token(&text, " \t\r\n")).n) {
         if (line->n == 0 || line->p[line->n - 1] == ' ')
             ;
         else if (p->fold && column + 1 + word.n > FOLD_COLUMNS) {
@@ -47,7 +50,8 @@ void postconf_print(const struct postconf *p, ph_str name, ph_str value)
     ph_buf_init(&line, NULL, LINE_MAX_BYTES);
     if (!p->value_only) {
         ph_buf_str(&line, name);
-        ph_buf_puts(&line, p->name_only ? "" : " =");
+        if (!p->name_only)
+            postconf_put_folded(p, &line, PH_STR("="));
     }
     if (!p->name_only)
         postconf_put_folded(p, &line, value);

@@ -23,6 +23,8 @@ struct postconf {
     int all_of_service;                    /* -P twice */
     unsigned classes;                      /* -C: CLASS_* */
     size_t warned;                         /* warnings of main.cf that were said */
+    struct postconf_view *views;           /* postconf_check.c: main.cf as services see it */
+    size_t view_count;
 };
 
 #define CLASS_BUILTIN 1u
@@ -67,9 +69,13 @@ void postconf_main(struct postconf *p, char **names);
 void postconf_bounce(struct postconf *p, int expanded, const char *file);
 /* Names that the services make (smtp_recipient_limit), as a set. */
 struct ph_map *postconf_service_names(const struct postconf *p);
-/* Expand all that is set: warnings about names that nothing defines, fatal when one does not expand. */
+
+/* postconf_check.c.  Expand all that is set: warnings about names that nothing defines, fatal
+ * when one does not expand. */
 void postconf_check_undefined(struct postconf *p);
-/* Warn about settings of services that nothing uses. */
+/* Find which names are used; warn about files of tables, fatal when one cannot be read. */
+void postconf_check_tables(struct postconf *p);
+/* Behind it: warn about what nothing uses in main.cf and in the settings of services. */
 void postconf_check_settings(struct postconf *p);
 
 /* "service/type/part"; parts may be missing. */

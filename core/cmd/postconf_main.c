@@ -49,11 +49,16 @@ struct ph_map *postconf_service_names(const struct postconf *p)
 /* The class of a name, 0 for one that nothing knows or refers to. */
 static unsigned class_of(const struct postconf *p, const struct ph_map *services, ph_str name)
 {
+    ph_str value;
+
     if (ph_map_get(services, name))
         return CLASS_SERVICE;
     if (ph_conf_is_listed(name))
         return CLASS_BUILTIN;
-    return ph_conf_is_used(p->conf, name) ? CLASS_USER : 0;
+    if (!ph_conf_is_used(p->conf, name))
+        return 0;
+    /* What only a service sets is nothing of main.cf. */
+    return ph_conf_raw_set(p->conf, name, &value, NULL) == PH_FOUND || ph_conf_raw_default(p->conf, p->scope, name, &value) == PH_FOUND ? CLASS_USER : 0;
 }
 
 static void print_one(const struct postconf *p, ph_str name)
@@ -67,6 +72,8 @@ static void print_one(const struct postconf *p, ph_str name)
             ph_cmd_fatal("%s", ph_error());
         if (rc != PH_FOUND)
             return;
+        if (p->defaults && ph_str_eq(name, PH_STR("config_directory")))
+            value = PH_STR(PH_CONF_DIR);
         /* That of the host is made of what is set; it is shown as a name. */
         if (ph_str_eq(name, PH_STR("myhostname")) && ph_conf_expand_as(p->conf, p->scope, name, value, &value) < 0)
             ph_cmd_fatal("%s", ph_error());
@@ -103,91 +110,6 @@ static size_t choose_names(const struct postconf *p, const struct ph_map *servic
     return kept;
 }
 
-/* Names that settings of services use, for the check of unused ones. */
-static ph_str names_in_settings(const struct postconf *p)
-{
-    struct ph_buf all;
-
-    ph_buf_init(&all, p->scope, PH_CONF_FILE_MAX);
-    for (size_t i = 0; p->master && i < p->master->services_count; i++)
-        for (size_t k = 0; k < p->master->services[i].settings_count; k++) {
-            ph_str value = p->master->services[i].settings[k].value;
-
-            while (value.n) {
-                ph_str_cut(&value, '$');
-                while (value.n && strchr("{(", value.p[0]))
-                    value = ph_str_from(value, 1);
-                for (size_t n = 0; n < value.n && (ph_is_alnum(value.p[n]) || value.p[n] == '_'); n++)
-                    ph_buf_putc(&all, value.p[n]);
-                ph_buf_putc(&all, ' ');
-            }
-        }
-    return ph_buf_view(&all);
-}
-
-/* What was found in main.cf since the last time. */
-static void say_warnings(struct postconf *p)
-{
-    ph_str text;
-
-    while (ph_conf_warning(p->conf, &p->warned, &text))
-        if (!p->quiet)
-            ph_cmd_warn("%.*s", PH_FMT(text));
-}
-
-static void check_service(struct postconf *p, const struct ph_service_def *d)
-{
-    struct ph_conf *c;
-    size_t at = 0;
-    ph_str text;
-
-    if (ph_conf_service(p->scope, p->conf, d->settings, d->settings_count, &c) < 0)
-        ph_cmd_fatal("%s", ph_error());
-    ph_conf_identity(c, ph_cstr_dup(p->scope, d->code), ph_cstr_dup(p->scope, d->name));
-    if (ph_conf_check_undefined(c, "master.yaml") < 0)
-        ph_cmd_fatal("%s", ph_error());
-    while (!p->quiet && ph_conf_warning(c, &at, &text))
-        ph_cmd_warn("%.*s", PH_FMT(text));
-}
-
-void postconf_check_undefined(struct postconf *p)
-{
-    if (p->defaults)
-        return;
-    int rc = ph_conf_check_undefined(p->conf, "main.cf");
-
-    say_warnings(p);
-    if (rc < 0)
-        ph_cmd_fatal("%s", ph_error());
-    for (size_t i = 0; p->master && i < p->master->services_count; i++)
-        if (p->master->services[i].listed)
-            check_service(p, &p->master->services[i]);
-}
-
-/* -o of a name that nothing knows or refers to. */
-static void warn_settings(const struct postconf *p, const struct ph_service_def *d, const struct ph_map *services)
-{
-    for (size_t i = 0; i < d->settings_count; i++) {
-        ph_str name = d->settings[i].name;
-
-        if (!ph_conf_is_listed(name) && !ph_map_get(services, name) && !ph_conf_is_used(p->conf, name))
-            ph_cmd_warn("%s/master.yaml: unused parameter: %.*s=%.*s", p->dir, PH_FMT(name), PH_FMT(d->settings[i].value));
-    }
-}
-
-static void warn_all_settings(const struct postconf *p, const struct ph_map *services)
-{
-    for (size_t i = 0; !p->quiet && p->master && i < p->master->services_count; i++)
-        if (p->master->services[i].listed)
-            warn_settings(p, &p->master->services[i], services);
-}
-
-void postconf_check_settings(struct postconf *p)
-{
-    ph_conf_check_names(p->conf, names_in_settings(p));
-    warn_all_settings(p, postconf_service_names(p));
-}
-
 void postconf_main(struct postconf *p, char **names)
 {
     const struct ph_map *services = postconf_service_names(p);
@@ -195,7 +117,7 @@ void postconf_main(struct postconf *p, char **names)
     size_t count;
 
     postconf_check_undefined(p);
-    ph_conf_check_names(p->conf, names_in_settings(p));
+    postconf_check_tables(p);
     if (!*names) {
         count = choose_names(p, services, &chosen);
         for (size_t i = 0; i < count; i++)
@@ -209,6 +131,5 @@ void postconf_main(struct postconf *p, char **names)
         else if (!p->only_set || ph_conf_raw_set(p->conf, name, &value, NULL) == PH_FOUND)
             print_one(p, name);
     }
-    say_warnings(p);
-    warn_all_settings(p, services);
+    postconf_check_settings(p);
 }

@@ -182,6 +182,7 @@ void postconf_master(struct postconf *p, int mode, char **patterns)
     struct postconf_pattern want = { { "", 0 }, { "", 0 }, { "", 0 } };
 
     postconf_check_undefined(p);
+    postconf_check_tables(p);
     if (!*patterns)
         show_matching(p, mode, &want);
     for (; *patterns; patterns++) {

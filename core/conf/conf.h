@@ -10,12 +10,15 @@
  * conf.c    the dictionary and its look-ups    value.c   numbers, times, bounds
  * shared.c  values that are computed           known.c   the table of names
  * names.c   what is set, unused or misspelt    idn.c     domain names (libidn2)
+ * used.c    what values refer to
  * yaml.c    YAML to a tree (libyaml)           master.c  master.yaml (master.h)
  * snapshot.c  both files as the master checked them, for workers (snapshot.h) */
 #ifndef CORE_CONF_CONF_H
 #define CORE_CONF_CONF_H
 
 #include <posthorn/param.h>
+
+struct ph_map;
 
 #define PH_CONF_FILE_MAX   (4u << 20)   /* bytes of main.cf */
 #define PH_CONF_VALUE_MAX  (256u << 10) /* bytes of one value, before and after expansion */
@@ -60,11 +63,18 @@ void ph_conf_register(const struct ph_param *rows, size_t count, size_t stride);
 /* Warnings collected while reading ("overriding earlier entry: a=b"): start
  * with *at = 0; 1 and *text, 0 at the end.  The caller logs what it wants. */
 int ph_conf_warning(const struct ph_conf *c, size_t *at, ph_str *text);
-/* Collect warnings about names that main.cf sets and nothing knows or refers
- * to, with a suggestion for a likely misspelling, and about parameters whose
- * feature does not exist.  `user_names` (or NULL) are further names in use
- * (from the settings of master.yaml), separated by blanks. */
-void ph_conf_check_names(struct ph_conf *c, ph_str user_names);
+/* Note the names that the values c itself sets refer to: as $name, as a class of
+ * restrictions, as a setting of a table ("mysql:users": users_hosts).  Those that c does not set
+ * count as used in what it stands on. */
+void ph_conf_note_uses(struct ph_conf *c);
+/* Collect warnings about names that c sets and nothing knows or refers to (ph_conf_note_uses
+ * comes first), with a suggestion for a likely misspelling, and about parameters whose
+ * feature does not exist.  `services` holds the names that are made of those of services;
+ * NULL: any name of such a form is known. */
+void ph_conf_check_names(struct ph_conf *c, const struct ph_map *services);
+/* Collect warnings about files that tables keep their settings in: one that is not there, names in
+ * it that no such table has.  0, or negative for one that cannot be read. */
+int ph_conf_check_table_files(struct ph_conf *c);
 
 /* What a name is. */
 #define PH_NAME_UNKNOWN  0
@@ -74,12 +84,13 @@ void ph_conf_check_names(struct ph_conf *c, ph_str user_names);
 int ph_conf_name_kind(const struct ph_conf *c, ph_str name);
 /* 1 for a name of the table or of registered rows (not one made of a transport, not a former one). */
 int ph_conf_is_listed(ph_str name);
-/* 1 when something set, or the default of its successor, refers to the name; after ph_conf_check_names. */
+/* 1 when something set, or the default of its successor, refers to the name; after ph_conf_note_uses. */
 int ph_conf_is_used(const struct ph_conf *c, ph_str name);
 /* Expand all that c itself sets (not what it stands on), so that each $name that is not
- * defined anywhere gives a warning, once: "DIR/FILE: undefined parameter: NAME"; later
- * expansions warn, too.  0, or PH_CONF for a value that does not expand. */
-int ph_conf_check_undefined(struct ph_conf *c, const char *file);
+ * defined anywhere (nor in `defined`, or NULL) gives a warning, once: "DIR/FILE: undefined
+ * parameter: NAME"; later expansions warn, too.  0, or PH_CONF for a value of a parameter of
+ * ours that does not expand; for one that users call their own that is a warning. */
+int ph_conf_check_undefined(struct ph_conf *c, const char *file, const struct ph_map *defined);
 /* Expand text as the value of `name`: a parameter of the raw class is not. */
 int ph_conf_expand_as(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text, ph_str *value);
 

@@ -28,7 +28,7 @@ struct ph_conf {
     struct ph_map *entries;        /* name -> struct entry */
     struct warning *warnings, **warnings_end;
     const char *host;              /* of the kernel, once asked */
-    struct ph_map *used;           /* names.c: names that values refer to, once checked */
+    struct ph_map *used;           /* used.c: names that values refer to, once noted */
     struct ph_map *undefined;      /* names told to be undefined; NULL: not told */
     const char *undefined_file;    /* where it is told to be so */
     int finding_domain;            /* shared.c: breaks the circle of myhostname and mydomain */

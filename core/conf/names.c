@@ -116,37 +116,6 @@ static const char *nearest_known(ph_str name)
     return n.name;
 }
 
-static void use_name(struct ph_map *used, ph_str name)
-{
-    if (name.n)
-        ph_map_set(used, name, used);
-}
-
-/* Names behind '$', '${', '$(' in a value, and prefixes of "type:prefix". */
-static void use_value(struct ph_map *used, struct ph_map *prefixes, ph_str value)
-{
-    for (size_t i = 0; i < value.n; i++) {
-        size_t start = i + 1, end;
-
-        if (value.p[i] != '$' && value.p[i] != ':')
-            continue;
-        while (value.p[i] == '$' && start < value.n && strchr("{( \t", value.p[start]))
-            start++;
-        for (end = start; end < value.n && (ph_is_alnum(value.p[end]) || value.p[end] == '_'); )
-            end++;
-        use_name(value.p[i] == '$' ? used : prefixes, (ph_str){ value.p + start, end - start });
-    }
-}
-
-/* mysql:users makes users_hosts, users_query ... names in use. */
-static int has_prefix(const struct ph_map *prefixes, ph_str name)
-{
-    for (size_t i = 1; i < name.n; i++)
-        if (name.p[i] == '_' && ph_map_get(prefixes, ph_str_first(name, i)))
-            return 1;
-    return 0;
-}
-
 static void check_deprecated(struct ph_conf *c, const struct entry *e)
 {
     const char *instead = ph_known_instead(e->name);
@@ -156,59 +125,58 @@ static void check_deprecated(struct ph_conf *c, const struct entry *e)
                   instead[0] ? "specify \"" : "do not specify it", instead, instead[0] ? "\"" : "");
 }
 
-static void check_name(struct ph_conf *c, const struct entry *e)
+/* Where the value came from: options have no file of their own. */
+static const char *file_of(const struct ph_conf *c, struct ph_scope *s, const struct entry *e)
+{
+    return e->file ? e->file : ph_str_printf(s, "%s/main.cf", c->dir).p;
+}
+
+static void say_unused(struct ph_conf *c, struct ph_scope *s, const struct entry *e)
+{
+    const char *near = nearest_known(e->name);
+
+    ph_conf_warn(c, "%s: unused parameter: %.*s=%.*s%s%s%s", file_of(c, s, e), PH_FMT(e->name), PH_FMT(e->value),
+                 near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+}
+
+static void check_name(struct ph_conf *c, struct ph_scope *s, const struct entry *e, const struct ph_map *services)
 {
     int kind = ph_conf_name_kind(c, e->name);
-    const char *near;
 
+    if (!ph_conf_is_listed(e->name) && !ph_conf_is_used(c, e->name) && !(services && ph_map_get(services, e->name)) &&
+        (services || kind == PH_NAME_USER)) {
+        say_unused(c, s, e);
+        return;
+    }
+    if (!e->file)
+        return;
     check_deprecated(c, e);
     if (kind == PH_NAME_PLANNED)
         ph_conf_warn(c, "%s: parameter is not implemented yet, so it has no effect: %.*s=%.*s", e->file, PH_FMT(e->name), PH_FMT(e->value));
-    if (kind != PH_NAME_USER || ph_map_get(c->used, e->name))
-        return;
-    near = nearest_known(e->name);
-    ph_conf_warn(c, "%s: unused parameter: %.*s=%.*s%s%s%s", e->file, PH_FMT(e->name), PH_FMT(e->value), near ? " (did you mean " : "",
-              near ? near : "", near ? "?)" : "");
 }
 
 /* What a program says of itself. */
-static void check_read_only(struct ph_conf *c)
+static void check_read_only(struct ph_conf *c, struct ph_scope *s)
 {
     static const char *const names[] = { "process_id", "process_name", "service_name" };
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const struct entry *e = ph_map_get(c->entries, ph_cstr(names[i]));
 
-        if (e && e->file)
-            ph_conf_warn(c, "%s: read-only parameter assignment: %s=%.*s", e->file, names[i], PH_FMT(e->value));
+        if (e)
+            ph_conf_warn(c, "%s: read-only parameter assignment: %s=%.*s", file_of(c, s, e), names[i], PH_FMT(e->value));
     }
 }
 
-void ph_conf_check_names(struct ph_conf *c, ph_str user_names)
+void ph_conf_check_names(struct ph_conf *c, const struct ph_map *services)
 {
     PH_SCOPED(step, NULL);
-    struct ph_map *used = ph_map_new(c->scope), *prefixes = ph_map_new(step);
-    ph_str *names, word, classes;
+    ph_str *names;
     size_t count = ph_conf_names(c, step, 1, &names);
 
-    while ((word = ph_str_list(&user_names)).n)
-        use_name(used, word);
+    check_read_only(c, step);
     for (size_t i = 0; i < count; i++)
-        use_value(used, prefixes, ph_conf_find(c, names[i])->value);
-    if (ph_conf_get(c, step, "smtpd_restriction_classes", &classes) == PH_FOUND)
-        while ((word = ph_str_list(&classes)).n)
-            use_name(used, word);
-    for (size_t i = 0; i < count; i++)
-        if (has_prefix(prefixes, names[i]))
-            use_name(used, names[i]);
-    c->used = used;
-    check_read_only(c);
-    for (size_t i = 0; i < count; i++) {
-        const struct entry *e = ph_conf_find(c, names[i]);
-
-        if (e->file)
-            check_name(c, e);
-    }
+        check_name(c, step, ph_conf_find(c, names[i]), services);
 }
 
 int ph_conf_is_listed(ph_str name)
@@ -233,12 +201,12 @@ static void check_classes(struct ph_conf *c)
 
     if (!ph_map_get(c->entries, PH_STR("smtpd_restriction_classes")) || ph_conf_get(c, step, "smtpd_restriction_classes", &classes) != PH_FOUND)
         return;
-    while ((word = ph_str_list(&classes)).n)
+    while ((word = ph_str_token(&classes, ", \t\r\n")).n)
         if (!ph_conf_find(c, word) && !ph_map_set(c->undefined, word, c))
             ph_conf_warn(c, "%s/%s: undefined parameter: %.*s", c->dir, c->undefined_file, PH_FMT(word));
 }
 
-int ph_conf_check_undefined(struct ph_conf *c, const char *file)
+int ph_conf_check_undefined(struct ph_conf *c, const char *file, const struct ph_map *defined)
 {
     PH_SCOPED(step, NULL);
     ph_str *names, key, value;
@@ -248,6 +216,9 @@ int ph_conf_check_undefined(struct ph_conf *c, const char *file)
 
     c->undefined = ph_map_new(c->scope);
     c->undefined_file = ph_cstr_dup(c->scope, ph_cstr(file));
+    while (defined && ph_map_next(defined, &at, &key, &entry))
+        ph_map_set(c->undefined, key, c);
+    at = 0;
     names = ph_alloc_array(step, ph_map_count(c->entries) + 1, sizeof *names);
     while (ph_map_next(c->entries, &at, &key, &entry))
         names[n++] = ((const struct entry *)entry)->name;
@@ -255,7 +226,11 @@ int ph_conf_check_undefined(struct ph_conf *c, const char *file)
     for (size_t i = 0; rc == 0 && i < n; i++) {
         const struct entry *e = ph_map_get(c->entries, names[i]);
 
-        rc = ph_conf_expand_as(c, step, e->name, e->value, &value);
+        /* What no program reads is not refused by Postfix either. */
+        if ((rc = ph_conf_expand_as(c, step, e->name, e->value, &value)) < 0 && ph_conf_name_kind(c, e->name) == PH_NAME_USER) {
+            ph_conf_warn(c, "%s", ph_error());
+            rc = 0;
+        }
     }
     if (rc == 0)
         check_classes(c);

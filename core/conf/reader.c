@@ -9,6 +9,7 @@
 #include "core/conf/internal.h"
 
 #define SEGMENTS_MAX 4096u          /* physical lines of one logical line */
+#define SHOWN_BYTES  30             /* of a line in a warning */
 
 struct reader {
     struct ph_conf *conf;
@@ -17,6 +18,7 @@ struct reader {
     struct ph_buf line;
     struct segment *segments;      /* offsets in `line` */
     size_t count, room;
+    int stray;                     /* it begins with a blank: it continues nothing */
 };
 
 static void add_segment(struct reader *r, uint32_t line)
@@ -56,16 +58,33 @@ static void cut_segments(const struct reader *r, struct entry *e, size_t offset,
     e->segments = list;
 }
 
+/* What is set anew with another value. */
+static void warn_override(const struct reader *r, const struct entry *e)
+{
+    const struct entry *old = ph_map_get(r->conf->entries, e->name);
+    ph_str was = old ? old->value : ph_cstr(r->conf->dir);
+
+    if ((old || ph_str_eq(e->name, PH_STR("config_directory"))) && !ph_str_eq(was, e->value))
+        ph_conf_warn(r->conf, "%s, line %u: overriding earlier entry: %.*s=%.*s", r->file, r->segments[0].line, PH_FMT(e->name), PH_FMT(was));
+}
+
 /* One logical line: split it at the '=' and store it. */
 static int end_line(struct reader *r)
 {
-    ph_str all = ph_buf_view(&r->line), trimmed = ph_str_trim(all), value;
+    ph_str all = ph_buf_view(&r->line), trimmed, value;
     size_t name_n = 0, at;
 
     if (r->count == 0)
         return 0;
     if (r->line.full || r->count > SEGMENTS_MAX)
         return ph_conf_fail_at(place_of(r, 0), "line longer than %u bytes", PH_CONF_VALUE_MAX);
+    all = ph_str_cut(&all, '\0');  /* as in tables: nothing behind it counts */
+    trimmed = ph_str_trim(all);
+    if (r->stray) {
+        ph_conf_warn(r->conf, "%s: logical line must not start with whitespace: \"%.*s%s\"", r->file, PH_FMT(ph_str_first(all, SHOWN_BYTES)),
+                     all.n > SHOWN_BYTES ? "..." : "");
+        return 0;
+    }
     while (name_n < trimmed.n && !ph_is_space(trimmed.p[name_n]) && trimmed.p[name_n] != '=')
         name_n++;
     at = (size_t)(trimmed.p - all.p) + name_n;
@@ -82,11 +101,7 @@ static int end_line(struct reader *r)
     e->value = ph_str_dup(r->conf->scope, value);
     e->file = r->file;
     cut_segments(r, e, value.n ? (size_t)(value.p - all.p) : at, value.n);
-    const struct entry *old = ph_map_get(r->conf->entries, e->name);
-
-    if (old && !ph_str_eq(old->value, e->value))
-        ph_conf_warn(r->conf, "%s, line %u: overriding earlier entry: %.*s=%.*s", r->file, r->segments[0].line,
-                  PH_FMT(old->name), PH_FMT(old->value));
+    warn_override(r, e);
     ph_conf_put(r->conf, e);
     return 0;
 }
@@ -97,6 +112,7 @@ static void begin_line(struct reader *r)
     ph_buf_init(&r->line, r->scope, PH_CONF_VALUE_MAX);
     r->segments = NULL;
     r->count = r->room = 0;
+    r->stray = 0;
 }
 
 static int physical_line(struct reader *r, ph_str line, uint32_t number)
@@ -113,8 +129,8 @@ static int physical_line(struct reader *r, ph_str line, uint32_t number)
             return rc;
         begin_line(r);
     } else if (r->count == 0) {
-        ph_conf_warn(r->conf, "%s: logical line must not start with whitespace: \"%.*s\"", r->file, PH_FMT(line));
-        return 0;
+        begin_line(r);
+        r->stray = 1;
     }
     if (line.n && line.p[line.n - 1] == '\r')
         line.n--;

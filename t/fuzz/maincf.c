@@ -134,8 +134,10 @@ static void file(struct ph_scope *s, ph_str in)
     line_ends(s, in, c, names, n);
     for (size_t i = 0; i < n && i < 30; i++)
         expand_one(s, in, c, names[i]);
-    if (n < 10)
-        ph_conf_check_names(c, PH_STR("a b"));
+    if (n < 10) {
+        ph_conf_note_uses(c);
+        ph_conf_check_names(c, NULL);
+    }
     while (ph_conf_warning(c, &at, &warning)) {
         fuzz_saw(warning);
         FUZZ_CHECK(warning.n, "an empty warning");

@@ -296,10 +296,15 @@ static void test_check_names(void)
 {
     struct ph_conf *c = parse("mydestinatoin = a\nmine = 1\nmyorigin = $mine\nyours = 2\nusers_hosts = db\n"
                               "virtual_mailbox_maps = mysql:users\nown = 3\n");
+    const struct ph_setting setting = { .name = PH_STR("smtpd_banner"), .value = PH_STR("$own") };
+    struct ph_conf *service;
     ph_str w[4];
     size_t at = 0, n = 0;
 
-    ph_conf_check_names(c, PH_STR("own"));
+    is_int(ph_conf_service(scope, c, &setting, 1, &service), 0, "a service with a setting");
+    ph_conf_note_uses(service);
+    ph_conf_note_uses(c);
+    ph_conf_check_names(c, NULL);
     while (n < 4 && ph_conf_warning(c, &at, &w[n]))
         n += ph_str_search(w[n], PH_STR("unused parameter")) > 0;
     is_int(n, 2, "two names are unused");
