@@ -64,6 +64,8 @@ static ph_str read_old(const struct edit_file *e, struct ph_scope *s, size_t max
 
     if (fd < 0 || fstat(fd, &st) < 0)
         ph_cmd_fatal("open %s for reading: %s", e->shown, strerror(errno));
+    if (S_ISDIR(st.st_mode))
+        ph_cmd_fatal("read %s: %s", e->shown, strerror(EISDIR));
     if (!S_ISREG(st.st_mode) || st.st_size < 0 || (size_t)st.st_size > max)
         ph_cmd_fatal("%s: %s", e->shown, S_ISREG(st.st_mode) ? "too large" : "not a regular file");
     char *text = ph_alloc(s, (size_t)st.st_size + 1);

@@ -87,19 +87,31 @@ static int normal_setting(struct ph_scope *s, ph_str *word)
     return 0;
 }
 
-/* Options come first; -oNAME=VALUE becomes two words. */
+/* Letters behind the '-' that take no value and stand before an 'o': "-vo". */
+static size_t flags_before_o(ph_str word)
+{
+    size_t n = 1;
+
+    while (n < word.n && strchr("vD", word.p[n]))
+        n++;
+    return n < word.n && word.p[n] == 'o' ? n : 0;
+}
+
+/* Options come first; -oNAME=VALUE becomes two words, -voNAME=VALUE three. */
 static int take_option(struct ph_scope *s, struct mastercf *m, ph_str *rest, ph_str word)
 {
+    size_t o = flags_before_o(word);
     int rc;
 
-    if (!ph_str_starts(word, PH_STR("-o"))) {
-        m->words[m->count++] = word;
+    if (o != 1)
+        m->words[m->count++] = o ? ph_str_first(word, o) : word;
+    if (!o)
         return 0;
-    }
     m->words[m->count++] = PH_STR("-o");
-    if (word.n > 2)
-        word = ph_str_from(word, 2);
-    else if ((rc = next_word(rest, &word)) <= 0)
+    word = ph_str_from(word, o + 1);
+    if (word.n && word.p[0] == '{')    /* "-o{ name = value }" */
+        *rest = (ph_str){ word.p, (size_t)(rest->p + rest->n - word.p) };
+    if ((word.n == 0 || word.p[0] == '{') && (rc = next_word(rest, &word)) <= 0)
         return rc < 0 ? rc : ph_fail(PH_CONF, "-o lacks its name=value");
     rc = normal_setting(s, &word);
     m->words[m->count++] = word;
@@ -111,7 +123,7 @@ int mastercf_parse_command(struct ph_scope *s, ph_str text, struct mastercf *m)
     ph_str rest = text, word;
     int rc, in_options = 1;
 
-    m->words = ph_alloc_array(s, text.n + 2, sizeof *m->words);
+    m->words = ph_alloc_array(s, text.n + 3, sizeof *m->words);
     m->count = m->options = 0;
     while ((rc = next_word(&rest, &word)) > 0) {
         in_options = in_options && (m->count == 0 || (word.n > 1 && word.p[0] == '-'));

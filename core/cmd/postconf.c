@@ -70,13 +70,21 @@ ph_str postconf_text(const struct postconf *p, struct ph_conf *c, ph_str name, p
     return value;
 }
 
+/* No braces here: "{a" is a name, as in Postfix. */
 static void override(struct postconf *p, const char *text)
 {
-    if (ph_conf_override(p->conf, text) < 0) {
-        const char *why = strrchr(ph_error(), ':');
+    ph_str rest = ph_str_trim(ph_cstr(text)), name;
+    size_t n = 0;
 
-        ph_cmd_fatal("invalid parameter override: %s%s", text, why ? why : "");
-    }
+    while (n < rest.n && rest.p[n] != '=' && !ph_is_space(rest.p[n]))
+        n++;
+    name = ph_str_first(rest, n);
+    rest = ph_str_trim(ph_str_from(rest, n));
+    if (name.n == 0)
+        ph_cmd_fatal("invalid parameter override: %s: missing attribute name", text);
+    if (!ph_str_starts(rest, PH_STR("=")))
+        ph_cmd_fatal("invalid parameter override: %s: missing '=' after attribute name", text);
+    ph_conf_set(p->conf, ph_cstr_dup(p->scope, name), ph_str_trim(ph_str_from(rest, 1)));
 }
 
 static void open_files(const struct postconf_options *o, struct postconf *p)
@@ -98,7 +106,7 @@ static void open_files(const struct postconf_options *o, struct postconf *p)
         return;
     if (strchr("MFPE", o->mode))
         ph_cmd_fatal("%s", ph_error());
-    if (!p->quiet && !p->defaults)
+    if (!p->quiet)
         ph_cmd_warn("%s", ph_error());
 }
 

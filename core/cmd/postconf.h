@@ -53,8 +53,8 @@ char **postconf_read_options(struct postconf_options *o, struct postconf *p, int
 
 /* postconf_edit.c: -e, -X, -# on main.cf. */
 void postconf_edit(struct postconf *p, int edit, char **args);
-/* An argument of an edit: fatal when it is a comment or has lines. */
-void postconf_check_edit(const char *arg);
+/* An argument of an edit: fatal when it is a comment or has lines; whose is the start of the message. */
+void postconf_check_edit(const char *arg, const char *whose);
 /* "name = value" to its two sides, blanks around them dropped, or fatal. */
 void postconf_split(const char *arg, ph_str *name, ph_str *value);
 /* postconf_lists.c: -m, one word a line. */
@@ -73,10 +73,14 @@ struct ph_map *postconf_service_names(const struct postconf *p);
 /* postconf_check.c.  Expand all that is set: warnings about names that nothing defines, fatal
  * when one does not expand. */
 void postconf_check_undefined(struct postconf *p);
-/* Find which names are used; warn about files of tables, fatal when one cannot be read. */
+/* Find which names are used, for all that follows. */
+void postconf_note_uses(struct postconf *p);
+/* Warn about files of tables, fatal when one cannot be read. */
 void postconf_check_tables(struct postconf *p);
-/* Behind it: warn about what nothing uses in main.cf and in the settings of services. */
-void postconf_check_settings(struct postconf *p);
+/* Warn about what nothing uses in main.cf (services: postconf_service_names), and in
+ * the settings of services. */
+void postconf_check_names(struct postconf *p, const struct ph_map *services);
+void postconf_check_settings(const struct postconf *p);
 
 /* "service/type/part"; parts may be missing. */
 struct postconf_pattern {
@@ -85,7 +89,8 @@ struct postconf_pattern {
 
 /* postconf_master.c: -M, -F, -P with patterns. */
 void postconf_master(struct postconf *p, int mode, char **patterns);
-struct postconf_pattern postconf_parse_pattern(ph_str text);
+/* The number of parts, 1 to 3; 0 for what is no pattern: none, more, or one with a '*' beside other text. */
+int postconf_parse_pattern(ph_str text, struct postconf_pattern *p);
 int postconf_pattern_matches(const struct postconf_pattern *p, ph_str service, ph_str type);
 /* The number of a field (enum mastercf_field), or fatal. */
 int postconf_field_number(ph_str name);

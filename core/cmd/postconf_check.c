@@ -58,6 +58,7 @@ void postconf_check_undefined(struct postconf *p)
         for (size_t k = 0; k < p->views[i].d->settings_count; k++)
             ph_map_set(defined, p->views[i].d->settings[k].name, defined);
     say(p, p->conf, &p->warned, ph_conf_check_undefined(p->conf, "main.cf", defined));
+    say(p, p->conf, &p->warned, ph_conf_check(p->conf, PH_STR("compatibility_level")));
     for (size_t i = 0; i < p->view_count; i++) {
         struct postconf_view *v = &p->views[i];
 
@@ -65,12 +66,16 @@ void postconf_check_undefined(struct postconf *p)
     }
 }
 
-void postconf_check_tables(struct postconf *p)
+void postconf_note_uses(struct postconf *p)
 {
     make_views(p);
     for (size_t i = 0; i < p->view_count; i++)
         ph_conf_note_uses(p->views[i].conf);
     ph_conf_note_uses(p->conf);
+}
+
+void postconf_check_tables(struct postconf *p)
+{
     say(p, p->conf, &p->warned, ph_conf_check_table_files(p->conf));
     for (size_t i = 0; i < p->view_count; i++)
         say(p, p->views[i].conf, &p->views[i].warned, ph_conf_check_table_files(p->views[i].conf));
@@ -78,22 +83,20 @@ void postconf_check_tables(struct postconf *p)
 
 static void check_setting(const struct postconf *p, const struct postconf_view *v, const struct ph_map *services, const struct ph_setting *s)
 {
-    const char *what = NULL;
-
-    if (ph_str_eq(s->name, PH_STR("process_name")) || ph_str_eq(s->name, PH_STR("service_name")))
-        what = "read-only parameter assignment";
-    else if (!ph_conf_is_listed(s->name) && !ph_map_get(services, s->name) && !ph_conf_is_used(v->conf, s->name) && !ph_conf_is_used(p->conf, s->name))
-        what = "unused parameter";
-    if (what)
-        ph_cmd_warn("%s/master.yaml: %s: %.*s=%.*s", p->dir, what, PH_FMT(s->name), PH_FMT(s->value));
+    if (!ph_conf_is_listed(s->name) && !ph_map_get(services, s->name) && !ph_conf_is_used(v->conf, s->name) && !ph_conf_is_used(p->conf, s->name))
+        ph_cmd_warn("%s/master.yaml: unused parameter: %.*s=%.*s", p->dir, PH_FMT(s->name), PH_FMT(s->value));
 }
 
-void postconf_check_settings(struct postconf *p)
+void postconf_check_names(struct postconf *p, const struct ph_map *services)
+{
+    ph_conf_check_names(p->conf, services);
+    say(p, p->conf, &p->warned, 0);
+}
+
+void postconf_check_settings(const struct postconf *p)
 {
     const struct ph_map *services = postconf_service_names(p);
 
-    ph_conf_check_names(p->conf, services);
-    say(p, p->conf, &p->warned, 0);
     for (size_t i = 0; !p->quiet && i < p->view_count; i++)
         for (size_t k = 0; k < p->views[i].d->settings_count; k++)
             check_setting(p, &p->views[i], services, &p->views[i].d->settings[k]);

@@ -13,12 +13,12 @@ struct change {
     uint32_t seen;                 /* entries of the file that it met */
 };
 
-void postconf_check_edit(const char *arg)
+void postconf_check_edit(const char *arg, const char *whose)
 {
     if (strchr(arg, '\n'))
-        ph_cmd_fatal("-e, -X, or -# accepts no multi-line input");
+        ph_cmd_fatal("%s no multi-line input", whose);
     if (ph_str_trim(ph_cstr(arg)).n && ph_str_trim(ph_cstr(arg)).p[0] == '#')
-        ph_cmd_fatal("-e, -X, or -# accepts no comment input");
+        ph_cmd_fatal("%s no comment input", whose);
 }
 
 void postconf_split(const char *arg, ph_str *name, ph_str *value)
@@ -44,7 +44,7 @@ static struct ph_map *read_changes(const struct postconf *p, int edit, char **ar
     for (; *args; args++) {
         struct change *c = ph_new(p->scope, struct change), *old;
 
-        postconf_check_edit(*args);
+        postconf_check_edit(*args, "-e, -X, or -# accepts");
         if (edit == 'e')
             postconf_split(*args, &c->name, &c->value);
         else

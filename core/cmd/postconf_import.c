@@ -128,11 +128,10 @@ static void take_line(struct import *im, ph_str line, ph_str rest)
     if (comment)
         take_comment(im, content);
     else if (!ph_is_space(line.p[0]))
-        begin_line(im, content, 1);
-    else if (im->open == 1) {
-        ph_buf_putc(&im->line, ' ');
-        ph_buf_str(&im->line, content);
-    } else
+        begin_line(im, line, 1);
+    else if (im->open == 1)
+        ph_buf_str(&im->line, line);   /* with its blanks: braces keep them */
+    else
         ph_cmd_warn("%s: logical line must not start with whitespace: \"%.*s\"", im->file, PH_FMT(line));
 }
 
@@ -259,5 +258,6 @@ void postconf_import(struct postconf *p, const char *file)
     if (ph_master_parse(p->scope, p->conf, path, text, &p->master) < 0)
         ph_cmd_fatal("%s", ph_error());
     edit_file_commit(&target, text);
+    postconf_note_uses(p);
     postconf_check_settings(p);
 }

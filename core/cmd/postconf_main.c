@@ -117,6 +117,7 @@ void postconf_main(struct postconf *p, char **names)
     size_t count;
 
     postconf_check_undefined(p);
+    postconf_note_uses(p);
     postconf_check_tables(p);
     if (!*names) {
         count = choose_names(p, services, &chosen);
@@ -131,5 +132,6 @@ void postconf_main(struct postconf *p, char **names)
         else if (!p->only_set || ph_conf_raw_set(p->conf, name, &value, NULL) == PH_FOUND)
             print_one(p, name);
     }
+    postconf_check_names(p, services);
     postconf_check_settings(p);
 }

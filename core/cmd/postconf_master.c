@@ -15,14 +15,20 @@ static int part_matches(ph_str pattern, ph_str text)
     return pattern.n == 0 || ph_str_eq(pattern, PH_STR("*")) || ph_str_eq(pattern, text);
 }
 
-struct postconf_pattern postconf_parse_pattern(ph_str text)
+int postconf_parse_pattern(ph_str text, struct postconf_pattern *p)
 {
-    struct postconf_pattern p;
+    ph_str *const parts[] = { &p->service, &p->type, &p->part }, word;
+    int n = 0;
 
-    p.service = ph_str_cut(&text, '/');
-    p.type = ph_str_cut(&text, '/');
-    p.part = text;
-    return p;
+    *p = (struct postconf_pattern){ .service = PH_STR("") };
+    if (ph_str_starts(text, PH_STR("/")))
+        return 0;
+    for (; (word = ph_str_token(&text, "/")).n; n++) {
+        if (n == 3 || (word.n > 1 && ph_str_find(word, '*') >= 0))
+            return 0;
+        *parts[n] = word;
+    }
+    return n;
 }
 
 int postconf_pattern_matches(const struct postconf_pattern *p, ph_str service, ph_str type)
@@ -156,41 +162,54 @@ static size_t show_service(const struct postconf *p, int mode, const struct ph_s
     return 1;
 }
 
-static size_t show_matching(const struct postconf *p, int mode, const struct postconf_pattern *want)
+/* What of a service the pattern asks for. */
+static size_t show_matching(const struct postconf *p, int mode, const struct ph_service_def *d, const struct postconf_pattern *want)
 {
-    size_t shown = 0;
-
-    for (size_t i = 0; i < p->master->services_count; i++) {
-        const struct ph_service_def *d = &p->master->services[i];
-
-        if (d->listed && postconf_pattern_matches(want, d->name, ph_cstr(ph_service_def_type(d))))
-            shown += show_service(p, mode, d, want->part);
-    }
-    return shown;
+    if (!d->listed || !postconf_pattern_matches(want, d->name, ph_cstr(ph_service_def_type(d))))
+        return 0;
+    return show_service(p, mode, d, want->part);
 }
 
-static void check_pattern(int mode, const struct postconf_pattern *want)
+static void read_pattern(int mode, const char *text, struct postconf_pattern *want)
 {
-    if (mode == 'M' && want->part.n)
-        ph_cmd_fatal("-M option requires service_name[/type]");
+    int parts = postconf_parse_pattern(ph_cstr(text), want);
+
+    if (parts == 0 || (mode == 'M' && parts > 2))
+        ph_cmd_fatal("-%c option requires service_name[/type%s]", mode, mode == 'M' ? "" : mode == 'F' ? "[/field]" : "[/parameter]");
     if (mode == 'F' && want->part.n && !ph_str_eq(want->part, PH_STR("*")))
         postconf_field_number(want->part);
 }
 
+/* In the order of the services, whatever that of the patterns. */
+static void show_patterns(const struct postconf *p, int mode, char **patterns)
+{
+    size_t count = 0;
+
+    while (patterns[count])
+        count++;
+    struct postconf_pattern *want = ph_alloc_array(p->scope, count + 1, sizeof *want);
+    size_t *shown = ph_alloc_array(p->scope, count + 1, sizeof *shown);
+
+    for (size_t k = 0; k < count; k++)
+        read_pattern(mode, patterns[k], &want[k]);
+    for (size_t i = 0; i < p->master->services_count; i++)
+        for (size_t k = 0; k < count; k++)
+            shown[k] += show_matching(p, mode, &p->master->services[i], &want[k]);
+    for (size_t k = 0; k < count; k++)
+        if (shown[k] == 0)
+            ph_cmd_warn("unmatched request: \"%s\"", patterns[k]);
+}
+
 void postconf_master(struct postconf *p, int mode, char **patterns)
 {
-    struct postconf_pattern want = { { "", 0 }, { "", 0 }, { "", 0 } };
+    const struct postconf_pattern all = { .service = PH_STR("") };
 
     postconf_check_undefined(p);
+    postconf_note_uses(p);
     postconf_check_tables(p);
-    if (!*patterns)
-        show_matching(p, mode, &want);
-    for (; *patterns; patterns++) {
-        want = postconf_parse_pattern(ph_cstr(*patterns));
-        check_pattern(mode, &want);
-        if (show_matching(p, mode, &want) == 0)
-            ph_cmd_warn("unmatched request: \"%s\"", *patterns);
-    }
+    for (size_t i = 0; !*patterns && i < p->master->services_count; i++)
+        show_matching(p, mode, &p->master->services[i], &all);
+    show_patterns(p, mode, patterns);
     postconf_check_settings(p);
 }
 

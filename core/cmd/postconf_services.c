@@ -53,17 +53,33 @@ static int is_named(const struct line *l, const struct postconf_pattern *want, i
 
 /* --- what is asked, as lines --- */
 
-/* The line that a new one replaces: that of the name asked for, else one that has the new
- * name already, else one of that name that is disabled; NULL: it is new. */
+static void remove_line(struct line *l)
+{
+    l->removed = 1;
+    l->is.enabled = 0;
+}
+
+/* The line that a new one replaces: the first of those asked for and of those that have its name
+ * already, all others of them go; else one of that name that is disabled; NULL: it is new. */
 static struct line *find_replaced(struct services *v, const struct postconf_pattern *want, const struct mastercf *m)
 {
     const struct postconf_pattern own = { m->field[MCF_SERVICE], m->field[MCF_TYPE], PH_STR("") };
+    struct line *first = NULL;
 
-    for (int round = 0; round < 3; round++)
-        for (size_t i = 0; i < v->count; i++)
-            if (is_named(&v->lines[i], round == 0 ? want : &own, round < 2))
-                return &v->lines[i];
-    return NULL;
+    for (size_t i = 0; i < v->count; i++) {
+        struct line *l = &v->lines[i];
+
+        if (!is_named(l, want, 1) && !is_named(l, &own, 1))
+            continue;
+        if (first)
+            remove_line(l);
+        else
+            first = l;
+    }
+    for (size_t i = 0; !first && i < v->count; i++)
+        if (is_named(&v->lines[i], &own, 0))
+            first = &v->lines[i];
+    return first;
 }
 
 static void put_line(struct services *v, const char *arg, const struct postconf_pattern *want, ph_str text)
@@ -94,8 +110,7 @@ static void edit_line(struct services *v, int edit, const char *arg)
 
     if (edit == 'e')
         postconf_split(arg, &name, &text);
-    want = postconf_parse_pattern(name);
-    if (want.service.n == 0 || want.type.n == 0 || want.part.n)
+    if (postconf_parse_pattern(name, &want) != 2)
         ph_cmd_fatal("-Me, -MX or -M# requires service_name/type");
     if (edit == 'e') {
         put_line(v, arg, &want, text);
@@ -103,8 +118,8 @@ static void edit_line(struct services *v, int edit, const char *arg)
     }
     for (size_t i = 0; i < v->count; i++)
         if (is_named(&v->lines[i], &want, 1)) {
+            remove_line(&v->lines[i]);
             v->lines[i].removed = edit == 'X';
-            v->lines[i].is.enabled = 0;
         }
 }
 
@@ -134,8 +149,6 @@ static size_t edit_field(struct services *v, const struct postconf_pattern *want
 {
     size_t found = 0;
 
-    if (want->service.n == 0 || want->type.n == 0 || want->part.n == 0)
-        ph_cmd_fatal("-Fe or -FX requires service_name/type/field_name");
     if (ph_str_eq(want->part, PH_STR("*")))
         ph_cmd_fatal("-Fe does not accept wild-card field name");
     int field = postconf_field_number(want->part);
@@ -156,8 +169,6 @@ static size_t edit_setting(struct services *v, int edit, const struct postconf_p
 {
     size_t found = 0;
 
-    if (want->service.n == 0 || want->type.n == 0 || want->part.n == 0)
-        ph_cmd_fatal("-Pe or -PX requires service_name/type/parameter");
     if (ph_str_eq(want->part, PH_STR("*")))
         ph_cmd_fatal("-Pe does not accept wild-card parameter name");
     if (has_blank(value))
@@ -176,7 +187,10 @@ static void edit_part(struct services *v, int mode, int edit, const char *arg)
 
     if (edit == 'e')
         postconf_split(arg, &name, &value);
-    struct postconf_pattern want = postconf_parse_pattern(name);
+    struct postconf_pattern want;
+
+    if (postconf_parse_pattern(name, &want) != 3)
+        ph_cmd_fatal(mode == 'F' ? "-Fe or -FX requires service_name/type/field_name" : "-Pe or -PX requires service_name/type/parameter");
     size_t found = mode == 'F' ? edit_field(v, &want, value) : edit_setting(v, edit, &want, value);
 
     if (found == 0)
@@ -285,7 +299,7 @@ void postconf_edit_services(struct postconf *p, int mode, int edit, char **args)
     const struct ph_master_def *checked;
 
     for (char **a = args; *a; a++)
-        postconf_check_edit(*a);
+        postconf_check_edit(*a, "-Me, -Fe, -Pe, -X, or -# accept");
     load(&v);
     struct yaml_text t = { p->scope, v.file.shown, v.file.text };
 

@@ -102,7 +102,7 @@ static int read_once(struct ph_scope *s, int fd, const char *path, size_t max, p
     if (fstat(fd, &before) < 0)
         return ph_fail_errno(PH_TEMP, errno, "%s", path);
     if (!S_ISREG(before.st_mode))
-        return ph_fail(PH_CONF, "%s: not a regular file", path);
+        return S_ISDIR(before.st_mode) ? ph_fail_errno(PH_CONF, EISDIR, "read %s", path) : ph_fail(PH_CONF, "%s: not a regular file", path);
     if (before.st_size < 0 || (size_t)before.st_size > max)
         return ph_fail(PH_CONF, "%s: larger than %zu bytes", path, max);
     size_t size = (size_t)before.st_size, n = 0;

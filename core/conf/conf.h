@@ -89,7 +89,8 @@ int ph_conf_is_used(const struct ph_conf *c, ph_str name);
 /* Expand all that c itself sets (not what it stands on), so that each $name that is not
  * defined anywhere (nor in `defined`, or NULL) gives a warning, once: "DIR/FILE: undefined
  * parameter: NAME"; later expansions warn, too.  0, or PH_CONF for a value of a parameter of
- * ours that does not expand; for one that users call their own that is a warning. */
+ * ours that does not expand; for one that users call their own that is a warning, as is one
+ * that cannot be set. */
 int ph_conf_check_undefined(struct ph_conf *c, const char *file, const struct ph_map *defined);
 /* Expand text as the value of `name`: a parameter of the raw class is not. */
 int ph_conf_expand_as(struct ph_conf *c, struct ph_scope *s, ph_str name, ph_str text, ph_str *value);

@@ -113,6 +113,24 @@ static int expand_name(struct expansion *x, const struct source *src, ph_str nam
     return expand_text(x, &value, value.text);
 }
 
+/* Whether "${name?" holds: as in Postfix, what the text of the parameter expands to does not matter. */
+static int test_name(struct expansion *x, const struct source *src, ph_str name, int *truth)
+{
+    const char *circle = ph_conf_circle(x->conf, name);
+    const struct entry *e;
+    ph_str text;
+    int rc;
+
+    if (circle)
+        return fail_in(src, name.p, circle, name);
+    if ((rc = ph_conf_text(x->conf, x->scope, name, &text, &e)) < 0)
+        return rc;
+    if (rc != PH_FOUND)
+        note_undefined(x->conf, name);
+    *truth = rc == PH_FOUND && text.n > 0;
+    return 0;
+}
+
 /* Text that is not chosen: with ph_conf_check_undefined its names and its mistakes are
  * told, too, and it still adds nothing. */
 static void scan(struct expansion *x, const struct source *src, ph_str text)
@@ -282,8 +300,7 @@ static int expand_function(struct expansion *x, const struct source *src, ph_str
 static int expand_reference(struct expansion *x, const struct source *src, ph_str whole)
 {
     ph_str rest = whole, name, inside;
-    size_t mark = x->out.n;
-    int rc;
+    int rc, truth;
 
     skip_space(&rest);
     if (rest.n && rest.p[0] == '{')
@@ -301,11 +318,8 @@ static int expand_reference(struct expansion *x, const struct source *src, ph_st
     }
     if (rest.p[0] != '?' && rest.p[0] != ':')
         return fail_in(src, rest.p, "bad parameter name", whole);
-    if ((rc = expand_name(x, src, name)) < 0)
+    if ((rc = test_name(x, src, name, &truth)) < 0)
         return rc;
-    int truth = x->out.n > mark;
-
-    ph_buf_truncate(&x->out, mark);
     return expand_branches(x, src, ph_str_from(rest, 1), rest.p[0], truth, whole);
 }
 

@@ -155,26 +155,12 @@ static void check_name(struct ph_conf *c, struct ph_scope *s, const struct entry
         ph_conf_warn(c, "%s: parameter is not implemented yet, so it has no effect: %.*s=%.*s", e->file, PH_FMT(e->name), PH_FMT(e->value));
 }
 
-/* What a program says of itself. */
-static void check_read_only(struct ph_conf *c, struct ph_scope *s)
-{
-    static const char *const names[] = { "process_id", "process_name", "service_name" };
-
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const struct entry *e = ph_map_get(c->entries, ph_cstr(names[i]));
-
-        if (e)
-            ph_conf_warn(c, "%s: read-only parameter assignment: %s=%.*s", file_of(c, s, e), names[i], PH_FMT(e->value));
-    }
-}
-
 void ph_conf_check_names(struct ph_conf *c, const struct ph_map *services)
 {
     PH_SCOPED(step, NULL);
     ph_str *names;
     size_t count = ph_conf_names(c, step, 1, &names);
 
-    check_read_only(c, step);
     for (size_t i = 0; i < count; i++)
         check_name(c, step, ph_conf_find(c, names[i]), services);
 }
@@ -206,6 +192,19 @@ static void check_classes(struct ph_conf *c)
             ph_conf_warn(c, "%s/%s: undefined parameter: %.*s", c->dir, c->undefined_file, PH_FMT(word));
 }
 
+/* What a program says of itself. */
+static void check_read_only(struct ph_conf *c, struct ph_scope *s)
+{
+    static const char *const names[] = { "process_id", "process_name", "service_name" };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const struct entry *e = ph_map_get(c->entries, ph_cstr(names[i]));
+
+        if (e)
+            ph_conf_warn(c, "%s: read-only parameter assignment: %s=%.*s", file_of(c, s, e), names[i], PH_FMT(e->value));
+    }
+}
+
 int ph_conf_check_undefined(struct ph_conf *c, const char *file, const struct ph_map *defined)
 {
     PH_SCOPED(step, NULL);
@@ -234,5 +233,6 @@ int ph_conf_check_undefined(struct ph_conf *c, const char *file, const struct ph
     }
     if (rc == 0)
         check_classes(c);
+    check_read_only(c, step);
     return rc;
 }

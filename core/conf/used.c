@@ -42,15 +42,20 @@ static void use_name(struct ph_conf *c, ph_str name)
     ph_map_set(where->used, name, where);
 }
 
-/* Names behind '$', '${', '$('. */
+/* Names behind '$', '${', '$('; "$$" and "${{text} == ..." refer to none. */
 static void use_references(struct ph_conf *c, ph_str value)
 {
     while (ph_str_find(value, '$') >= 0) {
         size_t n = 0;
 
         ph_str_cut(&value, '$');
-        while (value.n && strchr("{( \t", value.p[0]))
+        if (value.n && value.p[0] == '$') {
             value = ph_str_from(value, 1);
+            continue;
+        }
+        if (value.n && strchr("{(", value.p[0]))
+            for (value = ph_str_from(value, 1); value.n && ph_is_space(value.p[0]); )
+                value = ph_str_from(value, 1);
         while (n < value.n && (ph_is_alnum(value.p[n]) || value.p[n] == '_'))
             n++;
         use_name(c, ph_str_first(value, n));
@@ -182,7 +187,7 @@ static int check_file(struct ph_conf *c, const struct table_type *type, ph_str n
     ph_str *names, text;
     int rc;
 
-    if (!name.n || !strchr("/.", name.p[0]))
+    if (!ph_str_starts(name, PH_STR("/")))
         return 0;
     if ((rc = open_table_file(c, step, type, ph_cstr_dup(step, name), &file)) <= 0)
         return rc;

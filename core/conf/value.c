@@ -50,17 +50,23 @@ int ph_value_time(ph_str text, char unit, int64_t *seconds)
     return 1;
 }
 
-/* "major[.minor[.patch]]" to three numbers. */
-static int parse_level(ph_str text, uint64_t part[3])
+/* One number of a level: blanks and a '+' before it are no mistake. */
+static int parse_level_part(ph_str text, int64_t *part)
 {
     while (text.n && ph_is_space(text.p[0]))
         text = ph_str_from(text, 1);
+    return text.n && text.p[0] != '-' && ph_value_int(text, part);
+}
+
+/* "major[.minor[.patch]]" to three numbers. */
+static int parse_level(ph_str text, int64_t part[3])
+{
     for (int i = 0; i < 3; i++)
         part[i] = 0;
     for (int i = 0; i < 3; i++) {
         ptrdiff_t dot = ph_str_find(text, '.');
 
-        if (!ph_str_u64(dot < 0 ? text : ph_str_first(text, (size_t)dot), &part[i]) || (i > 0 && part[i] > 1023))
+        if (!parse_level_part(dot < 0 ? text : ph_str_first(text, (size_t)dot), &part[i]) || (i > 0 && part[i] > 1023))
             return 0;
         if (dot < 0)
             return 1;
@@ -71,7 +77,7 @@ static int parse_level(ph_str text, uint64_t part[3])
 
 int ph_value_level(ph_str a, ph_str b, int *order)
 {
-    uint64_t left[3], right[3];
+    int64_t left[3], right[3];
 
     if (!parse_level(a, left) || !parse_level(b, right))
         return 0;
@@ -300,6 +306,9 @@ int ph_conf_check(struct ph_conf *c, ph_str name)
 
     if (!k)
         k = ph_known_template(name);
-    int rc = get_one(c, s, ph_cstr_dup(s, name), k ? k->type : PH_TYPE_STR, NULL, &v);
+    int rc = get_one(c, s, ph_cstr_dup(s, name), k ? k->type : PH_TYPE_STR, NULL, &v), order;
+
+    if (rc == PH_FOUND && ph_str_eq(name, PH_STR("compatibility_level")) && !ph_value_level(v.text, PH_STR("0"), &order))
+        rc = ph_fail(PH_CONF, "malformed compatibility level syntax: \"%.*s\"", PH_FMT(v.text));
     return rc < 0 ? rc : 0;
 }

@@ -96,6 +96,19 @@ is(postconf('-d', 'myorigin'), "myorigin = \$myhostname\n", '-d ignores main.cf'
 is(postconf('-C', 'user', '-q'), "empty =\nfoo = bar\nhome = \$foo\n", '-C user');
 is(postconf('-j', 'foo'), qq({"foo": "bar"}\n), '-j');
 
+my $long = 'n' x 79;
+is(postconf('-fq', '-o', "$long=1", '-o', "x=\$$long", $long), "$long\n    = 1\n", 'a name as long as a line');
+is(postconf('-d', 'config_directory') =~ s/ = (?!\Q$dir\E)\/.*//r, "config_directory\n", '-d config_directory is the built-in one');
+Posthorn::spew("$dir/users.cf", "hosts = a\nbogus = 3\n");
+postconf('-o', "virtual_alias_maps=proxy:mysql:$dir/users.cf", '-n');
+like($said, qr{^postconf: warning: mysql:\Q$dir\E/users.cf: unused parameter: bogus=3$}m, 'what a table does not know');
+Posthorn::spew("$dir/users.cf", "hosts = a\nbogus\n");
+postconf('-o', "virtual_alias_maps=mysql:$dir/users.cf", '-n');
+like($said, qr{^postconf: fatal: \Q$dir\E/users.cf, line 2: missing '=' after attribute name: "bogus"$}m, 'a file of a table that cannot be read');
+postconf('-o', 'process_name=1', '-o', 'mine=2', '-M');
+like($said, qr{^postconf: warning: \Q$dir\E/main.cf: read-only parameter assignment: process_name=1$}m, 'an option that cannot be set');
+postconf('-o', '{ myorigin = x }', '-n');
+like($said, qr/^postconf: fatal: invalid parameter override: \{ myorigin = x \}: missing '=' after attribute name$/m, 'an option has no braces');
 is(postconf('-M'), <<'OUT', '-M');
 smtp       inet  n       -       -       -       -       smtpd
 qmgr       unix  n       -       -       300     1       qmgr

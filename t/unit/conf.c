@@ -292,6 +292,22 @@ static void test_host_names(void)
     is_bytes(ph_cstr(ph_error()), "main.cf:2:20: bad value of mynetworks_style: all (host, subnet or class)", "and is told with its place");
 }
 
+/* Postfix asks whether the text is empty, not what it expands to. */
+static void test_conditions(void)
+{
+    static const struct { const char *in, *want; } cases[] = {
+        { "a = ${r?yes}\nr = $e\ne =\n", "yes" }, { "a = ${r:no}\nr = $e\ne =\n", "" }, { "a = ${e?yes}${e:no}\ne =\n", "no" },
+        { "a = ${a?b}\n", "b" }, { "a = ${{$r} == {} ? {empty}}\nr = $e\n", "empty" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ph_str v;
+
+        ok(ph_conf_get(parse(cases[i].in), scope, "a", &v) == PH_FOUND, "condition %zu is read", i);
+        is_bytes(v, cases[i].want, "condition %zu", i);
+    }
+}
+
 static void test_check_names(void)
 {
     struct ph_conf *c = parse("mydestinatoin = a\nmine = 1\nmyorigin = $mine\nyours = 2\nusers_hosts = db\n"
@@ -368,6 +384,7 @@ int main(void)
     test_rows();
     test_by_name();
     test_host_names();
+    test_conditions();
     test_check_names();
     test_file();
     test_splits();
