@@ -52,7 +52,8 @@ struct ph_qmsg {
     uint32_t place;                  /* PH_PLACE_* */
     uint32_t loaded;                 /* 1: what stands below is there */
     uint32_t recovered;              /* 1: found on disk, so an agent of an earlier life may still
-                                        deliver it: ph_queue_load looks */
+                                        deliver it (ph_queue_load looks), and there may be logs;
+                                        its holder's to clear */
     int64_t next_us;                 /* deferred: time of the next attempt (mtime) */
     /* After load (or hot hand-off). */
     struct ph_message message;       /* fd is -1; views on scope; queue_id is id above; no rcpt */

@@ -211,7 +211,6 @@ int ph_queue_load_upto(struct ph_queue *q, struct ph_qmsg *m, uint32_t max)
         ph_scope_free(s);
         return load_failed(q, m, rc);
     }
-    m->recovered = 0;
     ph_qmsg_loaded(m, s, &msg, &l);
     return 0;
 }

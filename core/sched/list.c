@@ -190,7 +190,7 @@ static int list_glance(struct choice *h, struct ph_scope *s)
 
     put_message(f, s, m, h->glance->expired, ph_place_name(h->place));
     for (uint32_t i = 0; i < m->rcpt_count; i++)
-        if (m->rcpt[i].state == PH_STATE_PENDING || m->rcpt[i].state == PH_STATE_FAILED) {
+        if (!m->rcpt[i].expanded && (m->rcpt[i].state == PH_STATE_PENDING || m->rcpt[i].state == PH_STATE_FAILED)) {
             put_recipient(f, s, &m->rcpt[i], i, m->rcpt[i].state);
             if (m->rcpt[i].state == PH_STATE_PENDING && h->glance->note && (why = ph_note_find(h->glance->note, i)))
                 ph_frame_str(f, "why", *why);

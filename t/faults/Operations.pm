@@ -19,7 +19,9 @@ sub new {
     $self->{faults} = Faults->new(
         relayhost => '[127.0.0.1]:' . $self->{sink}->port, minimal_backoff_time => '1s', maximal_backoff_time => '2s', queue_run_delay => '1s',
         smtp_destination_concurrency_limit => 1,
-        (map { ("smtp_${_}_timeout" => '5s') } qw(helo mail rcpt data_init data_done data_xfer quit rset)), default_destination_concurrency_failed_cohort_limit => 0, %set);
+        (map { ("smtp_${_}_timeout" => '5s') } qw(helo mail rcpt data_init data_done data_xfer quit rset)), default_destination_concurrency_failed_cohort_limit => 0,
+        recipient_canonical_maps => 'pcre:{{/^nick-(\w+)@/ list-$$1}}', recipient_bcc_maps => 'pcre:{{/^list-(\w+)@/ ok-$${1}o@far.test}}',
+        virtual_alias_maps => 'pcre:{{/^list-(\w+)@/ ok-$$1@far.test, $${1}l@example.test}}', %set);
     $self->{ph} = $self->{faults}->ph;
     return $self;
 }
@@ -61,7 +63,9 @@ sub delivered {
     return $far + @near;
 }
 
-sub bounced { my ($self, $t) = @_; my @n = glob "$self->{ph}{dir}/mail/b-$t/new/*"; return scalar @n }
+sub notices { my ($self, $t) = @_; return map { Posthorn::slurp($_) } glob "$self->{ph}{dir}/mail/b-$t/new/*" }
+sub bounced { my ($self, $t) = @_; return scalar grep { !/^Action: expanded/m } $self->notices($t) }
+sub reported { my ($self, $t) = @_; return scalar grep { /^Action: expanded/m } $self->notices($t) }
 sub ended { my ($self, $t) = @_; return $self->delivered($t) + $self->bounced($t) }
 sub flush { my ($self) = @_; $self->postqueue('-f'); return }
 sub queued { my ($self, $t) = @_; return grep { grep { $_->{address} =~ /\b$t\@/ } @{ $_->{recipients} } } $self->all_queued }
@@ -107,7 +111,7 @@ sub say_mail {
     my $began = time;
     my @r = eval {
         my $c = delete $self->{client} || $self->{ph}->smtp(timeout => $patience) or die "no connection\n";
-        my %m = (from => "b-$t\@example.test", to => $o{to} || "$t\@example.test", body => body($t, $o{bytes} || 100));
+        my %m = (from => "b-$t\@example.test", to => $o{to} || "$t\@example.test", body => body($t, $o{bytes} || 100), rcpt_args => $o{rcpt_args});
         $o{bdat} ? bdat($c, %m) : $c->send(%m);
     };
     my ($code, $text) = @r ? @r : (0, $@);
@@ -157,7 +161,7 @@ sub wait_deferred {
 
 # ---- operations: each takes a token and ends when its message has, if it was accepted ----
 
-our @order = qw(accept accept-large accept-bdat sendmail smtp defer bounce hold requeue expire restart);
+our @order = qw(accept accept-large accept-bdat sendmail smtp defer bounce hold requeue expire expand restart);
 our %run = (
     'accept' => sub { my ($self, $t) = @_; return $self->say_mail($t) && $self->settle($t) },
     'accept-large' => sub { my ($self, $t) = @_; return $self->say_mail($t, bytes => 300_000) && $self->settle($t) },
@@ -182,6 +186,7 @@ our %run = (
     'hold' => sub { my ($self, $t) = @_; return $self->with_postsuper($t, ['-h'], ['-H']) },
     'requeue' => sub { my ($self, $t) = @_; return $self->with_postsuper($t, ['-r']) },
     'expire' => sub { my ($self, $t) = @_; return $self->with_postsuper($t, ['-e']) },
+    'expand' => sub { my ($self, $t) = @_; return $self->expand($t) },
     'restart' => sub { my ($self, $t) = @_; return $self->restart($t) },
 );
 
@@ -204,6 +209,19 @@ sub with_postsuper {
     $self->open_far($t) unless $with[0][0] eq '-e';
     $self->flush;
     return $self->settle($t);
+}
+
+# A name that is mapped to an alias of two, which has a copy: tokens of their own
+# for the second and the copy.  The sender hears that it was expanded.
+sub expand {
+    my ($self, $t) = @_;
+    my $taken = $self->say_mail($t, to => "nick-$t\@example.test", rcpt_args => 'NOTIFY=SUCCESS,FAILURE');
+    $self->{sent}{"$t$_"} = $self->{sent}{$t} for qw(l o);
+    return 0 unless $taken;
+    my $ok = 1;
+    for (map { "$t$_" } '', 'l', 'o') { $ok = 0 unless $self->settle($_) }
+    Posthorn::wait_for(sub { $self->reported($t) }, 5);
+    return $ok;
 }
 
 # One message at the far side's door and one behind it in its slot, one deferred:

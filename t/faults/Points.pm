@@ -80,10 +80,21 @@ sub try_point {
     $self->{points}{ $p->{op} }{ $p->{met} ? 'met' : 'not met' }++;
     $self->{faults}{ $p->{fault} }++ if $p->{met};
     $p->{sent} = [grep { $_->[1] } map { [$_, $o->{sent}{$_}] } $t, "${t}l", "${t}o"];
+    $self->leaves($p);
     $self->serves($p);
     # What a command said counts as well: it has no other place to say it.
     $p->{log} = $o->new_log . join '', map { "$_->[1]{text}\n" } @{ $p->{sent} };
     $self->judge($p, $ok);
+    return;
+}
+
+# Its messages leave before the next point begins, which may kill a process that has
+# not heard yet that they were delivered.
+sub leaves {
+    my ($self, $p) = @_;
+    my $o = $self->{op};
+    my @taken = map { $_->[0] } grep { $_->[1]{code} == 250 } @{ $p->{sent} };
+    Posthorn::wait_for(sub { @taken = grep { !$o->is_removed($_) && $o->queued($_) } @taken; !@taken }, 3);
     return;
 }
 
@@ -162,6 +173,7 @@ sub audit {
     $self->trouble({ name => 'end', log => '' }, "the queue does not run empty:\n" . $o->postqueue('-p')) unless $empty;
     for my $first (sort keys %{ $self->{tokens} }) {
         my $p = $self->{tokens}{$first};
+        $self->audit_report($p, $first) if $p->{op} eq 'expand' && $o->{sent}{$first};
         for my $t ($first, "${first}l", "${first}o") {
             my $said = $o->{sent}{$t} or next;
             my ($d, $b) = ($o->delivered($t), $o->bounced($t));
@@ -179,6 +191,18 @@ sub audit {
     }
     my @corrupt = glob "$o->{ph}{dir}/queue/corrupt/*";
     $self->trouble({ name => 'end', log => '' }, "damaged: @corrupt") if @corrupt;
+    return;
+}
+
+# Whose alias was expanded hears of it once.
+sub audit_report {
+    my ($self, $p, $t) = @_;
+    my $n = $self->{op}->reported($t);
+    $self->trouble($p, "$t was not taken, and reported") if $n && $self->{op}{sent}{$t}{code} >= 400;
+    $self->trouble($p, "$t is not reported") if !$n && $self->{op}{sent}{$t}{code} == 250 && !over_quota($p);
+    return if $n < 2;
+    $self->{twice}{"$p->{name} (report)"} = 1;
+    $self->trouble($p, "$t was reported $n times") unless $p->{name} =~ $window;
     return;
 }
 

@@ -27,7 +27,7 @@ my @always = (
 # Operations in as many parts of about the same length.
 sub parts {
     my ($jobs) = @_;
-    my %weight = (restart => 15, expire => 7, hold => 6, requeue => 6, bounce => 5, defer => 4, sendmail => 4);
+    my %weight = (restart => 15, expire => 7, hold => 6, requeue => 6, bounce => 5, expand => 4, defer => 4, sendmail => 4);
     my @part = map { { sum => 0, ops => [] } } 1 .. $jobs;
     for my $op (sort { ($weight{$b} || 2) <=> ($weight{$a} || 2) } @ops) {
         my ($least) = sort { $a->{sum} <=> $b->{sum} } @part;

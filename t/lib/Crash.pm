@@ -130,12 +130,13 @@ sub trace_end {
 
 # ---- mail ----
 
-# A message of scenario $s: fate => { address => what must become of it }.
+# A message of scenario $s: to, who must get it or be told of; rcpt, whom the client
+# names when these are others.
 sub message {
     my ($self, $s) = @_;
     my $tag = sprintf 't%05d', ++$self->{count};
     my $m = { tag => $tag, from => "s-$tag\@example.test", acked => 0, s => $s, log_from => -s "$self->{ph}{dir}/log/posthorn.log" };
-    $m->{to} = [map { s/TAG/$tag/r } @{ $s->{to} }];
+    @$m{'to', 'rcpt'} = map { my $list = $_; [map { s/TAG/$tag/r } @$list] } $s->{to}, $s->{rcpt} || $s->{to};
     return $m;
 }
 
@@ -149,7 +150,7 @@ sub submit {
     my ($self, $m) = @_;
     my @r = eval {
         my $c = Posthorn::Client->new(port => $self->{ph}->port, timeout => 20) or die 'no connection';
-        my @got = $c->send(from => $m->{from}, to => $m->{to}, body => body($m), rcpt_args => $m->{s}{rcpt_args});
+        my @got = $c->send(from => $m->{from}, to => $m->{rcpt}, body => body($m), rcpt_args => $m->{s}{rcpt_args});
         $m->{acked}++ if $got[0] == 250;
         ($m->{id}) = $got[1] =~ /queued as (\w+)/ if $got[0] == 250;
         $c->quit;
@@ -163,7 +164,7 @@ sub begin_transaction {
     my ($self, $m) = @_;
     return eval {
         my $c = Posthorn::Client->new(port => $self->{ph}->port, timeout => 20) or die 'no connection';
-        $c->ask($_) for 'EHLO client.test', "MAIL FROM:<$m->{from}>", "RCPT TO:<$m->{to}[0]>";
+        $c->ask($_) for 'EHLO client.test', "MAIL FROM:<$m->{from}>", "RCPT TO:<$m->{rcpt}[0]>";
         $c;
     } || ();
 }
@@ -171,7 +172,7 @@ sub begin_transaction {
 # As a user of this machine: accepted when sendmail says so.
 sub sendmail {
     my ($self, $m) = @_;
-    $self->{ph}->sendmail(body($m) =~ s/\r//gr, '-f', $m->{from}, @{ $m->{to} });
+    $self->{ph}->sendmail(body($m) =~ s/\r//gr, '-f', $m->{from}, @{ $m->{rcpt} });
     $m->{acked}++ if $? == 0;
     return $m->{acked};
 }
@@ -201,6 +202,13 @@ sub defer {
     my ($self, $m) = @_;
     Posthorn::wait_for(sub { $self->submit($m) }) or die "$m->{tag} is not accepted";
     Posthorn::wait_for(sub { $self->is_deferred($m) }) or die "$m->{tag} is not deferred";
+    return;
+}
+
+sub put_on_hold {
+    my ($self, $m) = @_;
+    Posthorn::wait_for(sub { $self->submit($m) }) or die "$m->{tag} is not accepted";
+    Posthorn::wait_for(sub { $self->found_in('hold', $m->{id}) }) or die "$m->{tag} is not on hold";
     return;
 }
 
@@ -272,8 +280,8 @@ sub count {
     return;
 }
 
-# What is wrong with a message.  A recipient's fate: delivered, failed; told:
-# what else the sender hears of it, action => want.
+# What is wrong with a message.  A recipient's fate: delivered, failed, or (list-,
+# an alias of several) expanded; told: what else the sender hears of it, action => want.
 sub judge {
     my ($self, $m) = @_;
     my $s = $m->{s};
@@ -281,9 +289,10 @@ sub judge {
     for my $i (0 .. $#{ $m->{to} }) {
         my $addr = $m->{to}[$i];
         my $fails = $addr =~ /^no-/ || $s->{expires} && $addr =~ /^later-/;
+        my $is_alias = $addr =~ /^list-/;
         my ($d, %told) = ($self->delivered($addr), $self->told($m, $addr));
-        my %want = (failed => $fails ? '1' : '0', delayed => '0', relayed => '0', delivered => '0', %{ $s->{told} || {} });
-        push @wrong, $self->count($m, $i, 'delivered', $d, $fails ? '0' : '1');
+        my %want = (failed => $fails ? '1' : '0', delayed => '0', relayed => '0', delivered => '0', expanded => $is_alias ? '1' : '0', %{ $s->{told} || {} });
+        push @wrong, $self->count($m, $i, 'delivered', $d, $fails || $is_alias ? '0' : '1');
         push @wrong, map { $self->count($m, $i, "told $_", $told{$_} // 0, $want{$_}) } sort keys %want;
         next unless $told{again};
         push @wrong, "$addr: a notice came twice" unless $self->window($m, 'notice', $i);
@@ -362,7 +371,9 @@ sub settle {
 # same processes in the same state.
 sub warm_up {
     my ($self, $s) = @_;
-    my $m = $self->message({ to => [(map { s/^held-/free-/r } @{ $s->{to} }), $s->{victim} eq 'bounce' ? 'no-TAG@away.test' : ()], resend => 1 });
+    my @no = $s->{victim} eq 'bounce' ? 'no-TAG@away.test' : ();
+    my ($to, $rcpt) = map { [(map { s/^held-/free-/r } @$_), @no] } $s->{to}, $s->{rcpt} || $s->{to};
+    my $m = $self->message({ to => $to, rcpt => $rcpt, resend => 1, $s->{rcpt} ? (rcpt_args => $s->{rcpt_args}) : () });
     $self->let_pass($m);
     my $submit = $s->{victim} eq 'pickup' ? sub { $self->sendmail($m) } : sub { $self->submit($m) };
     Posthorn::wait_for($submit, $SETTLE_S) or return 0;

@@ -5,6 +5,7 @@
 #     name, op     op: what it counts as; [first, re, second]: first until the call re is made
 #     victim, conf which process; settings of its instance
 #     to           recipients; the sink refuses no-, and later- until it is let pass; held- goes on hold
+#     rcpt         whom the client names, where `to` has what becomes of it: list-, an alias that was expanded, and its members
 #     begin, act   before the watch, and what is watched; done: it ended undisturbed
 #     promised     what must hold when the administrator was told that it is done
 #     nudge        what people do when a process has died; resend: the client, too
@@ -24,18 +25,32 @@ my $answer = qr{^sendmsg unix:};
 
 my @send = (resend => 1, act => sub { $_[0]->submit($_[1]) });
 my $removed = sub { $_[0]->removed($_[1]) };
+my $expire_held = sub { my ($c, $m) = @_; $c->{ph}->cmd('postsuper', $_, $m->{id}) for '-e', '-H' };
 my $let_pass = sub { $_[0]->let_pass($_[1]) };
 
 # In the agent: the site has it, qmgr does not know.
 my $sent = { what => 'delivered', name => 'after the remote 250, before the mark', for => qr/^(?:to|too|later)-/,
              after => [qr{^pread64 .*/pool/|^pread64 .*/deferred/}, qr/^sendmsg inet/], until => $answer };
 # In qmgr: the agent has answered, the mark is not written.
-my $unmarked = { what => 'delivered', name => $sent->{name}, for => qr/^(?:to|too|box)-/, each => 1, unread => qr{private/(?:smtp|virtual)$},
+my $unmarked = { what => 'delivered', name => $sent->{name}, for => qr/^(?:to|too|box|copy)-/, each => 1, unread => qr{private/(?:smtp|virtual)$},
                  after => [$to_agent, $from_agent], until => $any_mark };
 # In bounce: the notice is committed, qmgr does not know.
 my $noticed = { name => 'notice committed, before told is on disk', after => [$commit], until => $to_bounce };
 # In qmgr: the failed marks are synced, bounce was asked and may have done it.
 my $untold = { name => $noticed->{name}, after => [qr/^fdatasync .*/, $to_bounce], until => $any_mark };
+
+# Aliases of several members: a name that is mapped first, and has a copy.  held- and
+# free- are those of held mail; what fails in the end, fails for each member.
+my %aliases = (
+    smtpd_recipient_restrictions => 'check_recipient_access pcre:{{/^held-/ HOLD}}, permit_mynetworks, reject',
+    recipient_canonical_maps => 'pcre:{{/^(?:nick|held|free)-(.*)/ list-$$1}}',
+    recipient_bcc_maps => 'pcre:{{/^list-(t\d+)@/ copy-$$1@away.test}}',
+    virtual_alias_maps => 'pcre:{{/^list-(t\d+)@/ to-$$1@away.test, too-$$1@away.test}, {/^list-(t\d+)-part@/ to-$$1@away.test, later-$$1@away.test},'
+        . ' {/^list-(t\d+)-end@/ later-$$1@away.test, later-$$1-b@away.test}}',
+);
+my @alias = (conf => \%aliases, rcpt_args => 'NOTIFY=SUCCESS,FAILURE');
+my $told = sub { map { my $w = $_; map { { %$w, what => $_ } } 'delivered', 'told expanded' } @_ };
+my @expanded = (@alias, to => ['list-TAG@example.test', 'to-TAG@away.test', 'too-TAG@away.test', 'copy-TAG@away.test']);
 
 # The same story with each of several victims.
 sub each_victim {
@@ -116,6 +131,19 @@ our @scenarios = (
         qmgr => [$unmarked, { what => 'told failed', %$untold }], bounce => [{ what => 'told failed', %$noticed }]),
     each_victim({ name => 'expire-forced', op => 'expire', to => ['later-TAG@away.test'], expires => 1, begin => sub { $_[0]->defer($_[1]) },
         act => sub { $_[0]->super($_[1], '-e'); $_[0]->flush_one($_[1]) }, done => $removed, nudge => sub { $_[0]->super($_[1], '-e') } },
+        qmgr => [{ what => 'told failed', %$untold }], bounce => [{ what => 'told failed', %$noticed }]),
+    # The sender of an alias with NOTIFY=SUCCESS hears that it was expanded, once, and of its members when they fail.
+    each_victim({ name => 'expand', op => 'expand', @expanded, rcpt => ['nick-TAG@example.test'], @send, done => $removed },
+        smtpd => [$told->({ name => 'after fdatasync, before the client hears 250', after => [$commit], until => qr/^sendmsg inet/ })],
+        qmgr => [$unmarked, map { { what => 'no told expanded', name => 'delivered mark written, before the report of success', after => $_, until => $to_bounce } } [[$mark, 'last']], [[$mark, 'last'], $to_bounce]],
+        bounce => [{ what => 'told expanded', %$noticed }]),
+    each_victim({ name => 'expand-defer', op => 'expand', @alias, to => ['list-TAG-part@example.test', 'to-TAG@away.test', 'later-TAG@away.test'], rcpt => ['nick-TAG-part@example.test'],
+        @send, done => sub { $_[0]->is_deferred($_[1]) }, nudge => $let_pass }, qmgr => [$unmarked], bounce => [{ what => 'told expanded', %$noticed }]),
+    each_victim({ name => 'expand-requeue', op => 'expand', @expanded, rcpt => ['held-TAG@example.test'], begin => sub { $_[0]->put_on_hold($_[1]) },
+        act => sub { $_[0]->super($_[1], '-r') }, done => sub { $_[0]->delivered($_[1]{to}[3]) && $_[0]->queue_is_empty }, nudge => sub { $_[0]->wake_pickup } },
+        qmgr => [$unmarked], pickup => [$told->({ name => 'taken from maildrop, not removed there', after => [$commit], until => qr/^unlinkat / })]),
+    each_victim({ name => 'expand-expire', op => 'expand', @alias, to => ['list-TAG-end@example.test', 'later-TAG@away.test', 'later-TAG-b@away.test'], rcpt => ['held-TAG-end@example.test'],
+        expires => 1, begin => sub { $_[0]->put_on_hold($_[1]) }, act => $expire_held, done => $removed, nudge => $expire_held },
         qmgr => [{ what => 'told failed', %$untold }], bounce => [{ what => 'told failed', %$noticed }]),
 );
 

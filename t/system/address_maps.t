@@ -202,6 +202,7 @@ for my $how (qw(-f -e)) {
     send_to("exp$how\@example.test", 'list@v.test', rcpt_args => 'NOTIFY=SUCCESS,FAILURE');
     Posthorn::wait_for(sub { ($kept) = grep { $_->{queue_name} =~ /hold|deferred/ && $_->{sender} eq "exp$how\@example.test" } $ph->queued; $kept }) or diag $ph->log;
     is($kept->{queue_name}, $how eq '-f' ? 'hold' : 'deferred', "postsuper $how: a message waits");
+    is_deeply([sort map { $_->{address} } @{ $kept->{recipients} // [] }], ['a@far.test', 'b@far.test'], '  and is listed with its members');
     $ph->cmd('postsuper', $how, $kept->{queue_id});
     $ph->cmd('postqueue', '-i', $kept->{queue_id});
     for my $text ($ph->wait_mail("exp$how", 2)) {
