@@ -139,17 +139,19 @@ static int is_plain(const struct mail *mail)
     return mail->wish == WISH_NONE && !mail->damaged && !mail->has_log && !has_report(mail) && ph_queue_remove_is_quick(mail->m);
 }
 
-/* Of success, and what sendmail -v and -bv asked for.  0, or it is still owed. */
+/* Of success, and what sendmail -v and -bv asked for.  0, or it is still owed: not
+ * when it was sent and its log cannot be removed. */
 static int report(struct mail *mail)
 {
     int rc;
 
     if (!has_report(mail))
         return 0;
-    if ((rc = ph_bouncer_say_kept(mail)) < 0 || (rc = ph_bouncer_notify(mail, "trace")) < 0 ||
-        (rc = ph_bouncer_remove(mail->q, ph_cstr(mail->m->id), "trace")) < 0)
+    if ((rc = ph_bouncer_say_kept(mail)) < 0 || (rc = ph_bouncer_notify(mail, "trace")) < 0)
         return rc;
     mail->has_trace = 0;
+    if (ph_bouncer_remove(mail->q, ph_cstr(mail->m->id), "trace") < 0)
+        ph_log_warn("%s: %s", mail->m->id, ph_error());
     return 0;
 }
 

@@ -63,8 +63,9 @@ sub delivered {
     return $far + @near;
 }
 
-sub notices { my ($self, $t) = @_; return map { Posthorn::slurp($_) } glob "$self->{ph}{dir}/mail/b-$t/new/*" }
-sub bounced { my ($self, $t) = @_; return scalar grep { !/^Action: expanded/m } $self->notices($t) }
+# What its sender was told: {sender} of a token that came with another.
+sub notices { my ($self, $t) = @_; my $of = $self->{sender}{$t} // $t; return map { Posthorn::slurp($_) } glob "$self->{ph}{dir}/mail/b-$of/new/*" }
+sub bounced { my ($self, $t) = @_; return scalar grep { /^Final-Recipient: .*\b$t\@.*\r?\n(?:.+\n)*?Action: failed/m } $self->notices($t) }
 sub reported { my ($self, $t) = @_; return scalar grep { /^Action: expanded/m } $self->notices($t) }
 sub ended { my ($self, $t) = @_; return $self->delivered($t) + $self->bounced($t) }
 sub flush { my ($self) = @_; $self->postqueue('-f'); return }
@@ -216,7 +217,7 @@ sub with_postsuper {
 sub expand {
     my ($self, $t) = @_;
     my $taken = $self->say_mail($t, to => "nick-$t\@example.test", rcpt_args => 'NOTIFY=SUCCESS,FAILURE');
-    $self->{sent}{"$t$_"} = $self->{sent}{$t} for qw(l o);
+    for (qw(l o)) { $self->{sent}{"$t$_"} = $self->{sent}{$t}; $self->{sender}{"$t$_"} = $t }
     return 0 unless $taken;
     my $ok = 1;
     for (map { "$t$_" } '', 'l', 'o') { $ok = 0 unless $self->settle($_) }

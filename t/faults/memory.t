@@ -64,8 +64,11 @@ sub end_other {
 
 sub look_at_end {
     my ($name, $pid, $log) = @_;
-    if ($log =~ /\Q$pid\E killed by signal (\d+)/) {
-        trouble($name, "killed by signal $1 " . join '<', $f->names($f->struck_frames));
+    my @where = $f->names($f->struck_frames);
+    # libseccomp takes no care; a process that is being sealed serves nobody yet.
+    if ($log =~ /\Q$pid\E killed by signal 11/ && grep { /^seccomp_load/ } @where) { $count{'ended in libseccomp'}++ }
+    elsif ($log =~ /\Q$pid\E killed by signal (\d+)/) {
+        trouble($name, "killed by signal $1 " . join "<", @where);
     } elsif ($log =~ /pid \Q$pid\E exit status/) {
         $count{ended}++;
         trouble($name, "ended without words: $log") unless $log =~ /fatal: .*(?:out of memory|Cannot allocate memory)/;

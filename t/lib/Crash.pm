@@ -172,7 +172,8 @@ sub begin_transaction {
 # As a user of this machine: accepted when sendmail says so.
 sub sendmail {
     my ($self, $m) = @_;
-    $self->{ph}->sendmail(body($m) =~ s/\r//gr, '-f', $m->{from}, @{ $m->{rcpt} });
+    my @notify = ($m->{s}{rcpt_args} // '') =~ /^NOTIFY=(\S+)/ ? ('-N', lc $1) : ();
+    $self->{ph}->sendmail(body($m) =~ s/\r//gr, '-f', $m->{from}, @notify, @{ $m->{rcpt} });
     $m->{acked}++ if $? == 0;
     return $m->{acked};
 }

@@ -138,7 +138,10 @@ our @scenarios = (
         qmgr => [$unmarked, map { { what => 'no told expanded', name => 'delivered mark written, before the report of success', after => $_, until => $to_bounce } } [[$mark, 'last']], [[$mark, 'last'], $to_bounce]],
         bounce => [{ what => 'told expanded', %$noticed }]),
     each_victim({ name => 'expand-defer', op => 'expand', @alias, to => ['list-TAG-part@example.test', 'to-TAG@away.test', 'later-TAG@away.test'], rcpt => ['nick-TAG-part@example.test'],
-        @send, done => sub { $_[0]->is_deferred($_[1]) }, nudge => $let_pass }, qmgr => [$unmarked], bounce => [{ what => 'told expanded', %$noticed }]),
+        @send, done => sub { $_[0]->is_deferred($_[1]) }, nudge => $let_pass },
+        # Two records go to bounce before it is asked.
+        qmgr => [$unmarked, { what => 'told expanded', name => 'report committed, before its log goes', after => [($to_bounce) x 3], until => $to_bounce }],
+        bounce => [{ what => 'told expanded', %$noticed }]),
     each_victim({ name => 'expand-requeue', op => 'expand', @expanded, rcpt => ['held-TAG@example.test'], begin => sub { $_[0]->put_on_hold($_[1]) },
         act => sub { $_[0]->super($_[1], '-r') }, done => sub { $_[0]->delivered($_[1]{to}[3]) && $_[0]->queue_is_empty }, nudge => sub { $_[0]->wake_pickup } },
         qmgr => [$unmarked], pickup => [$told->({ name => 'taken from maildrop, not removed there', after => [$commit], until => qr/^unlinkat / })]),

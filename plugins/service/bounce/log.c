@@ -287,7 +287,9 @@ int log_slurp(int dir_fd, const char *path, struct ph_buf *text)
 
         if (!room)
             break;                 /* LOG_MAX: the rest is not read */
-        if ((got = read(fd, room, 4096)) > 0)
+        while ((got = read(fd, room, 4096)) < 0 && errno == EINTR)
+            ;
+        if (got > 0)
             ph_buf_added(text, (size_t)got);
     }
     int err = errno;

@@ -164,15 +164,20 @@ static int trace_counts(const struct notice *n, const struct log_record *x)
            n->m->rcpt[x->index].state == PH_STATE_DELIVERED;
 }
 
-static void choose_trace(struct notice *n)
+/* The records are all there is to tell: when they cannot be read, it is told later. */
+static int choose_trace(struct notice *n)
 {
     struct log_record *all;
-    size_t count = read_log(n, PH_STR("trace"), &all);
+    size_t count = 0;
+    int rc = log_read(n->b, n->s, PH_STR("trace"), n->m->queue_id, &all, &count);
 
+    if (rc < 0)
+        return rc;
     n->list = ph_alloc_array(n->s, count + 1, sizeof *n->list);
     for (size_t i = 0; i < count; i++)
         if (trace_counts(n, &all[i]))
             n->list[n->n++] = all[i];
+    return 0;
 }
 
 /* ---- the returned message ---- */
@@ -335,8 +340,9 @@ int notice_send(struct bounce *b, struct ph_scope *s, int kind, const struct ph_
     struct notice n = { .b = b, .s = s, .m = m, .kind = kind };
 
     if (NOTICE_IS_TRACE(kind)) {
-        choose_trace(&n);
-        return n.n && m->sender.n ? send_one(&n, m->sender, PH_STR(""), 0, 0) : 0;
+        int rc = choose_trace(&n);
+
+        return rc == 0 && n.n && m->sender.n ? send_one(&n, m->sender, PH_STR(""), 0, 0) : rc;
     }
     n.room = m->rcpt_count + 1u;
     n.list = ph_alloc_array(s, n.room, sizeof *n.list);
