@@ -51,6 +51,8 @@ my %aliases = (
 my @alias = (conf => \%aliases, rcpt_args => 'NOTIFY=SUCCESS,FAILURE');
 my $told = sub { map { my $w = $_; map { { %$w, what => $_ } } 'delivered', 'told expanded' } @_ };
 my @expanded = (@alias, to => ['list-TAG@example.test', 'to-TAG@away.test', 'too-TAG@away.test', 'copy-TAG@away.test']);
+# In qmgr: the nth request to bounce was the one for the report.
+my $reported = sub { return { what => 'told expanded', name => 'report committed, before its log goes', after => [($to_bounce) x $_[0]], until => $to_bounce } };
 
 # The same story with each of several victims.
 sub each_victim {
@@ -139,15 +141,15 @@ our @scenarios = (
         bounce => [{ what => 'told expanded', %$noticed }]),
     each_victim({ name => 'expand-defer', op => 'expand', @alias, to => ['list-TAG-part@example.test', 'to-TAG@away.test', 'later-TAG@away.test'], rcpt => ['nick-TAG-part@example.test'],
         @send, done => sub { $_[0]->is_deferred($_[1]) }, nudge => $let_pass },
-        # Two records go to bounce before it is asked.
-        qmgr => [$unmarked, { what => 'told expanded', name => 'report committed, before its log goes', after => [($to_bounce) x 3], until => $to_bounce }],
+        qmgr => [$unmarked, $reported->(3)],
         bounce => [{ what => 'told expanded', %$noticed }]),
     each_victim({ name => 'expand-requeue', op => 'expand', @expanded, rcpt => ['held-TAG@example.test'], begin => sub { $_[0]->put_on_hold($_[1]) },
         act => sub { $_[0]->super($_[1], '-r') }, done => sub { $_[0]->delivered($_[1]{to}[3]) && $_[0]->queue_is_empty }, nudge => sub { $_[0]->wake_pickup } },
         qmgr => [$unmarked], pickup => [$told->({ name => 'taken from maildrop, not removed there', after => [$commit], until => qr/^unlinkat / })]),
     each_victim({ name => 'expand-expire', op => 'expand', @alias, to => ['list-TAG-end@example.test', 'later-TAG@away.test', 'later-TAG-b@away.test'], rcpt => ['held-TAG-end@example.test'],
         expires => 1, begin => sub { $_[0]->put_on_hold($_[1]) }, act => $expire_held, done => $removed, nudge => $expire_held },
-        qmgr => [{ what => 'told failed', %$untold }], bounce => [{ what => 'told failed', %$noticed }]),
+        qmgr => [{ what => 'told failed', %$untold, for => qr/^later-/, each => 1 }, $reported->(6)],
+        bounce => [map { { what => "told $_", %$noticed } } qw(failed expanded)]),
 );
 
 1;
