@@ -200,9 +200,6 @@ void ph_settle_expanded(struct mail *mail, uint32_t rcpt) PH_YIELDS;
 void ph_settle_ourselves(struct mail *mail, const uint32_t *rcpt, uint32_t n, uint32_t status,
                       ph_str dsn, ph_str text) PH_YIELDS;
 
-/* An alias whose members are recipients of their own: its sender hears of it, and it is done. */
-void ph_settle_expanded(struct mail *mail, uint32_t rcpt) PH_YIELDS;
-
 /* finish.c: the round is over (nothing in flight). */
 void ph_finish_mail(struct mail *mail);
 void ph_mail_unpin(struct mail *mail);
