@@ -102,6 +102,7 @@ for my $v ([" blank\r\nb\r\n", qr/; \w+, \d\d \w+ \d{4} \d\d:\d\d:\d\d [-+]\d{4}
     ["\rblank\r\nb\r\n", qr/\(\w+\)\n\n blank\nb\n\z/, '... nor one with a stray CR, which becomes one'], [".\rX: y\r\nb\r\n", qr/\(\w+\)\n\n X: y\nb\n\z/, '... behind a dot'],
     ["\tX: y\r\n\r\nb\r\n", qr/\(\w+\)\n\n\tX: y\n\nb\n\z/, '... nor one with a tab'],
     ["From me Mon\r\nS: y\r\n\r\nb\r\n", qr/\)\nX-Mailbox-Line: From me Mon\nS: y\n\nb\n\z/, 'a line of a mailbox file becomes a header'],
+    ["From me Mon\r\n>From you\r\nFrom\r\nS: y\r\n\r\nb\r\n", qr/\)\nX-Mailbox-Line: From me Mon\nX-Mailbox-Line: >From you\n\nFrom\nS: y\n\nb\n\z/, 'each of several does'],
     [">From me\r\n\r\nb\r\n", qr/\)\nX-Mailbox-Line: >From me\n\nb\n\z/, '... also quoted'], ["From: me\r\n\r\nb\r\n", qr/\)\nFrom: me\n\nb\n\z/, 'From: is none'],
     [">Fro", qr/\n\n>Fro\n\z/, 'nor is a part of it'], ['', qr/\)\n\n?\z/, 'no content at all']) {
     begin();

@@ -79,7 +79,7 @@ static int take(struct session *s, ph_str bytes)
     return to_cleanup(s, bytes, 0);
 }
 
-/* Does the content begin with a line of a mailbox file?  1, 0, or -1: not known yet. */
+/* Is that the start of a line of a mailbox file?  1, 0, or -1: not known yet. */
 static int is_mailbox_line(ph_str head)
 {
     static const char *const mbox[] = { "From ", ">From " };
@@ -94,14 +94,33 @@ static int is_mailbox_line(ph_str head)
     return 0;
 }
 
-/* The start of the content, once it is known what it is: a line of a mailbox file becomes a header. */
-static int begin_lines(struct session *s, int mailbox)
+/* The start of a line, once it is known what it is: a line of a mailbox file becomes a header. */
+static int begin_line(struct session *s, int mailbox)
 {
     struct content *x = s->t.content;
     int rc = mailbox ? take(s, PH_STR("X-Mailbox-Line: ")) : 0;
 
-    x->started = 1;
-    return rc < 0 ? rc : take(s, (ph_str){ x->head, x->head_n });
+    if (rc == 0)
+        rc = take(s, (ph_str){ x->head, x->head_n });
+    x->head_n = 0;
+    x->in_mailbox_line = mailbox;
+    x->started = !mailbox;
+    return rc;
+}
+
+/* The rest of such a line, or what there is of it; *bytes is what follows. */
+static int pass_mailbox_line(struct session *s, ph_str *bytes)
+{
+    struct content *x = s->t.content;
+    size_t n = 0;
+
+    while (n < bytes->n && x->in_mailbox_line) {
+        x->in_mailbox_line = !(x->saw_cr && bytes->p[n] == '\n');
+        x->saw_cr = bytes->p[n++] == '\r';
+    }
+    int rc = take(s, ph_str_first(*bytes, n));
+    *bytes = ph_str_from(*bytes, n);
+    return rc;
 }
 
 int content_add(struct session *s, ph_str bytes)
@@ -109,10 +128,16 @@ int content_add(struct session *s, ph_str bytes)
     struct content *x = s->t.content;
 
     while (!x->started && bytes.n) {
-        x->head[x->head_n++] = bytes.p[0];
-        bytes = ph_str_from(bytes, 1);
-        int mailbox = is_mailbox_line((ph_str){ x->head, x->head_n });
-        int rc = mailbox < 0 ? 0 : begin_lines(s, mailbox);
+        int rc = 0;
+
+        if (x->in_mailbox_line) {
+            rc = pass_mailbox_line(s, &bytes);
+        } else {
+            x->head[x->head_n++] = bytes.p[0];
+            bytes = ph_str_from(bytes, 1);
+            int mailbox = is_mailbox_line((ph_str){ x->head, x->head_n });
+            rc = mailbox < 0 ? 0 : begin_line(s, mailbox);
+        }
         if (rc < 0)
             return rc;
     }
@@ -196,7 +221,7 @@ int content_conclude(struct session *s, int chunked)
     int rc = 0;
 
     if (!x->started && x->head_n)
-        rc = begin_lines(s, 0);
+        rc = begin_line(s, 0);
     s->saw_bare_lf |= s->c->note_bare && s->bare_mode != PH_BARE_NO && (x->dot.saw_bare_lf || x->eol.saw_bare_lf);
     s->where = "END-OF-MESSAGE";
     if (rc >= 0)

@@ -317,10 +317,11 @@ struct content {
     struct ph_eol_decoder eol;     /* BDAT */
     char *room;                    /* content_room; NULL while not needed */
     size_t room_for;
-    char head[8];                  /* the first bytes, until it is clear what line they start */
+    char head[8];                  /* the first bytes of a line, until it is clear what line they start */
     uint32_t head_n;
     uint64_t bytes;                /* with line ends of two bytes */
-    int started, failed, too_big;
+    int in_mailbox_line, saw_cr;   /* up to its end; the last byte of it was a CR */
+    int started, failed, too_big;  /* started: the lines of mailbox files in front are over */
 };
 #define CONTENT_PIECE 16384u           /* decoded at once */
 #define CONTENT_RUN   1024u            /* so much that needs no decoding is not copied */
