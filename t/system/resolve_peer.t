@@ -44,6 +44,7 @@ my @rewrite_reasons = (
     }],
     ['empty quotes are nothing: no word between a dot and the end, no local part' => sub { my ($c) = @_; $c->{address} =~ /""/ }],
     ['all of several source routes go, not the first alone' => sub { my ($c) = @_; $c->{address} =~ /^\@[^:]*:\@[^:]*:/ }],
+    ['the colon of a literal ends no route' => sub { my ($c) = @_; $c->{address} =~ /^\@\[[^\]]*:[^\[\]]*\]\z/ }],
     ['a route to nowhere is nothing' => sub { my ($c) = @_; $c->{address} =~ /^\@[^:]*:\z/ && $c->{ours} eq '' }],
 );
 
@@ -61,10 +62,6 @@ my @resolve_reasons = (
         my ($c) = @_;
         my %ours = map { my $v = $c->{o}{$_}; $v =~ s/\[IPv6:/[/i; $_ => $v } keys %{ $c->{o} };
         $c->{conf}{resolve_numeric_domain} eq 'yes' && $c->{t}{recipient} =~ /\@\[[0-9a-f:]+\]\z/i && lc shown(\%ours) eq lc $c->{theirs};
-    }],
-    ['a name that begins with a dot is no domain for them even when it is listed' => sub {
-        my ($c) = @_;
-        $c->{theirs} eq 'error' && ($c->{o}{recipient} // '') =~ /\@(\.[^@]*)\z/ && $c->{conf}{mydestination} =~ /\Q$1\E/i;
     }],
     ['what is not UTF-8 is no address, a literal behind it or not' => sub {
         my ($c) = @_;

@@ -80,7 +80,7 @@ static void finish(const struct rewriter *w, struct parts *out, struct text *t, 
     out->is_local = ours;
     out->local = local || !ours ? text_bytes(t, 0, local) : w->p.empty_recipient;
     out->routed = is_routed(t, local);
-    if (!ours && !(out->error = check_domain(w, t->s, &out->domain)))
+    if (domain.n && !(out->error = check_domain(w, t->s, &out->domain)) && !ours)
         out->is_local = out->domain.p[0] == '[' && is_own(w, out->domain);  /* it was a number */
     if (!out->error && !w->p.min_user && ph_str_starts(out->local, PH_STR("-")))
         out->error = "local part begins with a minus sign";
