@@ -30,6 +30,11 @@ int ph_dsn_parse(ph_str s, ph_str *code, ph_str *text)
     return 1;
 }
 
+const char *ph_dsn_address_type(ph_str address)
+{
+    return !ph_str_is_ascii(address) && ph_str_is_utf8(address) ? "utf-8" : "rfc822";
+}
+
 ph_str ph_dsn_of_address(struct ph_scope *s, ph_str code, int sender)
 {
     const ph_str all = PH_STR("012345678"), map = sender ? PH_STR("078770778") : PH_STR("012345632");

@@ -173,10 +173,6 @@ int ph_address_map_find(struct ph_address_map *m, ph_str address, struct ph_scop
 
     if (!m || address.n == 0)
         return PH_NONE;
-    if (!ph_str_is_ascii(address) && !ph_str_is_utf8(address)) {
-        ph_log_warn("%s: an address that is no UTF-8 is not looked up", m->what);
-        return PH_NONE;
-    }
     ph_address_split(address, &local, &domain);
     int ours = is_local(m->rules, domain);
     if (ours < 0)

@@ -39,7 +39,7 @@ int ph_address_complete(const struct ph_address_rules *r, struct ph_scope *s, co
 /* Ask the tables alone: user+ext@domain, user@domain, user+ext and user (when the domain
  * is myorigin, in mydestination or one of our addresses), @domain.  PH_FOUND, *value as
  * it stands there and *ext, what of the address is to be put behind each user of it;
- * PH_NONE, also for bytes that are no UTF-8; PH_TEMP, PH_CANCEL.  m may be NULL.  Yields. */
+ * PH_NONE; PH_TEMP, PH_CANCEL.  m may be NULL.  Yields. */
 int ph_address_map_find(struct ph_address_map *m, ph_str address, struct ph_scope *out, ph_str *value,
                         ph_str *ext) PH_YIELDS;
 /* One look-up, one result in standard form ("@other" keeps the user): PH_FOUND, PH_NONE,

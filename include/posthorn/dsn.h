@@ -24,6 +24,9 @@ uint32_t ph_notify_flags(ph_str notify);
 /* What members of an alias have of its NOTIFY, once it is reported as expanded: not
  * SUCCESS (then perhaps NEVER).  On s. */
 ph_str ph_notify_rest(struct ph_scope *s, ph_str notify);
+/* What notices and ORCPT call such an address: "utf-8" (RFC 6533), or "rfc822" when it is
+ * ASCII, or other bytes. */
+const char *ph_dsn_address_type(ph_str address);
 /* An SMTP reply line "250-8BITMIME", "550 5.1.1 no": 1 and the parts; 0 bad.
  * *more is 1 for '-'. */
 int ph_reply_parse(ph_str line, unsigned *code, int *more, ph_str *text);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 #include <posthorn/address.h>
+#include <posthorn/dsn.h>
 #include <posthorn/date.h>
 #include <posthorn/header.h>
 #include "bounce.h"
@@ -251,16 +252,11 @@ static void put_words(struct report *r, struct ph_buf *out)
 
 /* ---- part 2: fields ---- */
 
-static const char *address_type(ph_str address)
-{
-    return ph_str_is_ascii(address) ? "rfc822" : "utf-8";
-}
-
 static void put_address(struct report *r, struct ph_buf *out, const char *field, ph_str address)
 {
     ph_str text = external(r, address);
 
-    ph_buf_printf(out, "%s: %s; %.*s\r\n", field, address_type(text), PH_FMT(text));
+    ph_buf_printf(out, "%s: %s; %.*s\r\n", field, ph_dsn_address_type(text), PH_FMT(text));
 }
 
 /* How the null sender is called where an address must stand. */
@@ -305,7 +301,7 @@ static void put_original_recipient(struct report *r, struct ph_buf *out, const s
     if (x->f[LOG_ORCPT].n)
         ph_buf_printf(out, "Original-Recipient: %.*s\r\n", PH_FMT(clean(r, x->f[LOG_ORCPT])));
     else
-        ph_buf_printf(out, "Original-Recipient: %s;%.*s\r\n", address_type(text), PH_FMT(text));
+        ph_buf_printf(out, "Original-Recipient: %s;%.*s\r\n", ph_dsn_address_type(text), PH_FMT(text));
 }
 
 static void put_recipient_fields(struct report *r, struct ph_buf *out, const struct log_record *x)

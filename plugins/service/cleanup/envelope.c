@@ -131,7 +131,7 @@ static int put_all(struct message *m, ph_str to, ph_str original, ph_str orcpt, 
 
 static ph_str orcpt_of(struct message *m, ph_str address)
 {
-    return ph_str_printf(m->step, "%s;%.*s", ph_str_is_ascii(address) ? "rfc822" : "utf-8", PH_FMT(address));
+    return ph_str_printf(m->step, "%s;%.*s", ph_dsn_address_type(address), PH_FMT(address));
 }
 
 /* *to: the address as it is before aliases.  Without a history (original, orcpt) it

@@ -47,8 +47,8 @@ static int by_sender(struct rewriter *w, struct ph_scope *s, struct ph_maps *map
     ph_str ext;
     int rc;
 
-    if (ph_maps_is_empty(maps) || (w->p.utf8 && !ph_str_is_ascii(sender) && !ph_str_is_utf8(sender)))
-        return PH_NONE;            /* keys are UTF-8: none of its parts is one */
+    if (ph_maps_is_empty(maps))
+        return PH_NONE;
     if (sender.n == 0 && ph_str_eq(null_key, PH_STR("<>")))
         rc = ph_maps_find(maps, null_key, s, val);
     else if ((rc = has_bare_keys(w, sender = sender.n ? sender : null_key)) >= 0)

@@ -260,7 +260,7 @@ void rcpt_args_written(struct session *s, ph_str written, ph_str address, struct
         written = ph_str_first(ph_str_from(written, 1), written.n - 2);
     if (a->orcpt.n || ph_str_eq(written, address) || written.n > ORCPT_MAX || !is_printable(written, 0, 1))
         return;
-    a->orcpt = ph_str_printf(transaction_scope(s), "%s;%.*s", ph_str_is_ascii(written) ? "rfc822" : "utf-8", PH_FMT(written));
+    a->orcpt = ph_str_printf(transaction_scope(s), "%s;%.*s", ph_dsn_address_type(written), PH_FMT(written));
 }
 
 struct refusal rcpt_args_parse(struct session *s, ph_str rest, struct rcpt_args *a)

@@ -179,14 +179,13 @@ static ph_str orcpt_of(const struct smtp_transaction *t, const struct ph_recipie
 
     if (!r->dsn_orcpt.n || !given.n) {
         given = r->original.n ? r->original : r->address;
-        type = ph_str_is_ascii(given) ? PH_STR("rfc822") : PH_STR("utf-8");
+        type = ph_cstr(ph_dsn_address_type(given));
     }
     int utf8 = ph_str_eq_nocase(type, PH_STR("utf-8")) && ph_str_is_utf8(given);
     return ph_str_printf(s, "%.*s;%.*s", PH_FMT(type), PH_FMT(utf8 ? utf8_address(s, given) : ph_xtext_encode(s, given)));
 }
 
-static void send_rcpt
-(struct smtp_transaction *t, uint32_t i)
+static void send_rcpt(struct smtp_transaction *t, uint32_t i)
 {
     const struct ph_recipient *r = &t->j->d->rcpt[i];
     struct ph_stream *io = t->s->io;
