@@ -128,10 +128,10 @@ static struct service *find(struct master *m, const char *key)
     return NULL;
 }
 
-/* Nobody from outside can connect, and nothing but a request starts work in it. */
+/* Nobody from outside can connect.  (What a wakeup began may end in the middle: it is begun anew.) */
 static int is_asked(const struct ph_service_def *d)
 {
-    int all_private = d->kind == PH_DEF_PLUGIN && d->private_ != 0 && ph_service_wakeup_s(d) <= 0;
+    int all_private = d->kind == PH_DEF_PLUGIN && d->private_ != 0;
 
     for (uint32_t i = 0; i < d->listen_count; i++)
         all_private &= d->listen[i].kind == PH_LISTEN_UNIX;

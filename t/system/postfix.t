@@ -155,15 +155,17 @@ SKIP: {
 # Whom qmgr keeps a connection to stops with it, not after the grace of sessions: a
 # session in the middle of its mail shows how long that is.
 {
-    my $stops = Posthorn->new;
+    my $stops = Posthorn->new(default_transport => 'smtp:[127.0.0.1]:1', queue_run_delay => '1000s', minimal_backoff_time => '1000s');
     my $took = sub { my $from = time; $stops->stop; return time - $from };
     my ($grace, $best, $n) = (0, 1e9, 0);
     # The one with a session first; then on a busy machine one may be late, but not all.
     do {
         $stops->start;
         my $c = $stops->smtp;
-        $c->send(from => 'a@client.test', to => ['stop@example.test'], body => "Subject: s\r\n\r\nx\r\n");
+        # Mail that is deferred has qmgr ask bounce.
+        my ($id) = ($c->send(from => 'a@client.test', to => ['stop@example.test', 'later@far.test'], body => "Subject: s\r\n\r\nx\r\n"))[1] =~ /queued as (\w+)/;
         $stops->wait_mail('stop', ++$n);
+        $stops->wait_log(qr/\Q$id\E: to=<later\@far\.test>.*status=deferred/);
         if ($n == 1) { $c->ask($_) for 'MAIL FROM:<a@client.test>', 'RCPT TO:<stop@example.test>', 'DATA'; $grace = $took->() }
         else { undef $c; my $idle = $took->(); $best = $idle if $idle < $best }
     } while ($n < 2 || ($best > $grace * 2 / 3 && $n < 10));
