@@ -48,7 +48,8 @@ static void on_sweep(struct ph_timer *t PH_UNUSED)
 static void arm(void)
 {
     kept.sweep.fn = on_sweep;
-    if (!ph_list_is_empty(&kept.list))
+    /* A use of one does not put it off: the others are idle all the same. */
+    if (!kept.sweep.index && !ph_list_is_empty(&kept.list))
         ph_timer_set(&kept.sweep, ph_in_ms(IDLE_MS / 2));
 }
 
