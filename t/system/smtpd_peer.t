@@ -103,7 +103,7 @@ sub shape {
     for (split /\n/, $log) {
         next unless s{^.*?postfix/smtpd\[\d+\]: }{};
         next if /^warning: unknown DSN NOTIFY/ || /removed \(discarded\)$/ || /^warning: Illegal address syntax from .*: <[^>]*$/;
-        next if /^warning: task \S+ held the loop/;             # a busy machine
+        next if /^warning: task .* held the loop/;              # a busy machine
         next if /^error: |^warning: .*(?:fail:x always fails|table lookup problem|lookup error for)/;   # a list is read once; why a table fails has other words
         s/^warning: (?:\S+\[[\d.]+\]: )?(?:restriction \w+: )?(?=\w+: non-null)/warning: of /;         # a process of ours serves many, and says whom and where
         s/^NOQUEUE: ((?:lost connection|timeout|too many errors) after)/$1/;
