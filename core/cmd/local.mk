@@ -89,7 +89,7 @@ core_cmd_postalias_LDADD = core/libposthorn.la
 dist_man_MANS += man/postmap.1 man/postalias.1
 
 sbin_PROGRAMS += core/cmd/postwhy
-core_cmd_postwhy_SOURCES = $(COMMON) core/cmd/postwhy.c core/cmd/postwhy.h core/cmd/postwhy_engine.c core/cmd/postwhy_session.c \
+core_cmd_postwhy_SOURCES = $(COMMON) core/cmd/postwhy.c core/cmd/postwhy.h core/cmd/postwhy_engine.h core/cmd/postwhy_engine.c core/cmd/postwhy_generic.c core/cmd/postwhy_alias.c core/cmd/postwhy_session.c \
 	core/cmd/postwhy_report.c core/cmd/postwhy_text.c core/cmd/postwhy_json.c core/cmd/postwhy_diff.c
 core_cmd_postwhy_LDADD = core/libposthorn.la
 dist_man_MANS += man/postwhy.1

@@ -2,6 +2,7 @@
  *
  * postwhy.c          options, addresses, exit status
  * postwhy_engine.c   one configuration: its services in this process, one address asked
+ * postwhy_generic.c, postwhy_alias.c  what its transports do with addresses
  * postwhy_session.c  the SMTP session with its smtpd
  * postwhy_text.c     for people          postwhy_json.c   for programs
  * postwhy_diff.c     two configurations  postwhy_report.c reports, and reports as frames */
@@ -30,7 +31,7 @@ struct why_line {
     struct why_line *next;
     uint32_t kind, depth, line, parameter_line;
     int32_t answer;
-    ph_str stage;                  /* smtpd, map, resolve */
+    ph_str stage;                  /* smtpd, map, resolve, generic, recipient, alias */
     ph_str what, table, key, value, file, remark, parameter_file;
 };
 
@@ -38,6 +39,7 @@ struct why_line {
 struct why_result {
     struct why_result *next;
     ph_str recipient, class_, transport, nexthop;
+    ph_str generic_sender, generic_recipient;  /* what the other side is told instead; empty: the same */
     int is_same;                   /* --diff: the other side has it too, and it is not shown */
 };
 

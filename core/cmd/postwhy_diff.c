@@ -102,7 +102,8 @@ static int ask_both(struct diff *d, ph_str address, int lines, struct why_report
 
 static int is_same_result(const struct why_result *x, const struct why_result *y)
 {
-    return ph_str_eq(x->recipient, y->recipient) && ph_str_eq(x->transport, y->transport) && ph_str_eq(x->nexthop, y->nexthop);
+    return ph_str_eq(x->recipient, y->recipient) && ph_str_eq(x->transport, y->transport) && ph_str_eq(x->nexthop, y->nexthop) &&
+           ph_str_eq(x->generic_sender, y->generic_sender) && ph_str_eq(x->generic_recipient, y->generic_recipient);
 }
 
 static int is_same(const struct why_report *a, const struct why_report *b)

@@ -6,34 +6,17 @@
 #include <posthorn/client.h>
 #include <posthorn/error.h>
 #include <posthorn/lookup.h>
+#include <posthorn/map.h>
 #include <posthorn/policy.h>
-#include "core/cmd/postwhy.h"
+#include "core/cmd/postwhy_engine.h"
 #include "core/ipc/client.h"
 #include "core/net/dns.h"
 #include "core/plugin/inline.h"
 #include "core/plugin/registry.h"
-#include "core/run/why.h"
 
 #define CALL_MS 3600000            /* no service is waited for longer */
 #define CLEANUP "cleanup itself"   /* its name here: smtpd talks to why_take_message */
 #define LOCAL_FLAGS "bcc map"      /* what is done to mail that comes from sendmail */
-
-struct why_engine {
-    struct ph_scope *scope;
-    const struct postwhy *o;
-    struct ph_conf *conf;
-    const struct ph_master_def *master;
-    struct ph_group *tasks;
-    struct ph_service *rewrite, *cleanup, *smtpd;
-    struct ph_restriction *unlisted;
-    struct ph_maps *aliases;
-    ph_str delimiters;
-    struct ph_why_sink sink;
-    struct ph_conf *conf_now;      /* of the service whose parameters are spoken of */
-    const char *stage;
-    struct why_report *report;     /* NULL: nobody asks */
-    struct why_session *session;   /* the one under way */
-};
 
 /* ---- steps ---- */
 
@@ -74,11 +57,11 @@ static void find_parameter(struct why_engine *e, struct why_line *l)
         l->remark = PH_STR("by default");
 }
 
-/* Whether the recipient exists is asked with what was asked before: that is not said
- * again. */
+/* Whether the recipient exists is asked with what was asked before, and so is where mail
+ * goes that is forwarded: that is not said again. */
 static int is_repeated(const struct why_engine *e, const struct why_line *l)
 {
-    if (!ph_str_eq(l->stage, PH_STR("recipient")))
+    if (!ph_str_eq(l->stage, PH_STR("recipient")) && !e->nested)
         return 0;
     for (const struct why_line *old = e->report->first; old; old = old->next)
         if (!ph_str_eq(old->stage, PH_STR("smtpd")) && old->kind == l->kind && old->answer == l->answer && ph_str_eq(old->what, l->what) &&
@@ -202,7 +185,7 @@ static ph_str internal_of(struct ph_scope *s, ph_str text)
 }
 
 /* 0 and the answer, or negative. */
-static int call(struct why_report *r, const char *service, const struct ph_frame *f, struct ph_frame **got)
+int why_call(struct why_report *r, const char *service, const struct ph_frame *f, struct ph_frame **got)
 {
     int rc = ph_service_call(r->scope, service, f, got);
 
@@ -211,7 +194,7 @@ static int call(struct why_report *r, const char *service, const struct ph_frame
     return ph_str_eq(ph_frame_value(*got, "status"), PH_STR("ok")) ? 0 : ph_fail(PH_TEMP, "%.*s", PH_FMT(ph_frame_value(*got, "reason")));
 }
 
-static struct ph_frame *question(struct why_report *r, const char *op, ph_str sender)
+struct ph_frame *why_question(struct why_report *r, const char *op, ph_str sender)
 {
     struct ph_frame *f = ph_frame_new(r->scope);
 
@@ -220,7 +203,7 @@ static struct ph_frame *question(struct why_report *r, const char *op, ph_str se
     return f;
 }
 
-static void note_failure(struct why_report *r)
+void why_note_failure(struct why_report *r)
 {
     r->failed = 1;
     why_report_refuse(r, WHY_TEMP, ph_str_printf(r->scope, "451 4.3.0 %s", ph_error()));
@@ -242,21 +225,10 @@ static int exists(struct why_engine *e, struct why_report *r, ph_str sender, ph_
     e->conf_now = e->conf;
     int rc = ph_restriction_check(e->unlisted, &f, r->scope, &action);
     if (rc < 0)
-        note_failure(r);
+        why_note_failure(r);
     else if (rc == PH_FOUND)
         why_report_refuse(r, action.n && action.p[0] == '4' ? WHY_TEMP : WHY_REFUSED, action);
     return rc == PH_NONE;
-}
-
-/* For information: the first step of what local(8) will do. */
-static void look_at_alias(struct why_engine *e, struct why_report *r, ph_str address)
-{
-    ph_str local, domain, value, ext;
-
-    e->stage = "alias";
-    e->conf_now = e->conf;
-    ph_address_split(address, &local, &domain);
-    ph_maps_find_address(e->aliases, local, e->delimiters, 1, r->scope, &value, &ext);
 }
 
 /* What keeps qmgr from giving mail to that transport, in its words; NULL: nothing. */
@@ -278,17 +250,18 @@ static const char *hindrance(const struct why_engine *e, struct ph_scope *s, ph_
 /* Where one recipient goes. */
 static void resolve(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address)
 {
-    struct ph_frame *f = question(r, "resolve", sender), *got;
+    struct ph_frame *f = why_question(r, "resolve", sender), *got;
 
     begin_stage(e, "resolve", e->rewrite);
     ph_frame_str(f, "address", address);
-    if (call(r, "rewrite", f, &got) < 0) {
-        note_failure(r);
+    if (why_call(r, "rewrite", f, &got) < 0) {
+        why_note_failure(r);
         return;
     }
     struct why_result n = { .recipient = ph_frame_value(got, "recipient"), .class_ = ph_frame_value(got, "class"),
                             .transport = ph_frame_value(got, "transport"), .nexthop = ph_frame_value(got, "nexthop") };
     const char *waits = hindrance(e, r->scope, n.transport);
+    why_generic(e, r, sender, &n);
     why_report_result(r, &n);
     if (waits)
         why_report_refuse(r, WHY_TEMP, ph_cstr(waits));
@@ -297,19 +270,19 @@ static void resolve(struct why_engine *e, struct why_report *r, ph_str sender, p
     else if (is(n.transport, "retry"))
         why_report_refuse(r, WHY_TEMP, n.nexthop);
     else if ((is(n.transport, "virtual") || is(n.transport, "local")) && exists(e, r, sender, n.recipient) && is(n.transport, "local"))
-        look_at_alias(e, r, n.recipient);
+        why_alias(e, r, sender, &n);
 }
 
 /* The envelope as cleanup would hand it to the queue: 0 and its answer, or negative. */
 static int map(struct why_engine *e, struct why_report *r, ph_str flags, ph_str sender, const struct why_rcpt *rcpts, struct ph_frame **got)
 {
-    struct ph_frame *f = question(r, "map", sender);
+    struct ph_frame *f = why_question(r, "map", sender);
 
     begin_stage(e, "map", e->cleanup);
     ph_frame_str(f, "flags", flags);
     for (; rcpts; rcpts = rcpts->next)
         ph_frame_str(f, "address", rcpts->address);
-    int rc = call(r, CLEANUP, f, got);
+    int rc = why_call(r, CLEANUP, f, got);
     if (rc == 0 && !ph_str_eq(ph_frame_value(*got, "sender"), sender))
         ph_why(NULL, "the sender becomes %.*s", PH_FMT(ph_frame_value(*got, "sender")));
     return rc;
@@ -326,6 +299,16 @@ static void resolve_all(struct why_engine *e, struct why_report *r, const struct
             resolve(e, r, sender, value);
 }
 
+void why_route(struct why_engine *e, struct why_report *r, const char *flags, ph_str sender, const struct why_rcpt *rcpts)
+{
+    struct ph_frame *mapped;
+
+    if (map(e, r, ph_cstr(flags), sender, rcpts, &mapped) < 0)
+        why_note_failure(r);
+    else
+        resolve_all(e, r, mapped);
+}
+
 /* 1 when smtpd takes the message: then *rcpts are its recipients. */
 static int is_accepted(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address, struct why_rcpt **rcpts, ph_str *flags)
 {
@@ -338,7 +321,7 @@ static int is_accepted(struct why_engine *e, struct why_report *r, ph_str sender
     e->session = NULL;
     r->reply = x.reply;
     if (rc < 0) {
-        note_failure(r);
+        why_note_failure(r);
         return 0;
     }
     if (x.code >= 400) {
@@ -363,14 +346,10 @@ static void ask(struct why_engine *e, struct why_report *r)
 {
     ph_str address = internal_of(r->scope, r->address), sender = internal_of(r->scope, r->sender), flags = PH_STR(LOCAL_FLAGS);
     struct why_rcpt own = { .address = address }, *rcpts = &own;
-    struct ph_frame *mapped;
 
-    if (e->smtpd && !is_accepted(e, r, sender, address, &rcpts, &flags))
-        return;
-    if (map(e, r, flags, sender, rcpts, &mapped) < 0)
-        note_failure(r);
-    else
-        resolve_all(e, r, mapped);
+    e->followed = ph_map_new(r->scope);
+    if (!e->smtpd || is_accepted(e, r, sender, address, &rcpts, &flags))
+        why_route(e, r, ph_cstr_dup(r->scope, flags), sender, rcpts);
 }
 
 struct why_report *why_engine_ask(struct why_engine *e, struct ph_scope *s, ph_str address, int lines)

@@ -58,6 +58,8 @@ static void put_result(struct ph_buf *b, const struct why_result *n)
     put_member(b, "class", n->class_);
     put_member(b, "transport", n->transport);
     put_member(b, "nexthop", n->nexthop);
+    put_member(b, "generic_sender", n->generic_sender);
+    put_member(b, "generic_recipient", n->generic_recipient);
     ph_buf_putc(b, '}');
 }
 

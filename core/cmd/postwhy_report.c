@@ -35,7 +35,8 @@ void why_report_result(struct why_report *r, const struct why_result *result)
     struct why_result *n = ph_new(r->scope, struct why_result);
 
     *n = (struct why_result){ .recipient = ph_str_dup(r->scope, result->recipient), .class_ = ph_str_dup(r->scope, result->class_),
-                              .transport = ph_str_dup(r->scope, result->transport), .nexthop = ph_str_dup(r->scope, result->nexthop) };
+                              .transport = ph_str_dup(r->scope, result->transport), .nexthop = ph_str_dup(r->scope, result->nexthop),
+                              .generic_sender = ph_str_dup(r->scope, result->generic_sender), .generic_recipient = ph_str_dup(r->scope, result->generic_recipient) };
     *r->result_last = n;
     r->result_last = &n->next;
 }
@@ -93,6 +94,8 @@ struct ph_frame *why_report_pack(struct ph_scope *s, const struct why_report *r)
         ph_frame_str(f, "class", n->class_);
         ph_frame_str(f, "transport", n->transport);
         ph_frame_str(f, "nexthop", n->nexthop);
+        ph_frame_str(f, "generic_sender", n->generic_sender);
+        ph_frame_str(f, "generic_recipient", n->generic_recipient);
     }
     for (const struct why_line *l = r->first; l; l = l->next)
         pack_step(f, l);
@@ -147,6 +150,10 @@ static void take_result_member(struct unpacking *u, ph_str name, ph_str value)
         u->result.transport = value;
     else if (ph_str_eq(name, PH_STR("nexthop")))
         u->result.nexthop = value;
+    else if (ph_str_eq(name, PH_STR("generic_sender")))
+        u->result.generic_sender = value;
+    else if (ph_str_eq(name, PH_STR("generic_recipient")))
+        u->result.generic_recipient = value;
 }
 
 static void take(struct unpacking *u, ph_str name, ph_str value)

@@ -222,6 +222,17 @@ static void put_steps(const struct page *p, const struct why_report *r)
         printf(" and %zu more steps\n", r->omitted);
 }
 
+static void put_result(struct ph_scope *s, struct ph_buf *b, const struct why_result *n, const char *indent)
+{
+    ph_buf_printf(b, "%s=> transport %.*s, next hop %.*s, recipient %.*s", indent, PH_FMT(shown(s, n->transport)), PH_FMT(shown(s, n->nexthop)),
+                  PH_FMT(shown(s, n->recipient)));
+    if (n->generic_sender.n)
+        ph_buf_printf(b, ", sent from %.*s", PH_FMT(shown(s, n->generic_sender)));
+    if (n->generic_recipient.n)
+        ph_buf_printf(b, ", sent to %.*s", PH_FMT(shown(s, n->generic_recipient)));
+    ph_buf_putc(b, '\n');
+}
+
 ph_str why_text_verdict(struct ph_scope *s, const struct why_report *r, const char *indent)
 {
     static const char *const words[] = { [WHY_OK] = "=> ", [WHY_REFUSED] = "=> refused: ", [WHY_TEMP] = "=> not now: ", [WHY_TROUBLE] = "=> trouble: " };
@@ -230,8 +241,7 @@ ph_str why_text_verdict(struct ph_scope *s, const struct why_report *r, const ch
     ph_buf_init(&b, s, 1u << 20);
     for (const struct why_result *n = r->result; n; n = n->next)
         if (!n->is_same)
-            ph_buf_printf(&b, "%s=> transport %.*s, next hop %.*s, recipient %.*s\n", indent, PH_FMT(shown(s, n->transport)), PH_FMT(shown(s, n->nexthop)),
-                          PH_FMT(shown(s, n->recipient)));
+            put_result(s, &b, n, indent);
     if (r->refusal.n || !r->result)
         ph_buf_printf(&b, "%s%s%.*s\n", indent, words[r->status], PH_FMT(shown(s, r->refusal.n ? r->refusal : PH_STR("nobody receives it"))));
     return ph_buf_view(&b);

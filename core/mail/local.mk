@@ -1,5 +1,5 @@
 noinst_LTLIBRARIES += core/mail/libmail.la
-core_mail_libmail_la_SOURCES = core/mail/maildrop.c core/mail/address.c core/mail/address_list.c core/mail/address_value.c core/mail/address_domain.h core/mail/header.c \
+core_mail_libmail_la_SOURCES = core/mail/maildrop.c core/mail/address.c core/mail/address_list.c core/mail/address_value.c core/mail/alias.c core/mail/address_domain.h core/mail/header.c \
 	core/mail/date.c core/mail/dsn.c core/mail/wire.c
 
 check_PROGRAMS += t/unit/maildrop.t

@@ -6,7 +6,7 @@
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
 #include <posthorn/header.h>
-#include "plugins/transport/local/dest.h"
+#include <posthorn/alias.h>
 #include "plugins/transport/local/loop.h"
 #include "plugins/transport/local/macro.h"
 #include "fuzz.h"
@@ -30,30 +30,30 @@ static ph_str quoted(struct ph_scope *s, const char *before, ph_str text)
 }
 
 /* The way to write a destination that leaves no doubt. */
-static ph_str written(struct ph_scope *s, const struct local_dest *d)
+static ph_str written(struct ph_scope *s, const struct ph_alias_item *d)
 {
     switch (d->kind) {
-    case LOCAL_COMMAND: return quoted(s, "|", d->text);
-    case LOCAL_FILE:    return quoted(s, "", d->text);
-    case LOCAL_INCLUDE: return quoted(s, ":include:", d->text);
-    case LOCAL_MAILBOX: return ph_str_printf(s, "\\<%.*s>", PH_FMT(ph_address_external(s, d->text)));
+    case PH_ALIAS_COMMAND: return quoted(s, "|", d->text);
+    case PH_ALIAS_FILE:    return quoted(s, "", d->text);
+    case PH_ALIAS_INCLUDE: return quoted(s, ":include:", d->text);
+    case PH_ALIAS_MAILBOX: return ph_str_printf(s, "\\<%.*s>", PH_FMT(ph_address_external(s, d->text)));
     default:            return ph_str_printf(s, "<%.*s>", PH_FMT(ph_address_external(s, d->text)));
     }
 }
 
-static void means(struct ph_scope *s, const struct local_dest *d)
+static void means(struct ph_scope *s, const struct ph_alias_item *d)
 {
-    struct local_dest again;
+    struct ph_alias_item again;
     ph_str text = written(s, d);
     size_t at = 0;
 
-    FUZZ_CHECK(d->kind >= LOCAL_ADDRESS && d->kind <= LOCAL_INCLUDE && d->text.n, "kind %u", d->kind);
+    FUZZ_CHECK(d->kind >= PH_ALIAS_ADDRESS && d->kind <= PH_ALIAS_INCLUDE && d->text.n, "kind %u", d->kind);
     FUZZ_CHECK(!memchr(d->text.p, 0, d->text.n) && !memchr(d->text.p, '\n', d->text.n), "%.*s", PH_FMT(d->text));
-    FUZZ_CHECK(d->kind != LOCAL_FILE || d->text.p[0] == '/' || ph_str_starts(d->text, PH_STR("~/")), "%.*s", PH_FMT(d->text));
-    FUZZ_CHECK(local_dest_next(s, text, &at, &again) == 1, "%.*s: %s", PH_FMT(text), ph_error());
+    FUZZ_CHECK(d->kind != PH_ALIAS_FILE || d->text.p[0] == '/' || ph_str_starts(d->text, PH_STR("~/")), "%.*s", PH_FMT(d->text));
+    FUZZ_CHECK(ph_alias_next(s, text, &at, &again) == 1, "%.*s: %s", PH_FMT(text), ph_error());
     FUZZ_CHECK(again.kind == d->kind, "%.*s: kind %u was %u", PH_FMT(text), again.kind, d->kind);
     FUZZ_SAME(again.text, d->text, "written and read");
-    FUZZ_CHECK(local_dest_next(s, text, &at, &again) == 0, "and more: %.*s", PH_FMT(text));
+    FUZZ_CHECK(ph_alias_next(s, text, &at, &again) == 0, "and more: %.*s", PH_FMT(text));
     fuzz_saw_number(d->kind);
     fuzz_saw(d->text);
 }
@@ -61,13 +61,13 @@ static void means(struct ph_scope *s, const struct local_dest *d)
 /* The list written anew is the same list. */
 static void list_means(struct ph_scope *s, ph_str text, const struct ph_buf *seen)
 {
-    struct local_dest d;
+    struct ph_alias_item d;
     struct ph_buf b;
     size_t at = 0;
     int rc;
 
     ph_buf_init(&b, s, 1u << 20);
-    while ((rc = local_dest_next(s, text, &at, &d)) == 1)
+    while ((rc = ph_alias_next(s, text, &at, &d)) == 1)
         ph_buf_printf(&b, "%u %.*s\n", d.kind, PH_FMT(d.text));
     FUZZ_CHECK(rc == 0, "%.*s: %s", PH_FMT(text), ph_error());
     FUZZ_SAME(ph_buf_view(&b), ph_buf_view(seen), "a list, written and read");
@@ -76,14 +76,14 @@ static void list_means(struct ph_scope *s, ph_str text, const struct ph_buf *see
 /* Each destination of one list; how many. */
 static size_t list(struct ph_scope *s, ph_str in)
 {
-    struct local_dest d;
+    struct ph_alias_item d;
     struct ph_buf seen, text;
     size_t at = 0, was = 0, n = 0;
     int rc;
 
     ph_buf_init(&seen, s, 1u << 20);
     ph_buf_init(&text, s, 1u << 20);
-    while ((rc = local_dest_next(s, in, &at, &d)) != 0) {
+    while ((rc = ph_alias_next(s, in, &at, &d)) != 0) {
         FUZZ_CHECK(at > was && at <= in.n, "at %zu after %zu", at, was);
         was = at;
         fuzz_saw_number(rc);
@@ -124,7 +124,7 @@ static void file(struct ph_scope *s, ph_str in)
     size_t at = 0, was = 0;
     ph_str line;
 
-    for (; local_dest_line(in, &at, &line); was = at) {
+    for (; ph_alias_line(in, &at, &line); was = at) {
         FUZZ_CHECK(at > was && at <= in.n, "at %zu after %zu", at, was);
         FUZZ_CHECK(line.n && line.p[0] != '#' && !memchr(line.p, '\n', line.n), "%.*s", PH_FMT(line));
         FUZZ_SAME(ph_str_trim(line), line, "trimmed");

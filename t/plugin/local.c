@@ -3,7 +3,7 @@
  * Run alone: make t/plugin/local.t && prove -v t/plugin/local.t */
 #include "t/unit/tap.h"
 #include "plugins/transport/common/exit.h"
-#include "plugins/transport/local/dest.h"
+#include <posthorn/alias.h>
 #include "plugins/transport/local/loop.h"
 #include "plugins/transport/local/macro.h"
 #include <posthorn/error.h>
@@ -14,14 +14,14 @@
  * include, ! one that cannot be read. */
 static ph_str parse(struct ph_scope *s, ph_str list)
 {
-    static const char letters[] = { [LOCAL_ADDRESS] = 'A', [LOCAL_MAILBOX] = 'M', [LOCAL_COMMAND] = 'C', [LOCAL_FILE] = 'F', [LOCAL_INCLUDE] = 'I' };
-    struct local_dest d;
+    static const char letters[] = { [PH_ALIAS_ADDRESS] = 'A', [PH_ALIAS_MAILBOX] = 'M', [PH_ALIAS_COMMAND] = 'C', [PH_ALIAS_FILE] = 'F', [PH_ALIAS_INCLUDE] = 'I' };
+    struct ph_alias_item d;
     struct ph_buf b;
     size_t at = 0;
     int rc;
 
     ph_buf_init(&b, s, 1 << 20);
-    while ((rc = local_dest_next(s, list, &at, &d)) != 0) {
+    while ((rc = ph_alias_next(s, list, &at, &d)) != 0) {
         ph_buf_puts(&b, b.n ? ";" : "");
         if (rc < 0)
             ph_buf_putc(&b, '!');
@@ -89,10 +89,10 @@ static void test_lines(void)
     static const char *const want[] = { "joe, ann", "\\joe", "last" };
     size_t at = 0, n = 0;
 
-    while (local_dest_line(file, &at, &line) && n < 3)
+    while (ph_alias_line(file, &at, &line) && n < 3)
         is_bytes(line, want[n++], "line %zu of a file", n);
     is_int(n, 3, "all its lines");
-    is_int(local_dest_line(file, &at, &line), 0, "and then the end");
+    is_int(ph_alias_line(file, &at, &line), 0, "and then the end");
 }
 
 /* What a fuzzer would find first: bytes of the grammar in any order. */

@@ -236,11 +236,59 @@ is(scalar(() = $out =~ /^=> transport/mg), 2, 'addresses of standard input');
 my @objects = map { decode_json($_) } split /\n/, why('--json', 'alice@example.test', 'u@relay.test');
 is(scalar @objects, 2, 'JSON: a line for each');
 is_deeply([sort keys %{$objects[0]}], [sort qw(address sender status failed reply refusal results steps omitted)], 'its members');
-is_deeply([sort keys %{$objects[1]{results}[0]}], [sort qw(recipient class transport nexthop)], 'those of results');
+is_deeply([sort keys %{$objects[1]{results}[0]}], [sort qw(recipient class transport nexthop generic_sender generic_recipient)], 'those of results');
 my %members = map { join(' ', sort keys %$_) => 1 } map { @{$_->{steps}} } @objects, why_json('--client', '192.0.2.1', '--client-name', 'unknown', 'alice@example.test');
 is_deeply([keys %members], [join ' ', sort qw(stage kind parameter parameter_file parameter_line table key answer value file line remark depth)], 'those of steps, always the same');
 my %kinds = map { $_->{kind} => 1 } map { @{$_->{steps}} } @objects;
 is_deeply([sort keys %kinds], [qw(lookup match note)], 'their kinds');
+
+# ---- what transports do ----
+{
+    my %old = map { $_ => $ph->cmd('postconf', '-h', $_) =~ s/\n\z//r } qw(transport_maps local_transport alias_maps mydestination myorigin relayhost);
+    my $sink = Posthorn::Sink->new;
+    my $me = getpwuid $>;
+    my $master = Posthorn::slurp("$dir/master.yaml");
+    my $out = "smtp:[127.0.0.1]:" . $sink->port;
+    Posthorn::spew("$dir/generic", "ann\@local.test ann.out\@isp.test\n\@box.test \@isp.test\n");
+    Posthorn::spew("$dir/members", "# some\nu\@m.test, root\@local.test\n");
+    Posthorn::spew("$dir/aliases", "team: chief, \"|cat >/dev/null\", x\@m.test\nchief: $me, deputy\ndeputy: /dev/null\nround: trip\ntrip: round\nmany: :include:$dir/members\nnone: no-such-user-here\n"
+        . "owned: $me\nowner-owned: $me\nself: self, /dev/null\nfar: x\@box.test\n");
+    is($ph->cmd('postalias', "hash:$dir/aliases"), '', 'postalias');
+    $ph->set(transport_maps => "inline:{ {m.test=discard:}, {box.test=$out}, {isp.test=$out} }", local_transport => 'local:', alias_maps => "hash:$dir/aliases", mydestination => 'local.test', myorigin => 'local.test', relayhost => '');
+    $ph->edit_master(sub { s/^(.*\bname: smtp, *transport: smtp.*?)settings: \{/$1settings: {smtp_generic_maps: "texthash:$dir\/generic", / or s/^(.*\bname: smtp, *transport: smtp[^}]*)\}/$1, settings: {smtp_generic_maps: "texthash:$dir\/generic"}}/m or die $_ });
+    $ph->stop->start;
+    my $r = why_json('--client', '198.51.100.9', '--client-name', 'unknown', '--sender', 'ann@local.test', 'u@box.test');
+    is("$r->{results}[0]{generic_sender} $r->{results}[0]{generic_recipient} $r->{results}[0]{recipient}", 'ann.out@isp.test u@isp.test u@box.test', 'smtp_generic_maps: sender and recipient as the other side sees them');
+    reply_of('198.51.100.9', 'c.test', 'ann@local.test', 'u@box.test');
+    my ($m) = $sink->wait_messages(1);
+    is("$m->{from} $m->{to}[0]", 'ann.out@isp.test u@isp.test', '... and it does');
+    like(place($r, parameter => 'smtp_generic_maps', key => 'ann@local.test', answer => 'found'), qr/generic:1$/, 'with file and line');
+    like(why('--sender', 'ann@local.test', 'u@box.test'), qr/^=> transport smtp, next hop \[127\.0\.0\.1\]:\d+, recipient u\@box\.test, sent from ann\.out\@isp\.test, sent to u\@isp\.test$/m, 'in words');
+    is(why_json('u@m.test')->{results}[0]{generic_recipient}, '', 'only what leaves by smtp');
+    my $notes = sub { my ($r) = @_; return join '; ', map { $_->{value} } grep { $_->{stage} eq 'alias' && $_->{kind} eq 'note' && $_->{parameter} eq '' } @{$r->{steps}} };
+    $r = why_json('team@local.test');
+    is($notes->($r), "$me is a user: his .forward, or his mailbox; file /dev/null; command cat >/dev/null; x\@m.test gets a message of its own", 'aliases of aliases, files, commands');
+    is(join(' ', map { "$_->{transport}:$_->{recipient}" } @{$r->{results}}), 'local:team@local.test discard:x@m.test', 'and where a member goes');
+    is($r->{status}, 'ok', 'which is all right');
+    is(join(' ', map { "$_->{key}:$_->{line}" } steps($r, parameter => 'alias_maps', answer => 'found')), 'team:1 chief:2 deputy:3', 'each with its line');
+    $r = why_json('round@local.test');
+    is("$r->{status} $r->{refusal}", 'refused 5.4.6 alias database loop for trip', 'a loop');
+    $r = why_json('none@local.test');
+    is("$r->{status} $r->{refusal}", 'refused 5.1.1 unknown user: "no-such-user-here"', 'a member that does not exist');
+    like($notes->(why_json('many@local.test')), qr{^the members in \S+/members; u\@m\.test gets a message of its own; root\@local\.test gets a message of its own\z}, 'an :include: file');
+    like($notes->(why_json('owned@local.test')), qr/^owner-owned is the sender for its members; $me\@local\.test gets a message of its own/, 'an owner');
+    is($notes->(why_json('self@local.test')), 'self is neither alias nor user; file /dev/null', 'an alias that names itself');
+    is(why_json('far@local.test')->{results}[1]{generic_recipient}, 'x@isp.test', 'a member that leaves by smtp');
+    for my $case (['round', qr/\(alias database loop for trip\)/], ['none', qr/\(unknown user: "no-such-user-here"\)/]) {
+        my ($name, $text) = @$case;
+        my (undef, $id) = reply_of('198.51.100.9', 'c.test', 'x@s.test', "$name\@local.test");
+        like($ph->wait_log(qr/$id: (to=<[^>]*>, [^\n]*status=bounced[^\n]*)/), $text, "$name: as in life");
+    }
+    $ph->stop;
+    Posthorn::spew("$dir/master.yaml", $master);
+    $ph->set(%old);
+    $ph->start;
+}
 
 # ---- what goes wrong ----
 $ph->set(relay_domains => 'relay.test, fail:down');

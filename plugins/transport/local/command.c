@@ -182,7 +182,7 @@ int local_do_command(struct local_job *j, struct local_step *s, ph_str command)
     struct ph_command_result r = { .size = sizeof r };
     struct ph_outcome o = { .size = sizeof o };
 
-    if (s->kind == LOCAL_COMMAND && !(j->agent->commands_by & s->by)) {
+    if (s->kind == PH_ALIAS_COMMAND && !(j->agent->commands_by & s->by)) {
         local_bounced(j, s, "5.7.1", "mail to command is restricted");
         return 0;
     }

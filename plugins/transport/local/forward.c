@@ -14,7 +14,7 @@ static int expand(struct local_job *j, struct local_step *s, const struct local_
 
     /* What cannot be read is warned of and passed over: who has nothing else
      * has his mailbox. */
-    for (ph_str line; local_dest_line(f->text, &at, &line); )
+    for (ph_str line; ph_alias_line(f->text, &at, &line); )
         local_steps_of(j, s, LOCAL_BY_FORWARD, line, f->path, &tail);
     if (!first)
         return PH_NONE;

@@ -12,7 +12,7 @@ static uint32_t nesting(const struct local_step *s)
     uint32_t n = 0;
 
     for (; s; s = s->parent)
-        n += s->kind == LOCAL_INCLUDE;
+        n += s->kind == PH_ALIAS_INCLUDE;
     return n;
 }
 
@@ -66,7 +66,7 @@ int local_do_include(struct local_job *j, struct local_step *s)
     }
     if (local_is_duplicate(j, "include %s", f.path))
         return 0;
-    for (ph_str line; local_dest_line(f.text, &at, &line); )
+    for (ph_str line; ph_alias_line(f.text, &at, &line); )
         if (local_steps_of(j, s, LOCAL_BY_INCLUDE, line, f.path, &tail) < 0)
             bad = 1;
     /* A list that is half read would be sent to again and again. */

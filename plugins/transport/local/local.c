@@ -12,7 +12,7 @@
 
 /* ---- steps ---- */
 
-struct local_step *local_step_new(struct local_job *j, const struct local_step *parent, uint32_t by, const struct local_dest *d)
+struct local_step *local_step_new(struct local_job *j, const struct local_step *parent, uint32_t by, const struct ph_alias_item *d)
 {
     struct local_step *s = ph_new(j->scope, struct local_step);
 
@@ -82,12 +82,12 @@ static int put_home(struct local_job *j, const struct local_step *parent, uint32
 
 int local_steps_of(struct local_job *j, const struct local_step *parent, uint32_t by, ph_str list, const char *what, struct local_step ***tail)
 {
-    struct local_dest d;
+    struct ph_alias_item d;
     size_t at = 0;
     int rc, bad = 0;
 
-    while ((rc = local_dest_next(j->scope, list, &at, &d)) != 0) {
-        if (rc > 0 && d.kind == LOCAL_FILE && d.text.p[0] == '~')
+    while ((rc = ph_alias_next(j->scope, list, &at, &d)) != 0) {
+        if (rc > 0 && d.kind == PH_ALIAS_FILE && d.text.p[0] == '~')
             rc = put_home(j, parent, by, &d.text);
         if (rc < 0) {
             ph_log_warn("%s: \"%.*s\": %s", what, PH_FMT(ph_str_first(list, 200)), ph_error());
@@ -188,9 +188,9 @@ static int do_step(struct local_job *j, struct local_step *s)
         return 0;
     }
     switch (s->kind) {
-    case LOCAL_COMMAND: return local_do_command(j, s, s->text);
-    case LOCAL_FILE:    return local_do_file(j, s);
-    case LOCAL_INCLUDE: return local_do_include(j, s);
+    case PH_ALIAS_COMMAND: return local_do_command(j, s, s->text);
+    case PH_ALIAS_FILE:    return local_do_file(j, s);
+    case PH_ALIAS_INCLUDE: return local_do_include(j, s);
     default:            return s->known ? local_do_name(j, s) : local_do_address(j, s);
     }
 }
@@ -235,7 +235,7 @@ static int deliver_one(struct local_agent *a, struct ph_delivery *d, uint32_t i)
     PH_SCOPED(scope, d->scope);
     struct local_job j = { .scope = scope, .agent = a, .d = d, .i = i, .rcpt = &d->rcpt[i], .seen = ph_map_new(scope),
                            .delivered_to = d->rcpt[i].address };
-    struct local_step *first = local_step_new(&j, NULL, 0, &(struct local_dest){ .kind = LOCAL_ADDRESS, .text = d->rcpt[i].address });
+    struct local_step *first = local_step_new(&j, NULL, 0, &(struct ph_alias_item){ .kind = PH_ALIAS_ADDRESS, .text = d->rcpt[i].address });
     int rc;
 
     local_step_split(&j, first, d->rcpt[i].address);

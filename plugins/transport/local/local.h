@@ -20,7 +20,7 @@
 #include <posthorn/spawn.h>
 #include <posthorn/transport.h>
 #include "plugins/transport/common/mailbox.h"
-#include "dest.h"
+#include <posthorn/alias.h>
 
 #define LOCAL_ROWS 38
 
@@ -84,7 +84,7 @@ int local_rights_owner(const struct local_agent *a, struct ph_scope *s, uint32_t
 struct local_step {
     struct local_step *next;
     const struct local_step *parent;
-    uint32_t kind;                 /* LOCAL_ADDRESS ... of dest.h */
+    uint32_t kind;                 /* PH_ALIAS_ADDRESS ... of dest.h */
     uint32_t by;                   /* LOCAL_BY_*; 0: the recipient itself */
     uint32_t depth;
     uint32_t known;                /* 1: address, local ... are set: a name of ours */
@@ -116,7 +116,7 @@ struct local_job {
 };
 
 /* A step below `parent` (NULL: the first), not yet in the list. */
-struct local_step *local_step_new(struct local_job *j, const struct local_step *parent, uint32_t by, const struct local_dest *d);
+struct local_step *local_step_new(struct local_job *j, const struct local_step *parent, uint32_t by, const struct ph_alias_item *d);
 /* Put a chain of steps in front of the list. */
 void local_step_push(struct local_job *j, struct local_step *first);
 /* Take the parts of s->address: local, user, ext. */

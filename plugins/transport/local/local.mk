@@ -1,5 +1,5 @@
 # Make fragment of plugins/transport/local (included by Makefile.am; paths are from the top).
-LOCAL_PURE = plugins/transport/local/dest.h plugins/transport/local/dest.c plugins/transport/local/macro.h plugins/transport/local/macro.c \
+LOCAL_PURE = plugins/transport/local/macro.h plugins/transport/local/macro.c \
 	plugins/transport/local/loop.h plugins/transport/local/loop.c
 LOCAL_SOURCES = plugins/transport/local/local.h plugins/transport/local/local.c plugins/transport/local/params.c \
 	plugins/transport/local/name.c plugins/transport/local/alias.c plugins/transport/local/member.c plugins/transport/local/forward.c \

@@ -59,7 +59,7 @@ static int is_direct(const struct local_step *s)
 {
     if (s->relayed || (s->by == LOCAL_BY_ALIAS && !s->owned))
         return 1;
-    return s->kind == LOCAL_MAILBOX && s->rights && s->rights->user;
+    return s->kind == PH_ALIAS_MAILBOX && s->rights && s->rights->user;
 }
 
 int local_do_address(struct local_job *j, struct local_step *s)
@@ -77,7 +77,7 @@ int local_do_address(struct local_job *j, struct local_step *s)
     if (ours)
         local_step_split(j, s, whole);
     if (ours && is_own_address(s))
-        s->kind = LOCAL_MAILBOX;
+        s->kind = PH_ALIAS_MAILBOX;
     if (ours && is_direct(s)) {
         /* The rights of who named it are not those of whom it names. */
         s->rights = NULL;

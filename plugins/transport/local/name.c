@@ -153,7 +153,7 @@ int local_do_name(struct local_job *j, struct local_step *s)
         local_deferred(j, s, "4.3.0", "user lookup error");
         return 0;
     }
-    if (known == PH_FOUND && s->kind != LOCAL_MAILBOX && (rc = local_do_forward(j, s, u)) != PH_NONE)
+    if (known == PH_FOUND && s->kind != PH_ALIAS_MAILBOX && (rc = local_do_forward(j, s, u)) != PH_NONE)
         return rc < 0 ? rc : 0;
     if ((rc = local_do_transport(j, s, j->agent->transport_maps, j->agent->p.transport, "mailbox_transport")) != PH_NONE)
         return rc < 0 ? rc : 0;

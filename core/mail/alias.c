@@ -1,9 +1,9 @@
-/* dest: see dest.h.  Grammar: RFC 822 quoting and comments around the items; an
+/* alias: see posthorn/alias.h.  Grammar: RFC 822 quoting and comments around the items; an
  * item that begins with a bar, a slash or :include: is no address. */
 #include <posthorn/address.h>
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
-#include "dest.h"
+#include <posthorn/alias.h>
 
 static int is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
@@ -83,47 +83,47 @@ static ph_str without_comment(ph_str item)
                ? ph_str_trim(ph_str_first(item, (size_t)paren)) : item;
 }
 
-static int set(struct local_dest *d, uint32_t kind, ph_str text)
+static int set(struct ph_alias_item *d, uint32_t kind, ph_str text)
 {
     if (text.n == 0)
-        return ph_fail(PH_PERM, "nothing behind %s", kind == LOCAL_COMMAND ? "the bar" : kind == LOCAL_INCLUDE ? ":include:" : "the backslash");
+        return ph_fail(PH_PERM, "nothing behind %s", kind == PH_ALIAS_COMMAND ? "the bar" : kind == PH_ALIAS_INCLUDE ? ":include:" : "the backslash");
     if (ph_str_find(text, 0) >= 0 || ph_str_find(text, '\n') >= 0)
         return ph_fail(PH_PERM, "a control character in a file name or command");
-    *d = (struct local_dest){ .kind = kind, .text = text };
+    *d = (struct ph_alias_item){ .kind = kind, .text = text };
     return 1;
 }
 
 /* 1 when the text is no address, 0 when it is one, PH_PERM. */
-static int special(struct ph_scope *s, ph_str text, struct local_dest *d)
+static int special(struct ph_scope *s, ph_str text, struct ph_alias_item *d)
 {
     static const char include[] = ":include:";
 
     if (ph_str_starts(text, PH_STR("|")))
-        return set(d, LOCAL_COMMAND, ph_str_trim(unquote(s, ph_str_from(text, 1))));
+        return set(d, PH_ALIAS_COMMAND, ph_str_trim(unquote(s, ph_str_from(text, 1))));
     if (ph_str_starts(text, PH_STR("/")) || ph_str_starts(text, PH_STR("~/")))
-        return set(d, LOCAL_FILE, unquote(s, without_comment(text)));
+        return set(d, PH_ALIAS_FILE, unquote(s, without_comment(text)));
     if (ph_str_starts_nocase(text, ph_cstr(include)))
-        return set(d, LOCAL_INCLUDE, unquote(s, without_comment(ph_str_from(text, sizeof include - 1))));
+        return set(d, PH_ALIAS_INCLUDE, unquote(s, without_comment(ph_str_from(text, sizeof include - 1))));
     return 0;
 }
 
 /* The first address of the item; *rest, where others begin: no comma need stand between. */
-static int address(struct ph_scope *s, ph_str item, struct local_dest *d, ph_str *rest)
+static int address(struct ph_scope *s, ph_str item, struct ph_alias_item *d, ph_str *rest)
 {
-    uint32_t kind = item.p[0] == '\\' ? LOCAL_MAILBOX : LOCAL_ADDRESS;
+    uint32_t kind = item.p[0] == '\\' ? PH_ALIAS_MAILBOX : PH_ALIAS_ADDRESS;
     ph_str first;
 
-    if (kind == LOCAL_MAILBOX)
+    if (kind == PH_ALIAS_MAILBOX)
         item = ph_str_from(item, 1);
     int rc = ph_address_first(s, item, &first, rest);
     if (rc < 0)
         return rc;
     if (rc == 0 || first.n == 0)
-        return kind == LOCAL_MAILBOX ? set(d, kind, PH_STR("")) : 0;
+        return kind == PH_ALIAS_MAILBOX ? set(d, kind, PH_STR("")) : 0;
     return set(d, kind, ph_address_bare(s, first));
 }
 
-int local_dest_next(struct ph_scope *s, ph_str list, size_t *at, struct local_dest *d)
+int ph_alias_next(struct ph_scope *s, ph_str list, size_t *at, struct ph_alias_item *d)
 {
     ph_str item, inside;
     int rc = 0;
@@ -144,7 +144,7 @@ int local_dest_next(struct ph_scope *s, ph_str list, size_t *at, struct local_de
     return rc;
 }
 
-int local_dest_line(ph_str file, size_t *at, ph_str *line)
+int ph_alias_line(ph_str file, size_t *at, ph_str *line)
 {
     while (*at < file.n) {
         ph_str rest = ph_str_from(file, *at);
