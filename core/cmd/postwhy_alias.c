@@ -77,7 +77,7 @@ static void see_forwarded(const struct walk *w, ph_str address)
 {
     struct why_rcpt rcpt = { .address = address };
 
-    ph_why(NULL, "%.*s gets a message of its own", PH_FMT(address));
+    ph_why(NULL, "%.*s gets a message of its own", PH_FMT(ph_address_external(w->r->scope, address)));
     w->e->nested++;
     why_route(w->e, w->r, "bounce map", w->sender, &rcpt);
     w->e->nested--;

@@ -174,14 +174,33 @@ void why_engine_close(struct why_engine *e)
 
 /* ---- asking ---- */
 
+/* Without the brackets around it. */
+static ph_str typed(ph_str text)
+{
+    if (text.n >= 2 && text.p[0] == '<' && text.p[text.n - 1] == '>')
+        text = ph_str_first(ph_str_from(text, 1), text.n - 2);
+    return text;
+}
+
 /* Internal form of what was typed; as it stands when it has none. */
 static ph_str internal_of(struct ph_scope *s, ph_str text)
 {
     ph_str internal;
 
-    if (text.n >= 2 && text.p[0] == '<' && text.p[text.n - 1] == '>')
-        text = ph_str_first(ph_str_from(text, 1), text.n - 2);
-    return ph_address_internal(s, text, &internal) ? internal : text;
+    return ph_address_internal(s, typed(text), &internal) ? internal : typed(text);
+}
+
+/* What a client would say for it: what has no internal form goes as it stands, if it can. */
+static ph_str external_of(struct ph_scope *s, ph_str text)
+{
+    ph_str internal;
+
+    if (ph_address_internal(s, typed(text), &internal))
+        return ph_address_external(s, internal);
+    for (size_t i = 0; i < text.n; i++)
+        if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f)
+            return ph_address_external(s, typed(text));
+    return typed(text);
 }
 
 /* 0 and the answer, or negative. */
@@ -247,6 +266,17 @@ static const char *hindrance(const struct why_engine *e, struct ph_scope *s, ph_
     return "4.3.0 mail transport unavailable";
 }
 
+/* Addresses as they stand in the log. */
+static void put_result(struct why_report *r, const struct why_result *n)
+{
+    struct why_result shown = *n;
+    ph_str *const all[] = { &shown.recipient, &shown.generic_sender, &shown.generic_recipient };
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        *all[i] = ph_address_external(r->scope, *all[i]);
+    why_report_result(r, &shown);
+}
+
 /* Where one recipient goes. */
 static void resolve(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address)
 {
@@ -262,7 +292,7 @@ static void resolve(struct why_engine *e, struct why_report *r, ph_str sender, p
                             .transport = ph_frame_value(got, "transport"), .nexthop = ph_frame_value(got, "nexthop") };
     const char *waits = hindrance(e, r->scope, n.transport);
     why_generic(e, r, sender, &n);
-    why_report_result(r, &n);
+    put_result(r, &n);
     if (waits)
         why_report_refuse(r, WHY_TEMP, ph_cstr(waits));
     else if (is(n.transport, "error"))
@@ -284,7 +314,7 @@ static int map(struct why_engine *e, struct why_report *r, ph_str flags, ph_str 
         ph_frame_str(f, "address", rcpts->address);
     int rc = why_call(r, CLEANUP, f, got);
     if (rc == 0 && !ph_str_eq(ph_frame_value(*got, "sender"), sender))
-        ph_why(NULL, "the sender becomes %.*s", PH_FMT(ph_frame_value(*got, "sender")));
+        ph_why(NULL, "the sender becomes %.*s", PH_FMT(ph_address_external(r->scope, ph_frame_value(*got, "sender"))));
     return rc;
 }
 
@@ -299,21 +329,37 @@ static void resolve_all(struct why_engine *e, struct why_report *r, const struct
             resolve(e, r, sender, value);
 }
 
+/* Cleanup refuses: a client hears its reply, which does not say why. */
+static void note_refusal(const struct why_engine *e, struct why_report *r, const struct ph_frame *got)
+{
+    ph_str reply = got ? ph_frame_value(got, "reply") : PH_STR("");
+
+    if (reply.n == 0) {
+        why_note_failure(r);
+    } else if (!e->smtpd) {
+        why_report_refuse(r, WHY_TEMP, ph_str_printf(r->scope, "451 4.3.0 %s", ph_error()));
+    } else {
+        ph_why(NULL, "%s", ph_error());
+        r->reply = reply;
+        why_report_refuse(r, reply.p[0] == '5' ? WHY_REFUSED : WHY_TEMP, reply);
+    }
+}
+
 void why_route(struct why_engine *e, struct why_report *r, const char *flags, ph_str sender, const struct why_rcpt *rcpts)
 {
-    struct ph_frame *mapped;
+    struct ph_frame *mapped = NULL;
 
     if (map(e, r, ph_cstr(flags), sender, rcpts, &mapped) < 0)
-        why_note_failure(r);
+        note_refusal(e, r, mapped);
     else
         resolve_all(e, r, mapped);
 }
 
 /* 1 when smtpd takes the message: then *rcpts are its recipients. */
-static int is_accepted(struct why_engine *e, struct why_report *r, ph_str sender, ph_str address, struct why_rcpt **rcpts, ph_str *flags)
+static int is_accepted(struct why_engine *e, struct why_report *r, struct why_rcpt **rcpts, ph_str *flags)
 {
-    struct why_session x = { .scope = r->scope, .o = e->o, .smtpd = e->smtpd, .sender = ph_address_external(r->scope, sender),
-                             .address = ph_address_external(r->scope, address) };
+    struct why_session x = { .scope = r->scope, .o = e->o, .smtpd = e->smtpd, .sender = external_of(r->scope, r->sender),
+                             .address = external_of(r->scope, r->address) };
 
     begin_stage(e, "smtpd", e->smtpd);
     e->session = &x;
@@ -348,7 +394,7 @@ static void ask(struct why_engine *e, struct why_report *r)
     struct why_rcpt own = { .address = address }, *rcpts = &own;
 
     e->followed = ph_map_new(r->scope);
-    if (!e->smtpd || is_accepted(e, r, sender, address, &rcpts, &flags))
+    if (!e->smtpd || is_accepted(e, r, &rcpts, &flags))
         why_route(e, r, ph_cstr_dup(r->scope, flags), sender, rcpts);
 }
 

@@ -28,7 +28,7 @@ my %file = (
     rcpt => "ok\@far.test OK\nno\@example.test REJECT go\n# one more\nMixed\@Example.test 450 4.7.1 wait\n", careful => "/^never/ REJECT never\n/^bin/ DISCARD\n",
     relays => "relay2.test x\n", transport => "relay2.test smtp:[127.0.0.4]:1\nslow\@example.test discard:\n.sub.test discard:here\nwaits.test discard:\nnowhere.test nosuch:\n", 'transport.re' => "/^moved/ error:5.1.6 gone\n/^later/ retry:4.3.0 later\n",
     users => "alice\@example.test alice/\nslow\@example.test s/\nmoved\@example.test m/\nlater\@example.test l/\nbob\@example.test b/\nno\@example.test n/\nmixed\@example.test m/\ndata\@example.test d/\nnever\@example.test n/\ncopied\@example.test c/\ncanon\@example.test c/\nloop\@example.test l/\nbinned\@example.test b/\n",
-    alias => "# aliases\nteam\@example.test alice\@example.test, u\@relay.test,\n  boss\@example.test\nboss\@example.test bob\@example.test\nloop\@example.test loop\@example.test\nlocal\@example.test alice\n",
+    alias => "# aliases\nteam\@example.test alice\@example.test, u\@relay.test,\n  boss\@example.test\nboss\@example.test bob\@example.test\nloop\@example.test loop\@example.test\nlocal\@example.test alice\nround\@example.test trip\@example.test\ntrip\@example.test round\@example.test x\@relay.test\nquoted\@example.test \"a b\"\@relay.test\n",
     ours => "# files too\nours.test\n",
 );
 Posthorn::spew("$dir/$_", $file{$_}) for keys %file;
@@ -119,6 +119,17 @@ for my $case (['aliases, of aliases too', 'x@s.test', 'team@example.test', 3], [
 }
 is(join(' ', map { "$_->{key} $_->{line}" } steps(why_json('team@example.test'), table => "texthash:$dir/alias", answer => 'found', stage => 'map')), 'team@example.test 2 boss@example.test 4',
    'each alias has its line');
+for my $case (['an alias that goes round', 'round@example.test'], ['a quote that does not end', '"open'], ['two addresses', 'a@b@c'], ['a bracket', 'a@[1.2.3.4']) {
+    my ($name, $to) = @$case;
+    my ($c) = (why_json('--client', '198.51.100.9', '--client-name', 'unknown', '--sender', 'x@s.test', $to));
+    my $session = $ph->smtp(timeout => 20);
+    $session->ask($_) for 'EHLO x.test', 'XCLIENT ADDR=198.51.100.9 NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE]', 'EHLO c.test', 'MAIL FROM:<x@s.test>';
+    my ($code, $reply) = $session->ask("RCPT TO:<$to>");
+    if ($code == 250) { $session->ask('DATA'); $session->put(".\r\n"); $reply = ($session->reply)[1] }
+    is($c->{reply}, $reply, "$name: the reply of smtpd");
+    is($c->{refusal}, $reply, "$name: is the reason");
+}
+is(why_json('--client', $out, '--client-name', 'unknown', 'quoted@example.test')->{results}[0]{recipient}, '"a b"@relay.test', 'recipients are written as in the log');
 is((reply_of($out, 'bad.helo.test', 'x@s.test', 'alice@example.test'))[0], why_json('--client', $out, '--client-name', 'unknown', '--helo', 'bad.helo.test', '--sender', 'x@s.test', 'alice@example.test')->{reply},
    'a HELO name');
 like(why('--client', $out, '--client-name', 'unknown', 'binned@example.test'), qr/^=> accepted and discarded$/m, 'DISCARD is said');

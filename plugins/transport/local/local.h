@@ -8,7 +8,7 @@
  * mailbox.c   a user's mailbox, or a file                   command.c  a command
  * submit.c    the new message that carries forwarded addresses
  * user.c      accounts        rights.c    whose rights a delivery has
- * Pure: dest.c (grammar of destinations), macro.c ($name), loop.c (Delivered-To)
+ * Pure: macro.c ($name), loop.c (Delivered-To)
  *
  * A recipient is a list of steps.  Each step is delivered, or puts the steps of
  * its expansion in front of the list: nothing recurses. */
@@ -84,7 +84,7 @@ int local_rights_owner(const struct local_agent *a, struct ph_scope *s, uint32_t
 struct local_step {
     struct local_step *next;
     const struct local_step *parent;
-    uint32_t kind;                 /* PH_ALIAS_ADDRESS ... of dest.h */
+    uint32_t kind;                 /* PH_ALIAS_ADDRESS ... of <posthorn/alias.h> */
     uint32_t by;                   /* LOCAL_BY_*; 0: the recipient itself */
     uint32_t depth;
     uint32_t known;                /* 1: address, local ... are set: a name of ours */
@@ -121,7 +121,7 @@ struct local_step *local_step_new(struct local_job *j, const struct local_step *
 void local_step_push(struct local_job *j, struct local_step *first);
 /* Take the parts of s->address: local, user, ext. */
 void local_step_split(struct local_job *j, struct local_step *s, ph_str address);
-/* Steps of a text in the grammar of dest.h, appended at *tail.  0; PH_CONF: some
+/* Steps of a text in the grammar of <posthorn/alias.h>, appended at *tail.  0; PH_CONF: some
  * of it cannot be read, which is warned of (`what` names it). */
 int local_steps_of(struct local_job *j, const struct local_step *parent, uint32_t by, ph_str list, const char *what, struct local_step ***tail);
 /* 1 when this was there before (and remember it). */
