@@ -224,8 +224,9 @@ static void see(struct walk *w, const struct name *up, ph_str address)
 void why_alias(struct why_engine *e, struct why_report *r, ph_str sender, const struct why_result *n)
 {
     struct walk w = { .e = e, .r = r, .sender = sender, .transport = n->transport };
+    const struct ph_service_def *d = ph_master_find_unix(e->master, n->transport);
 
-    if (ph_map_set(e->followed, ph_str_lower(r->scope, n->recipient), e))
-        return;                    /* told before */
+    if (!d || !ph_str_eq(d->code, PH_STR("local")) || ph_map_set(e->followed, ph_str_lower(r->scope, n->recipient), e))
+        return;                    /* another program has that name, or it was told before */
     see(&w, NULL, n->recipient);
 }
