@@ -49,7 +49,7 @@ ph_str postmap_key(const struct postmap *p, struct ph_scope *s, ph_str key)
 
 static int has_type(const char *table)
 {
-    return strchr(table, ':') && table[0] != '/' && table[0] != '{';
+    return strchr(table, ':') && table[0] != '/';
 }
 
 const char *postmap_cause(const struct postmap *p, const char *table)
@@ -106,11 +106,21 @@ static void warn_empty(ph_str shown, ph_str key)
     ph_cmd_warn("table %.*s should return NO RESULT in case of NOT FOUND", PH_FMT(shown));
 }
 
-/* -F: what is shown is the content of the files.  1, or 0 after a warning. */
-static int decode(const struct postmap *p, const struct ph_table *t, struct ph_scope *s, ph_str key, ph_str *val)
+/* -F: what is shown is the content of the files, which stands in tables that are built,
+ * and is read where there are only names.  PH_FOUND; after a warning PH_NONE: no such file,
+ * or 0: not what -F built. */
+static int show_files(const struct postmap *p, const struct ph_table *t, struct ph_scope *s, ph_str key, ph_str *val)
 {
-    if (!p->files || postmap_decode(s, *val, val))
-        return 1;
+    if (!p->files)
+        return PH_FOUND;
+    if (!(t->ops->is & PH_TABLE_INDEXED)) {
+        if (postmap_read_files(s, *val, val) == 0)
+            return PH_FOUND;
+        ph_cmd_warn("table %.*s: key %.*s: %s: skipping this entry", PH_FMT(ph_table_shown(s, t)), PH_FMT(key), ph_error());
+        return PH_NONE;
+    }
+    if (postmap_decode(s, *val, val))
+        return PH_FOUND;
     ph_cmd_warn("table %.*s: key %.*s: malformed BASE64 value: %.*s", PH_FMT(ph_table_shown(s, t)), PH_FMT(key), PH_FMT(*val));
     return 0;
 }
@@ -126,12 +136,12 @@ static int ask(struct postmap *p, struct ph_table **tables, int count, ph_str ke
 
         if (rc < 0)
             ph_cmd_fatal("table %.*s: query error: %s", PH_FMT(ph_table_shown(s, tables[i])), ph_error());
-        if (rc != PH_FOUND)
+        if (rc != PH_FOUND || (rc = show_files(p, tables[i], s, key, val)) == PH_NONE)
             continue;
-        if (!decode(p, tables[i], s, key, val))
+        if (!rc)
             ph_cmd_fatal("table %.*s: query error", PH_FMT(ph_table_shown(s, tables[i])));
         if (val->n == 0)
-            warn_empty(ph_table_shown(s, tables[i]), key);
+            warn_empty(ph_str_printf(s, "%.*s:%.*s", PH_FMT(tables[i]->type), PH_FMT(tables[i]->name)), key);
         return rc;
     }
     return PH_NONE;
@@ -247,7 +257,7 @@ static void list(struct postmap *p, const char *name)
     for (; rc == PH_FOUND; rc = ph_table_next(t, 0, s, &key, &val)) {
         if (key.n == 0)
             ph_cmd_warn("table %.*s: empty lookup key value is not allowed", PH_FMT(shown));
-        if (!decode(p, t, s, key, &val))
+        if (show_files(p, t, s, key, &val) != PH_FOUND)
             continue;
         if (val.n == 0)
             warn_empty(shown, key);

@@ -27,9 +27,10 @@ void postmap_build(struct postmap *p, const char *table);
 /* postmap_message.c: a message on standard input to fn, key by key, which says 1
  * for a hit: 1 when there was one. */
 int postmap_message(struct postmap *p, int (*fn)(struct postmap *p, ph_str key));
-/* postmap_files.c: content of the files as base64, on s: 0, PH_CONF; and back: 1, 0
+/* postmap_files.c: content of the files, on s: 0, PH_CONF; as base64; and back: 1, 0
  * when it is not base64. */
 int postmap_read_files(struct ph_scope *s, ph_str list, ph_str *value);
+ph_str postmap_encode(struct ph_scope *s, ph_str in);
 int postmap_decode(struct ph_scope *s, ph_str in, ph_str *out);
 /* The text behind "type:", as the table will see it. */
 const char *postmap_path(const char *table);

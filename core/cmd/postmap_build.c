@@ -46,7 +46,7 @@ static void map_line(struct build *b, struct ph_scope *s, ph_str line, uint32_t 
         ph_cmd_warn("%s, line %u: %s: skipping this entry", b->src.path, number, ph_error());
         return;
     }
-    add_entry(b, s, key, value);
+    add_entry(b, s, key, b->p->files ? postmap_encode(s, value) : value);
 }
 
 static void alias_line(struct build *b, struct ph_scope *s, ph_str line, uint32_t number)

@@ -29,7 +29,7 @@ static int read_file(struct ph_buf *out, const char *path)
     return n < 0 ? PH_CONF : out->full ? ph_fail(PH_CONF, "%s: too much content", path) : 0;
 }
 
-static ph_str encode(struct ph_scope *s, ph_str in)
+ph_str postmap_encode(struct ph_scope *s, ph_str in)
 {
     char *out = ph_alloc(s, in.n / 3 * 4 + 5);
     size_t n = 0;
@@ -50,7 +50,7 @@ static ph_str encode(struct ph_scope *s, ph_str in)
 int postmap_read_files(struct ph_scope *s, ph_str list, ph_str *value)
 {
     struct ph_buf content;
-    ph_str path;
+    ph_str path, all = list;
     int rc, first = 1;
 
     ph_buf_init(&content, s, FILES_MAX);
@@ -60,7 +60,9 @@ int postmap_read_files(struct ph_scope *s, ph_str list, ph_str *value)
         if ((rc = read_file(&content, ph_cstr_dup(s, path))) < 0)
             return rc;
     }
-    *value = encode(s, ph_buf_view(&content));
+    if (first)
+        return ph_fail(PH_CONF, "empty pathname list: >>%.*s<<'", PH_FMT(all));
+    *value = ph_buf_view(&content);
     return 0;
 }
 
@@ -71,18 +73,18 @@ int postmap_decode(struct ph_scope *s, ph_str in, ph_str *out)
 
     if (in.n % 4)
         return 0;
-    while (pad < 2 && pad < in.n && in.p[in.n - 1 - pad] == '=')
-        pad++;
-    for (size_t i = 0; i < in.n; i += 4) {
+    for (size_t i = 0; i < in.n && pad == 0; i += 4) {     /* a = ends it, whatever stands behind */
         unsigned v = 0;
 
         for (size_t k = 0; k < 4; k++) {
             char c = in.p[i + k];
             const char *d = c ? strchr(digits, c) : NULL;
 
-            if (!d && !(c == '=' && i + k >= in.n - pad))
+            if (pad == 0 && c == '=' && k >= 2)
+                pad = 4 - k;
+            if (!d && pad == 0)
                 return 0;
-            v = v << 6 | (d ? (unsigned)(d - digits) : 0);
+            v = v << 6 | (pad == 0 ? (unsigned)(d - digits) : 0);
         }
         p[n++] = (char)(v >> 16);
         p[n++] = (char)(v >> 8 & 255);

@@ -8,20 +8,22 @@
 #include <posthorn/buf.h>
 #include "core/cmd/postmap.h"
 
-#define DEPTH_MAX    100               /* multiparts in each other; deeper ones are text */
-#define BOUNDARY_MAX 70                /* RFC 2046 5.1.1 */
-#define HEADER_MAX   ((size_t)1 << 20)
+#define DEPTH_MAX  1000                /* multiparts in each other; deeper ones are text */
+#define HEADER_MAX ((size_t)1 << 20)
+
+struct level { ph_str boundary; int is_digest; };
 
 struct parts {
     struct postmap *p;
     int (*ask)(struct postmap *p, ph_str key);
     int any;
     struct ph_buf header;              /* the logical header under way */
+    size_t header_limit;               /* header_size_limit: what is longer is not continued */
+    size_t boundary_limit;             /* mime_boundary_length_limit: what counts of one */
     int in_headers, past_first;        /* past_first: behind the message's own headers */
-    int holds_message, holds_parts;    /* what Content-Type of these headers says */
-    char boundary[BOUNDARY_MAX + 1];   /* of it */
-    char stack[DEPTH_MAX][BOUNDARY_MAX + 1];
-    int depth;
+    int holds_message;                 /* what Content-Type of these headers says */
+    struct level stack[DEPTH_MAX];
+    int depth, depth_limit;            /* mime_nesting_limit */
 };
 
 static void ask(struct parts *m, int wanted, ph_str key)
@@ -30,60 +32,103 @@ static void ask(struct parts *m, int wanted, ph_str key)
         m->any |= m->ask(m->p, key);
 }
 
-/* ---- Content-Type ---- */
+/* ---- Content-Type (RFC 2045 5.1) ---- */
 
-/* A word of it, or what stands in quotes; *rest begins behind it. */
-static void take_value(ph_str *rest, char *out, size_t size)
+struct token { char kind; ph_str text; };      /* kind: 'a' a word, 'q' one in quotes, 0 none, or the special itself */
+
+static int is_special(char c)
 {
-    int quoted = rest->n && rest->p[0] == '"';
-    size_t n = 0, i = (size_t)quoted;
+    return c && strchr("()<>@,;:\\\"/[]?=", c) != NULL;
+}
 
-    for (; i < rest->n; i++) {
-        char c = rest->p[i];
+/* Blanks, and comments with those in them. */
+static ph_str skip_comments(ph_str s)
+{
+    int depth = 0;
 
-        if (quoted ? c == '"' : ph_is_space(c) || c == ';' || c == '(')
+    for (; s.n && (depth || s.p[0] == '(' || ph_is_space(s.p[0])); s = ph_str_from(s, 1)) {
+        if (s.p[0] == '(')
+            depth++;
+        else if (s.p[0] == ')')
+            depth--;
+        else if (s.p[0] == '\\' && s.n > 1)
+            s = ph_str_from(s, 1);
+    }
+    return s;
+}
+
+/* Up to the quote that closes it; a line end in it was put there by folding. */
+static struct token quoted(struct ph_scope *s, ph_str *rest)
+{
+    char *out = ph_alloc(s, rest->n + 1);
+    size_t n = 0, i = 1;
+
+    for (; i < rest->n && rest->p[i] != '"'; i++) {
+        if (rest->p[i] == '\\' && ++i == rest->n)
             break;
-        if (quoted && c == '\\' && i + 1 < rest->n)
-            c = rest->p[++i];
-        if (n + 1 < size)
-            out[n++] = c;
+        if (rest->p[i] != '\n')
+            out[n++] = rest->p[i];
     }
-    out[n] = 0;
-    *rest = ph_str_from(*rest, i + (size_t)quoted);
+    *rest = ph_str_from(*rest, i + 1);
+    return (struct token){ 'q', { out, n } };
 }
 
-static void read_parameters(struct parts *m, ph_str rest)
+static struct token next_token(struct ph_scope *s, ph_str *rest)
 {
-    while (rest.n) {
-        ph_str name = ph_str_trim(ph_str_cut(&rest, '='));
-        ptrdiff_t semicolon = ph_str_rfind(name, ';');
-        char value[BOUNDARY_MAX + 1];
+    size_t n = 0;
 
-        name = ph_str_trim(ph_str_from(name, (size_t)(semicolon + 1)));
-        rest = ph_str_trim(rest);
-        take_value(&rest, value, sizeof value);
-        if (ph_str_eq_nocase(name, PH_STR("boundary")))
-            memcpy(m->boundary, value, sizeof value);
-    }
+    *rest = skip_comments(*rest);
+    if (rest->n == 0)
+        return (struct token){ 0, PH_STR("") };
+    if (rest->p[0] == '"')
+        return quoted(s, rest);
+    while (n < rest->n && !is_special(rest->p[n]) && (unsigned char)rest->p[n] > ' ' && rest->p[n] != 0x7f)
+        n++;
+    struct token t = { n ? 'a' : rest->p[0], ph_str_first(*rest, n ? n : 1) };
+    *rest = ph_str_from(*rest, t.text.n);
+    return t;
 }
 
-static void read_content_type(struct parts *m, ph_str value)
+static int says(struct token t, const char *word)
 {
-    ph_str rest = value, type = ph_str_trim(ph_str_cut(&rest, ';'));
+    return t.kind == 'a' && ph_str_eq_nocase(t.text, ph_cstr(word));
+}
 
-    m->holds_message = ph_str_eq_nocase(type, PH_STR("message/rfc822")) || ph_str_eq_nocase(type, PH_STR("message/global"));
-    m->holds_parts = ph_str_starts_nocase(type, PH_STR("multipart/"));
-    m->boundary[0] = 0;
-    read_parameters(m, rest);
+/* The first boundary among the parameters, on s; no bytes: there is none. */
+static ph_str find_boundary(struct ph_scope *s, ph_str rest)
+{
+    struct token last[4] = { { 0 } };  /* ; boundary = value */
+
+    do {
+        memmove(last, last + 1, 3 * sizeof *last);
+        last[3] = next_token(s, &rest);
+    } while (last[3].kind && !(last[0].kind == ';' && says(last[1], "boundary") && last[2].kind == '='));
+    return last[3].text;
+}
+
+static void read_content_type(struct parts *m, ph_str rest)
+{
+    PH_SCOPED(s, m->p->scope);
+    struct token type = next_token(s, &rest);
+    ph_str after = rest;
+    int has_sub = next_token(s, &after).kind == '/';
+    struct token sub = has_sub ? next_token(s, &after) : (struct token){ 0, PH_STR("") };
+
+    m->holds_message = says(type, "message") && (says(sub, "rfc822") || says(sub, "global"));
+    if (!says(type, "multipart") || m->depth == m->depth_limit)
+        return;
+    ph_str boundary = ph_str_first(find_boundary(s, rest), m->boundary_limit);
+    if (boundary.n)
+        m->stack[m->depth++] = (struct level){ ph_str_dup(m->p->scope, boundary), says(sub, "digest") };
 }
 
 /* ---- headers ---- */
 
-static void begin_headers(struct parts *m)
+/* The parts of a digest are messages if they do not say otherwise (RFC 2046 5.1.5). */
+static void begin_headers(struct parts *m, int in_digest)
 {
     m->in_headers = 1;
-    m->holds_message = m->holds_parts = 0;
-    m->boundary[0] = 0;
+    m->holds_message = in_digest;
 }
 
 static void end_header(struct parts *m)
@@ -99,41 +144,39 @@ static void end_header(struct parts *m)
     ph_buf_reset(&m->header);
 }
 
-static int is_header(ph_str line)
+/* The length of the name that the line begins with; 0: it is no header.  Blanks may
+ * stand between the name and its colon. */
+static size_t header_name(ph_str line)
 {
-    ptrdiff_t colon = ph_str_find(line, ':');
+    size_t n = 0, i;
 
-    if (colon < 1)
-        return 0;
-    for (ptrdiff_t i = 0; i < colon; i++)
-        if ((unsigned char)line.p[i] <= 0x20 || line.p[i] == 0x7f)
-            return i > 0 && ph_str_trim(ph_str_first(ph_str_from(line, (size_t)i), (size_t)(colon - i))).n == 0;
-    return 1;
+    while (n < line.n && line.p[n] > ' ' && line.p[n] < 0x7f && line.p[n] != ':')
+        n++;
+    for (i = n; i < line.n && (line.p[i] == ' ' || line.p[i] == '\t'); i++)
+        ;
+    return i < line.n && line.p[i] == ':' ? n : 0;
 }
 
 /* 1 when the line was one of the headers. */
 static int header_line(struct parts *m, ph_str line)
 {
     if (m->header.n && line.n && (line.p[0] == ' ' || line.p[0] == '\t')) {
-        ph_buf_putc(&m->header, '\n');
-        ph_buf_str(&m->header, line);
+        if (m->header.n < m->header_limit) {
+            ph_buf_putc(&m->header, '\n');
+            ph_buf_str(&m->header, line);
+        }
         return 1;
     }
     end_header(m);
-    if (!is_header(line))
+    size_t n = header_name(line);
+    if (n == 0)
         return 0;
-    ph_buf_str(&m->header, line);
+    ph_buf_str(&m->header, ph_str_first(line, n));     /* without the blanks before the colon */
+    ph_buf_str(&m->header, ph_str_from(line, (size_t)ph_str_find(line, ':')));
     return 1;
 }
 
 /* ---- body ---- */
-
-static void end_headers(struct parts *m)
-{
-    m->in_headers = 0;
-    if (m->holds_parts && m->boundary[0] && m->depth < DEPTH_MAX)
-        memcpy(m->stack[m->depth++], m->boundary, sizeof m->boundary);
-}
 
 /* The level whose boundary this line is (its parts begin anew, or end), or -1. */
 static int boundary_level(const struct parts *m, ph_str line)
@@ -141,7 +184,7 @@ static int boundary_level(const struct parts *m, ph_str line)
     if (!ph_str_starts(line, PH_STR("--")))
         return -1;
     for (int i = m->depth - 1; i >= 0; i--)
-        if (ph_str_starts(ph_str_from(line, 2), ph_cstr(m->stack[i])))
+        if (ph_str_starts(ph_str_from(line, 2), m->stack[i].boundary))
             return i;
     return -1;
 }
@@ -153,11 +196,11 @@ static void body_line(struct parts *m, ph_str line)
     ask(m, m->p->body, line);
     if (level < 0)
         return;
-    if (ph_str_starts(ph_str_from(line, 2 + strlen(m->stack[level])), PH_STR("--"))) {
+    if (ph_str_starts(ph_str_from(line, 2 + m->stack[level].boundary.n), PH_STR("--"))) {
         m->depth = level;
     } else {
         m->depth = level + 1;
-        begin_headers(m);
+        begin_headers(m, m->stack[level].is_digest);
     }
 }
 
@@ -171,14 +214,24 @@ static void line_of_message(struct parts *m, ph_str line)
     }
     int nested = m->holds_message && line.n == 0;
 
-    end_headers(m);
+    m->in_headers = 0;
     /* The first headers are ended by an empty line, also where there is none. */
     if (line.n && !m->past_first)
         ask(m, m->p->body, PH_STR(""));
     m->past_first = 1;
     body_line(m, line);
     if (nested)
-        begin_headers(m);
+        begin_headers(m, 0);
+}
+
+/* That parameter, at most `most`. */
+static size_t limit(const struct postmap *p, const char *name, size_t most)
+{
+    int64_t n = 0;
+
+    if (ph_conf_get_i64(p->conf, name, &n) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    return n < 0 ? 0 : (size_t)n < most ? (size_t)n : most;
 }
 
 int postmap_message(struct postmap *p, int (*fn)(struct postmap *p, ph_str key))
@@ -188,16 +241,18 @@ int postmap_message(struct postmap *p, int (*fn)(struct postmap *p, ph_str key))
     size_t size = 0;
     ssize_t n;
 
+
     m->p = p;
     m->ask = fn;
+    m->header_limit = limit(p, "header_size_limit", HEADER_MAX);
+    m->boundary_limit = limit(p, "mime_boundary_length_limit", HEADER_MAX);
+    m->depth_limit = 2 + (int)limit(p, "mime_nesting_limit", DEPTH_MAX - 2);   /* as it was always counted */
     ph_buf_init(&m->header, p->scope, HEADER_MAX);
-    begin_headers(m);
+    begin_headers(m, 0);
     while ((n = getline(&line, &size, stdin)) >= 0) {
         if (n > 0 && line[n - 1] == '\n')
-            n--;
-        if (n > 0 && line[n - 1] == '\r')
-            n--;
-        line_of_message(m, (ph_str){ line, (size_t)n });
+            line[n - 1] = 0;
+        line_of_message(m, ph_cstr(line));     /* nothing stands behind a NUL */
         if (!p->mime && !m->in_headers && !p->body)
             break;
     }

@@ -35,9 +35,11 @@ static void new_aliases(struct sendmail *m) PH_NORETURN;
 static void new_aliases(struct sendmail *m)
 {
     ph_str list = ph_conf_value(m->conf, m->scope, "alias_database"), item;
-    const char **args;
+    const char **args, *queue = ph_cstr_dup(m->scope, ph_conf_value(m->conf, m->scope, "queue_directory"));
     size_t n = 0;
 
+    if (chdir(queue) < 0)          /* where relative names of tables begin, as for services */
+        ph_cmd_fatal("chdir %s: %s", queue, strerror(errno));
     if (m->alias_table)            /* one table, not a list */
         become(m, "postalias", (const char *const[]){ "--", m->alias_table, NULL });
     if (list.n == 0)

@@ -258,7 +258,7 @@ static void check_mode(struct sendmail *m, struct options *o, int has_rcpts)
 
     if (o->flush && m->mode == 'd')
         ph_cmd_warn("ignoring -q option in daemon mode");
-    else if (o->flush && m->mode == 'm')
+    else if (o->flush && m->mode != 's')   /* whatever the name of the program, or -b, asks for */
         m->mode = 'q';
     else if (o->interval && m->mode == 'm' && !has_rcpts && !m->from_headers)
         m->mode = 'h';

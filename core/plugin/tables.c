@@ -71,7 +71,7 @@ static int split(struct ph_conf *c, struct ph_scope *s, ph_str text, ph_str *typ
     text = without_proxy(text);
     ptrdiff_t colon = ph_str_find(text, ':');
 
-    if (colon >= 0 && text.p[0] != '/' && text.p[0] != '{') {
+    if (colon >= 0 && text.p[0] != '/') {
         *type = ph_str_first(text, (size_t)colon);
         *name = ph_str_from(text, (size_t)colon + 1);
     } else {

@@ -125,8 +125,12 @@ same("@$_", "a 1\nb 2\n", ['', 'postmap', 'hash:F'], ['', @$_]) for
     ['postmap', '-q', 'x', 'unionmap:{inline:{x=1},inline:{y=2},static:3}'];
 Posthorn::spew("$tmp/f1", "one\n");
 Posthorn::spew("$tmp/f2", 'two');
+Posthorn::spew("$tmp/empty", '');
 same('-F', "a $tmp/f1, $tmp/f2\nb $tmp/none\nc $tmp/f1\n", ['', 'postmap', '-F', 'hash:F'], (map { ['', 'postmap', @$_, 'hash:F'] } ['-s'], ['-Fs'], ['-Fq', 'a'], ['-Fq', 'b']), ["a\nc\n", 'postmap', '-Fq', '-', 'hash:F']);
-same('-F of what is not base64', "a !!!\nb YWI=\n", ['', 'postmap', 'hash:F'], map { ['', 'postmap', @$_, 'hash:F'] } ['-Fq', 'a'], ['-Fq', 'b'], ['-Fs']);
+same("-F of $_", "a $_\nb YWI=\n", ['', 'postmap', 'hash:F'], map { ['', 'postmap', @$_, 'hash:F'] } ['-Fq', 'a'], ['-Fq', 'b'], ['-Fs']) for '!!!', 'YWI=YQ==', 'YQ=Q', 'YQ==!!!!';
+same('-F with no file, and an empty one', "a , ,\nb $tmp/empty\n", ['', 'postmap', '-F', 'hash:F'], map { ['', 'postmap', @$_, 'hash:F'] } ['-Fq', 'a'], ['-Fq', 'b'], ['-Fs']);
+# Tables that are not built have the names of files: they are read when they are asked for, there when the table is opened.
+same("-F $_", "a $tmp/f1, $tmp/f2\n", ["a\nb\n", 'postmap', '-Fq', '-', $_]) for 'texthash:F', "inline:{{a=$tmp/f1}}", "static:{$tmp/f1 $tmp/f2}", "regexp:{{/a/ $tmp/f2}}", "cidr:{{::/0 $tmp/f1}}", "randmap:{$tmp/f1}", "unionmap:{static:$tmp/f1}";
 
 # Tables of Debian's are read by us, and ours by them.
 for my $type ('hash', 'btree', grep { $plugin{$_} } qw(cdb lmdb)) {

@@ -83,7 +83,7 @@ static int read_answer(struct ph_scope *out, ph_str line, ph_str *val)
     ph_str text;
 
     if (line.n < 4 || !ph_is_digit(line.p[0]) || !ph_is_digit(line.p[1]) || !ph_is_digit(line.p[2]) || (line.p[3] != ' ' && line.p[3] != '\t') ||
-        !unquote(out, ph_str_trim(ph_str_from(line, 4)), &text))
+        !unquote(out, ph_str_from(line, 4), &text))
         return malformed(line);
     switch (line.p[0]) {
     case '2': *val = text; return PH_FOUND;
