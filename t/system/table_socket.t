@@ -22,7 +22,7 @@ my $listen = TableRig::inet();
 my $port = $listen->sockport;
 my $long = 'x' x 4000;
 my %answer = (
-    plain => '200 a value', blanks => "200   a%20b ", tab => "200\tv", other2 => '250 v', empty => '200 ', percent => '200 100%25%0a', none => '500 no', other5 => '599 x',
+    plain => '200 a value', blanks => "200 a%20b  c", kept => "200  x ", tab => "200\tv", other2 => '250 v', empty => '200 ', percent => '200 100%25%0a', none => '500 no', other5 => '599 x',
     temp => '400 come back', long => "200 $long", 'a%20b%25%7F%C3%A9"' => '200 quoted',
     two => '2xx v', digits => '2000 v', glued => '200v', short => '5 z', third => '300 v', hex => '200 %zz', half => '200 %4', words => 'hello', nothing => '',
 );
@@ -46,7 +46,7 @@ my $server = TableRig::server($listen, sub { my $l = readline $_[0]; $l }, $tcp)
 is(script('tcp', <<"T"), '', 'tcp: answers of a server, good and bad');
 open tcp:127.0.0.1:$port
 found plain -- a value
-found blanks -- a b
+found blanks -- a b  c
 found tab -- v
 found other2 -- v
 found empty --
@@ -81,6 +81,8 @@ found plain -- a value
 open tcp:localhost:$port
 found plain -- a value
 open tcp:$port
+found plain -- a value
+open tcp::$port
 found plain -- a value
 T
 # Killed between two look-ups, and there again.
@@ -122,7 +124,7 @@ my $unix = TableRig::server(IO::Socket::UNIX->new(Local => "$tmp/sock", Listen =
 my $cases = <<'T';
 found ok -- a value
 found empty --
-found bare --
+none bare
 none none
 none none2
 none nobody
@@ -160,6 +162,7 @@ is(script('socketmap', "open socketmap:inet:127.0.0.1:$sm_port:map\nnone $key\nw
 
 # 10,000 look-ups through one connection each.
 my $ph = Posthorn->new;
+is($ph->cmd('postmap', '-q', 'kept', "tcp:127.0.0.1:$port"), " x \n", 'tcp: one blank stands between the code and the value');
 my $keys = join '', map { $_ % 2 ? "plain\n" : "nobody$_\n" } 1 .. 10_000;
 my $out = $ph->run_in($keys, $ph->sbin('postmap'), '-c', $ph->dir, '-q', '-', "tcp:127.0.0.1:$port");
 is(scalar(() = $out =~ /^plain\ta value$/mg), 5000, 'tcp: 10,000 look-ups');

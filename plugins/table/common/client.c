@@ -2,6 +2,13 @@
 #include <posthorn/source.h>
 #include "client.h"
 
+static int is_one_word(ph_str s)
+{
+    ph_str rest = s;
+
+    return s.n > 0 && ph_str_word(&rest).n == s.n;
+}
+
 static int read_file(struct ph_table *t, struct client *c)
 {
     struct ph_source src;
@@ -13,9 +20,12 @@ static int read_file(struct ph_table *t, struct client *c)
     while (rc >= 0 && ph_source_next(&src, &line, &number)) {
         ph_str *value = ph_new(t->scope, ph_str), name;
 
-        if (ph_str_find(line, '=') < 0)
-            return ph_fail(PH_CONF, "%s, line %u: expected name = value", src.path, number);
+        ph_str text = line;
+        int has_value = ph_str_find(line, '=') > 0;
+
         name = ph_str_trim(ph_str_cut(&line, '='));
+        if (!has_value || !is_one_word(name))
+            return ph_fail(PH_CONF, "%s, line %u: expected name = value: \"%.*s\"", src.path, number, PH_FMT(ph_str_first(text, 100)));
         *value = ph_str_trim(line);
         if (ph_map_set(c->set, name, value))
             ph_log_warn("%s, line %u: %.*s is set again: this value counts", src.path, number, PH_FMT(name));
@@ -70,8 +80,8 @@ static int read_common(struct ph_table *t, struct client *c)
     int rc = client_get_i64(c, "expansion_limit", 0, 0, INT32_MAX, &c->expansion_limit);
 
     c->result_format = client_get(c, "result_format", "%s");
-    if (c->result_format.n == 0)
-        c->result_format = PH_STR("%s");
+    if (rc == 0 && c->result_format.n == 0)
+        rc = ph_fail(PH_CONF, "%.*s: bad string length 0 < 1: result_format = ", PH_FMT(c->name));
     if (rc == 0)
         rc = client_check_template("result_format", c->result_format);
     if (rc == 0 && domains.n)

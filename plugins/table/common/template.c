@@ -87,8 +87,11 @@ int client_add(const struct client *c, ph_str key, ph_str value, struct ph_buf *
 {
     size_t before = answer->n;
 
-    if (value.n == 0)
+    if (value.n == 0) {
+        if (value.p)               /* without: there is no value at all */
+            ph_log_warn("table \"%.*s:%.*s\": empty lookup result for: \"%.*s\" -- ignored", PH_FMT(c->table->type), PH_FMT(c->name), PH_FMT(key));
         return 0;
+    }
     if (*count > 0)
         ph_buf_putc(answer, ',');
     if (!expand(c->result_format, value, key, client_quote_nothing, NULL, answer)) {

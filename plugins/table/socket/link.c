@@ -17,6 +17,8 @@ int link_inet(struct links *l, struct ph_scope *s, ph_str host, ph_str port)
     if (l->host.n >= 2 && l->host.p[0] == '[' && l->host.p[l->host.n - 1] == ']')
         l->host = ph_str_first(ph_str_from(l->host, 1), l->host.n - 2);
     l->port = ph_port_parse(port);
+    if (host.n == 0)
+        l->host = PH_STR("localhost");
     if (l->host.n == 0 || l->port == 0)
         return ph_fail(PH_CONF, "\"%.*s:%.*s\" is no host and port", PH_FMT(host), PH_FMT(port));
     ph_dial_later(l->port);

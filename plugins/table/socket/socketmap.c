@@ -28,7 +28,7 @@ static int32_t socketmap_open(struct ph_table *t, ph_str spec)
 
     t->self = self;
     self->p = (struct params){ .query = 10000, .reply = 100000 };
-    if (at < 1 || (size_t)at + 1 == rest.n)
+    if (at < 1)
         return ph_fail(PH_CONF, "written socketmap:inet:host:port:name or socketmap:unix:/path:name");
     self->name = ph_str_dup(t->scope, ph_str_from(rest, (size_t)at + 1));
     rest = ph_str_first(rest, (size_t)at);
@@ -90,6 +90,8 @@ static int judge(ph_str answer, ph_str *val)
 {
     ph_str text = answer, status = ph_str_cut(&text, ' ');
 
+    if (ph_str_eq(answer, PH_STR("OK")))       /* with no value, not even an empty one */
+        return PH_NONE;
     if (ph_str_eq(status, PH_STR("OK"))) {
         *val = text;
         return PH_FOUND;
