@@ -112,10 +112,12 @@ static void check(const char *template, const char *key, client_quote *how, cons
         is_str(b, want, "  is %s", want);
 }
 
+static struct ph_table table = { .type = PH_STR_INIT("sqlite") };      /* for what is said */
+
 static void check_answer(size_t i)
 {
     PH_SCOPED(s, NULL);
-    struct client c = { .result_format = ph_cstr(answers[i].format) };
+    struct client c = { .table = &table, .result_format = ph_cstr(answers[i].format) };
     struct ph_buf b;
     int64_t count = 0;
 
@@ -128,7 +130,7 @@ static void check_answer(size_t i)
 static void check_limits(void)
 {
     PH_SCOPED(s, NULL);
-    struct client c = { .result_format = PH_STR("%d"), .expansion_limit = 2 };
+    struct client c = { .table = &table, .result_format = PH_STR("%d"), .expansion_limit = 2 };
     struct ph_buf b;
     int64_t count = 0;
 
