@@ -10,8 +10,10 @@
 
 static const char *queue_of(struct qmgr *q, const struct ph_qmsg *m)
 {
-    if (ph_mail_of(q, m))
-        return "active";
+    const struct mail *mail = ph_mail_of(q, m);
+
+    if (mail)
+        return mail->wish == WISH_HOLD ? "hold" : "active";        /* it is as good as there */
     return m->place == PH_PLACE_SLOT ? "incoming" : ph_place_name(m->place);
 }
 

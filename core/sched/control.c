@@ -24,13 +24,21 @@ static int is_trusted(struct ph_stream *io)
 
 /* ---- changes ---- */
 
+/* As when nobody works on it: what is to be on hold may expire there, and is let go
+ * from there, expired or not. */
 static int wish_for(struct mail *mail, enum wish wish)
 {
     struct qmgr *q = mail->q;
 
-    mail->wish = wish;
+    if (wish == WISH_NONE && mail->wish != WISH_HOLD)
+        return PH_NONE;
     if (wish == WISH_EXPIRE && ph_queue_mark_expired(q->queue, mail->m) < 0)
         ph_log_warn("%s: %s", mail->m->id, ph_error());
+    if (wish == WISH_NONE && mail->m->expired)
+        wish = WISH_EXPIRE;
+    else if (wish == WISH_EXPIRE && mail->wish == WISH_HOLD)
+        wish = WISH_HOLD;
+    mail->wish = wish;
     if (mail->stage == STAGE_STUCK || (mail->stage == STAGE_ACTIVE && ph_sched_withdraw(q->sched, mail->sched)))
         ph_finish_mail(mail);
     ph_pump(q);
@@ -65,7 +73,7 @@ static int hold_idle(struct qmgr *q, struct ph_qmsg *m)
     return rc;
 }
 
-static int release_idle(struct qmgr *q, struct ph_qmsg *m)
+int ph_control_release(struct qmgr *q, struct ph_qmsg *m)
 {
     int rc = m->place != PH_PLACE_HOLD ? PH_NONE : ph_queue_release(q->queue, m);
 
@@ -126,7 +134,7 @@ static int change_idle(struct qmgr *q, enum wish wish, struct ph_qmsg *m, int in
     case WISH_EXPIRE:
         return expire_idle(q, m, in_memory);
     default:
-        return release_idle(q, m);
+        return ph_control_release(q, m);
     }
 }
 
@@ -143,7 +151,7 @@ int ph_control_change(struct control *c, ph_str id, int anywhere, enum wish wish
         return PH_NONE;
     }
     if (in_memory && m->holder != c->q)
-        return wish == WISH_NONE ? PH_NONE : wish_for(m->holder, wish);
+        return wish_for(m->holder, wish);
     rc = change_idle(c->q, wish, m, in_memory);
     if (rc == GONE)
         return PH_NONE;

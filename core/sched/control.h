@@ -46,6 +46,9 @@ int ph_control_take(struct qmgr *q, ph_str id, struct ph_qmsg **m, int *in_memor
 int ph_control_list(struct control *c) PH_YIELDS;
 /* 1 when it is in one of the queues that the request names. */
 int ph_control_wants(const struct control *c, const struct ph_qmsg *m);
+/* From hold to its next attempt, now: 0 with m gone from our hands, PH_NONE when it is
+ * not on hold, negative (both: still ours). */
+int ph_control_release(struct qmgr *q, struct ph_qmsg *m) PH_YIELDS;
 /* Carry out a wish about one message: 0 done, PH_NONE no such message (or nothing to
  * do), negative.  Unless `anywhere` it must be in a queue that the request names: what
  * was put on hold a moment ago is not deleted as a deferred message. */

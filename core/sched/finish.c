@@ -6,7 +6,7 @@
  * last. */
 #include <string.h>
 #include <posthorn/address.h>
-#include "core/sched/qmgr_priv.h"
+#include "core/sched/control.h"
 
 #define AGAIN_S 60                 /* after a disk error */
 
@@ -205,10 +205,31 @@ static void go_away(struct mail *mail)
     ph_mail_free(mail);
 }
 
+/* While it was put there somebody said otherwise: it goes, or is let go. */
+static void leave_hold(struct mail *mail)
+{
+    struct qmgr *q = mail->q;
+
+    if (mail->wish == WISH_DELETE || mail->wish == WISH_REQUEUE) {
+        ph_finish_mail(mail);
+        return;
+    }
+    if (ph_control_release(q, mail->m) < 0) {
+        stuck(mail, "cannot be released from hold");
+        return;
+    }
+    ph_mail_free(mail);
+    ph_queue_settle(q->queue);
+}
+
 static void go_on_hold(struct mail *mail)
 {
     if (ph_queue_hold(mail->q->queue, mail->m) < 0) {
         stuck(mail, "cannot be held");
+        return;
+    }
+    if (mail->wish != WISH_HOLD) {
+        leave_hold(mail);
         return;
     }
     ph_queue_settle(mail->q->queue);

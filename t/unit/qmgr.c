@@ -284,6 +284,76 @@ static void test_control(void)
     world.is_open = 1;
 }
 
+/* A message for one who waits and one who is deferred, told to go on hold meanwhile. */
+static void submit_to_hold(struct ph_scope *s, struct ph_stream *io, char id[64])
+{
+    world.is_open = 0;
+    submit("x@example.org", "a@block.example b@dead.example", id);
+    until(world.blocked == 1);
+    is_bytes(ph_frame_value(control(s, io, "hold", id), "status"), "ok", "to be held when its delivery ends");
+}
+
+static void let_go_on(void)
+{
+    world.is_open = 1;
+    ph_cond_broadcast(world.go);
+}
+
+/* What is said of a message before it is where it was to go counts as if it were there. */
+static void test_second_thoughts(void)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_stream *io = control_dial(s);
+    struct ph_frame *f;
+    char id[64];
+    int kept = 0;
+
+    forget_stubs();
+    submit_to_hold(s, io, id);
+    is_bytes(ph_frame_value(control(s, io, "release", id), "status"), "ok", "no, released");
+    let_go_on();
+    until(qmgr()->active == 0);
+    is_int(list(s, io, &f), 1, "one message");
+    is_bytes(ph_frame_value(f, "queue"), "deferred", "is not on hold");
+    is_bytes(ph_frame_value(control(s, io, "delete", id), "status"), "ok", "delete it");
+
+    submit_to_hold(s, io, id);
+    is_bytes(ph_frame_value(control(s, io, "expire", id), "status"), "ok", "it expires");
+    let_go_on();
+    until(qmgr()->active == 0);
+    is_int(list(s, io, &f), 1, "one message");
+    is_bytes(ph_frame_value(f, "queue"), "hold", "is on hold, expired");
+    is_bytes(ph_frame_value(control(s, io, "release", id), "status"), "ok", "release it");
+    ok(log_says(id, ": from=<x@example.org>, status=force-expired, returned to sender"), "then it is returned");
+    ok(log_says(id, ": removed"), "and removed");
+
+    submit_to_hold(s, io, id);
+    is_bytes(ph_frame_value(control(s, io, "expire", id), "status"), "ok", "it expires");
+    is_bytes(ph_frame_value(control(s, io, "release", id), "status"), "ok", "and is released");
+    let_go_on();
+    ok(log_says(id, ": removed"), "it is returned at once");
+
+    /* On its way there: each turn of the loop is a moment to speak. */
+    for (int turns = 0; turns < 60; turns++) {
+        const char *op = turns % 2 ? "delete" : "release";
+        struct ph_frame *got;
+
+        world.is_open = 0;
+        submit("x@example.org", "a@block.example b@dead.example", id);
+        until(world.blocked == 1);
+        control(s, io, "hold", id);
+        let_go_on();
+        for (int i = 0; i < turns / 2; i++)
+            ph_yield();
+        got = control(s, io, op, id);
+        until(qmgr()->active == 0);
+        kept += ph_str_eq(ph_frame_value(got, "status"), PH_STR("ok")) && list(s, io, &f) == 1 && (turns % 2 || ph_str_eq(ph_frame_value(f, "queue"), PH_STR("hold")));
+        control(s, io, "delete", id);
+        until(qmgr()->active == 0);
+    }
+    is_int(kept, 0, "who is told that it is done finds it done");
+}
+
 /* A connection dies while a delivery runs: the agent keeps the outcome and
  * reports it by queue id. */
 static void test_survivor(struct listener *smtp)
@@ -332,6 +402,7 @@ static void cases(struct listener *smtp)
     test_active_limit();
     test_probes();
     test_control();
+    test_second_thoughts();
     test_survivor(smtp);
     test_bye(smtp);
 }
