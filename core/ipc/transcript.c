@@ -77,7 +77,7 @@ int ph_transcript_setup(struct ph_conf *c, struct ph_scope *s, const char *progr
     r->program = program;
     r->budget = ph_new(s, struct budget);
     r->recipient = qualified(s, recipient, r->myorigin);
-    r->sender = qualified(s, sender, r->myorigin);
+    r->sender = qualified(s, sender, r->myhostname);
     r->filter = is_listed(filters, "notify");
     *out = r;
     return 0;

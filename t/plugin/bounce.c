@@ -294,7 +294,7 @@ static void test_failure(struct ph_scope *s, struct ph_stream *io)
     is_bytes(ph_cstr(got.sender), "<>", "from the null sender");
     is_bytes(ph_cstr(got.to), "alice@example.org", "to the sender");
     is_bytes(ph_cstr(got.notify), "", "without a NOTIFY: the null sender says enough");
-    has("From: Mail Delivery System <MAILER-DAEMON@mx.example>\r\n", "From");
+    has("From: Mail Delivery System <MAILER-DAEMON@origin.example>\r\n", "From");
     has("Subject: Undelivered Mail Returned to Sender\r\n", "Subject");
     has("Auto-Submitted: auto-replied\r\n", "Auto-Submitted");
     has("Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"4Bq2rS5mXFzQ1z.", "Content-Type");
@@ -507,7 +507,7 @@ static int run(void *arg)
     group = ph_group_new(s);
     service = (struct ph_service){ .scope = s, .ops = &service_bounce_LTX_ph_plugin, .name = "bounce",
                                    .queue_dir_fd = *(int *)arg };
-    if ((rc = ph_conf_parse(s, "/", "main.cf", PH_STR("myhostname = mx.example\nsmtputf8_enable = yes\ninternal_mail_filter_classes = bounce\n"), &conf)) < 0)
+    if ((rc = ph_conf_parse(s, "/", "main.cf", PH_STR("myhostname = mx.example\nmyorigin = origin.example\nsmtputf8_enable = yes\ninternal_mail_filter_classes = bounce\n"), &conf)) < 0)
         return rc;
     service.conf = conf;
     if ((rc = service.ops->open(&service)) < 0)

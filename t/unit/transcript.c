@@ -95,11 +95,11 @@ static void test_session(struct ph_scope *s, const struct ph_transcript_rules *r
     ph_transcript_error(t, PH_ERROR_POLICY);
     is_int(ph_transcript_send(t, "lost connection"), 0, "an error that the postmaster wants to hear of");
     is_int(got.mails, 1, "is told");
-    is_bytes(ph_cstr(got.sender), "double-bounce@mx.example", "from the double bounce sender");
-    is_bytes(ph_cstr(got.to), "errors@mx.example", "to error_notice_recipient");
+    is_bytes(ph_cstr(got.sender), "double-bounce@mx.example", "from the double bounce sender of this host");
+    is_bytes(ph_cstr(got.to), "errors@origin.example", "to error_notice_recipient");
     is_bytes(ph_cstr(got.notify), "NEVER", "and never answered");
     is_bytes(ph_cstr(got.flags), "bounce map filter", "filtered when internal_mail_filter_classes has notify");
-    has("From: Mail Delivery System <MAILER-DAEMON@mx.example>\r\nTo: Postmaster <errors@mx.example>\r\n"
+    has("From: Mail Delivery System <MAILER-DAEMON@origin.example>\r\nTo: Postmaster <errors@origin.example>\r\n"
         "Subject: Posthorn SMTP server: errors from client.test[192.0.2.1]\r\nAuto-Submitted: auto-generated\r\nMessage-Id: <", "header");
     has(" Out: 220 mx.example ESMTP\r\n In:  EHLO ?? x\r\n Out: 250-mx.example\r\n Out: 250 SIZE\r\n In:  \r\n", "what was said");
     has("\r\n\r\nTranscript of session follows.\r\n", "is announced");
@@ -162,7 +162,7 @@ static int run(void *arg PH_UNUSED)
 
     stage = s;
     group = ph_group_new(s);
-    struct ph_transcript_rules *r = rules(s, "myhostname = mx.example\nnotify_classes = bounce, Policy,protocol\nerror_notice_recipient = errors\n"
+    struct ph_transcript_rules *r = rules(s, "myhostname = mx.example\nmyorigin = origin.example\nnotify_classes = bounce, Policy,protocol\nerror_notice_recipient = errors\n"
                                              "internal_mail_filter_classes = notify\n");
 
     ok(!ph_transcript_new(s, r, PH_ERROR_RESOURCE | PH_ERROR_SOFTWARE | PH_ERROR_DATA, PH_STR("x")), "classes that nobody wants to hear of cost nothing");

@@ -281,21 +281,27 @@ static int send_one(struct notice *n, ph_str to, ph_str sender, int postmaster, 
     return rc;
 }
 
-static ph_str qualified(struct notice *n, ph_str address)
+static ph_str qualified(struct notice *n, ph_str address, ph_str domain)
 {
     if (ph_str_rfind(address, '@') >= 0)
         return address;
-    return ph_str_printf(n->s, "%.*s@%.*s", PH_FMT(address), PH_FMT(n->b->p.myorigin));
+    return ph_str_printf(n->s, "%.*s@%.*s", PH_FMT(address), PH_FMT(domain));
+}
+
+/* This very machine's, so that others in one domain do not take it for theirs. */
+static ph_str double_sender(struct notice *n)
+{
+    return qualified(n, n->b->p.double_sender, n->b->p.myhostname);
 }
 
 static int tell_postmaster(struct notice *n, ph_str who, int full)
 {
-    return send_one(n, qualified(n, who), qualified(n, n->b->p.double_sender), 1, full);
+    return send_one(n, qualified(n, who, n->b->p.myorigin), double_sender(n), 1, full);
 }
 
 static int is_ours(struct notice *n)
 {
-    return ph_str_eq_nocase(n->m->sender, qualified(n, n->b->p.double_sender));
+    return ph_str_eq_nocase(n->m->sender, double_sender(n));
 }
 
 /* Nobody is left to hear that a notice to the postmaster failed. */
