@@ -266,6 +266,19 @@ static const char *hindrance(const struct why_engine *e, struct ph_scope *s, ph_
     return "4.3.0 mail transport unavailable";
 }
 
+/* Notices that come back to where they were sent from: qmgr drops them. */
+static int is_dropped(const struct why_engine *e, struct why_report *r, const struct why_result *n)
+{
+    ph_str local, domain;
+
+    ph_address_split(n->recipient, &local, &domain);
+    if (!is(n->class_, "local") || !ph_str_eq_nocase(local, ph_conf_value(e->conf, r->scope, "double_bounce_sender")))
+        return 0;
+    ph_why("double_bounce_sender", "mail for it is discarded");
+    why_report_refuse(r, WHY_OK, PH_STR("accepted and discarded"));
+    return 1;
+}
+
 /* Addresses as they stand in the log. */
 static void put_result(struct why_report *r, const struct why_result *n)
 {
@@ -290,6 +303,8 @@ static void resolve(struct why_engine *e, struct why_report *r, ph_str sender, p
     }
     struct why_result n = { .recipient = ph_frame_value(got, "recipient"), .class_ = ph_frame_value(got, "class"),
                             .transport = ph_frame_value(got, "transport"), .nexthop = ph_frame_value(got, "nexthop") };
+    if (is_dropped(e, r, &n))
+        return;
     const char *waits = hindrance(e, r->scope, n.transport);
     why_generic(e, r, sender, &n);
     put_result(r, &n);

@@ -290,6 +290,10 @@ is_deeply([sort keys %kinds], [qw(lookup match note)], 'their kinds');
     like($notes->(why_json('owned@local.test')), qr/^owner-owned is the sender for its members; $me\@local\.test gets a message of its own/, 'an owner');
     is($notes->(why_json('self@local.test')), 'self is neither alias nor user; file /dev/null', 'an alias that names itself');
     is(why_json('far@local.test')->{results}[1]{generic_recipient}, 'x@isp.test', 'a member that leaves by smtp');
+    my (undef, $dropped) = reply_of('198.51.100.9', 'c.test', 'x@s.test', 'double-bounce@local.test');
+    ok($ph->wait_log(qr/$dropped: to=<double-bounce\@local\.test>, relay=none, .*discarded/), 'mail for the double bounce sender is discarded');
+    $r = why_json('double-bounce@local.test');
+    is("$r->{status} $r->{refusal} " . @{$r->{results}}, 'ok accepted and discarded 0', '... and that is said');
     for my $case (['round', qr/\(alias database loop for trip\)/], ['none', qr/\(unknown user: "no-such-user-here"\)/]) {
         my ($name, $text) = @$case;
         my (undef, $id) = reply_of('198.51.100.9', 'c.test', 'x@s.test', "$name\@local.test");
