@@ -88,6 +88,14 @@ my @groups = (
         ['421', 'EHLO c.test', 'MAIL FROM:<net@b.test>', 'RCPT TO:<u@example.test>', '-'],
         ['HELO', 'HELO one.test', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@example.test>', @quit],
     ]],
+    ['keys of access tables', { smtpd_sender_restrictions => 'check_sender_access inline:{{bare=REJECT bare}, {bare@=REJECT at}, {d.test=REJECT domain}, {num@b.test=550}, {num2@b.test=42}, {mx.test=REJECT of myorigin}}',
+            smtpd_client_restrictions => 'check_reverse_client_hostname_access inline:{{reverse.test=REJECT reverse}, {named.test=REJECT named}}, check_client_access inline:{{1.2.3.4=REJECT four}, {::ffff:1.2.3.4=REJECT six}}',
+            smtpd_authorized_xclient_hosts => '127.0.0.1' }, [
+        ['senders', 'EHLO c.test', (map { ("MAIL FROM:<$_>", 'RCPT TO:<u@example.test>', 'RSET') } 'bare', 'other', 'd.test', 'a@d.test.', 'a@d.test', 'a@x.d.test.', 'num@b.test', 'num2@b.test', 'bare@q.test', '"bare"'), @quit],
+        map({ my $x = $_; [$x, 'EHLO c.test', "XCLIENT $x", 'EHLO c.test', 'MAIL FROM:<a@b.test>', 'RCPT TO:<u@example.test>', @quit] }
+            'NAME=reverse.test', 'NAME=a.reverse.test', 'NAME=x.test REVERSE_NAME=reverse.test', 'REVERSE_NAME=reverse.test NAME=x.test', 'REVERSE_NAME=named.test', 'NAME=[UNAVAILABLE] REVERSE_NAME=reverse.test', 'NAME=named.test REVERSE_NAME=[UNAVAILABLE]',
+            'ADDR=IPV6:::ffff:1.2.3.4', 'ADDR=1.2.3.4'),
+    ]],
     ['permissions', { smtpd_log_access_permit_actions => 'static:all', smtpd_sender_restrictions => 'check_sender_access inline:{a@b.test=OK, c@b.test=permit, d@b.test=DUNNO}', mynetworks => '127.0.0.0/8',
             smtpd_client_restrictions => 'permit_mynetworks', smtpd_helo_restrictions => 'permit_inet_interfaces', smtpd_recipient_restrictions => 'permit_auth_destination' }, [
         ['logged', 'EHLO c.test', (map { ("MAIL FROM:<$_\@b.test>", 'RCPT TO:<u@example.test>', 'RSET') } qw(a c d)), @quit],

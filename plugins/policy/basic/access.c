@@ -53,6 +53,17 @@ static int ask_client(const struct basic *b, struct ph_maps *m, ph_str name, ph_
     return rc == PH_NONE ? ask_address(m, address, out, val) : rc;
 }
 
+/* As it would be resolved: with a domain, and without the dot behind it that would lead
+ * past a rule for the domain. */
+static ph_str complete(const struct basic *b, struct ph_scope *out, ph_str address)
+{
+    ptrdiff_t at = ph_str_rfind(address, '@');
+
+    if (at < 0)
+        return ph_str_printf(out, "%.*s@%.*s", PH_FMT(address), PH_FMT(b->p.origin));
+    return address.n > (size_t)at + 2 && address.p[address.n - 1] == '.' ? ph_str_first(address, address.n - 1) : address;
+}
+
 /* user+ext@dom, user@dom, dom, its parents, user+ext@, user@. */
 static int ask_mail(const struct basic *b, struct ph_maps *m, ph_str address, struct ph_scope *out, ph_str *val)
 {
@@ -61,6 +72,7 @@ static int ask_mail(const struct basic *b, struct ph_maps *m, ph_str address, st
 
     if (address.n == 0)
         return ask(m, b->p.null_key, 1, out, val);
+    address = complete(b, out, address);
     ph_str external = ph_address_external(out, address);
     int rc = ask(m, external, 1, out, val);
     if (rc == PH_NONE && !ph_str_eq(external, address))

@@ -10,6 +10,7 @@
 static const struct ph_param rows[] = {
     PH_P_STR(ST, mynetworks, "mynetworks", "", "Clients that may relay: networks, files, tables."),
     PH_P_STR(ST, delimiter, "recipient_delimiter", "", "Characters that separate user and extension."),
+    PH_P_STR1(ST, origin, "myorigin", "$myhostname", "Domain of addresses that have none."),
     PH_P_STR1(ST, null_key, "smtpd_null_access_lookup_key", "<>", "Key of the null sender in access tables."),
     PH_P_STR(ST, parent_matches, "parent_domain_matches_subdomains",
              "debug_peer_list,fast_flush_domains,mynetworks,permit_mx_backup_networks,qmqpd_authorized_clients,relay_domains,smtpd_access_maps",

@@ -8,7 +8,7 @@
 #include <posthorn/policy.h>
 
 struct basic_params {
-    ph_str mynetworks, delimiter, null_key, parent_matches, double_bounce;
+    ph_str mynetworks, delimiter, null_key, origin, parent_matches, double_bounce;
     ph_str local_rcpt, virtual_maps, relay_rcpt, alias_maps, canonical, rcpt_canonical, sender_canonical;
     ph_str address_tempfail, helo_tempfail;
     int64_t relay_code, local_code, alias_code, mailbox_code, relay_rcpt_code, non_fqdn_code, invalid_code, unknown_client_code, unknown_address_code,

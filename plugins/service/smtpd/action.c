@@ -50,10 +50,11 @@ static ph_str given_reply(struct ph_scope *out, ph_str code, ph_str text)
     return ph_str_printf(out, "%.*s%s%.*s", PH_FMT(code), text.n ? " " : "", PH_FMT(text));
 }
 
-/* "4NN text", "5NN text": V_REJECT; all digits otherwise: V_OK. */
+/* "4NN text", "5NN text": V_REJECT; all digits otherwise: V_OK, in a table without text
+ * those too (access(5): an all-numerical result). */
 static enum verdict numeric(struct ph_scope *out, const struct subject *sub, ph_str word, ph_str text, ph_str *reply_text)
 {
-    unsigned code = refusal_code(word);
+    unsigned code = sub && text.n == 0 ? 0 : refusal_code(word);
 
     if (!code)
         return text.n == 0 ? V_OK : V_FAIL;

@@ -215,6 +215,14 @@ static uint32_t needs_of(const char *name)
     return strstr(name, "recipient") ? PH_STAGE_RCPT : PH_STAGE_CONNECT;
 }
 
+/* What a table of that name looks at. */
+static struct subject subject_of_table(const struct run *x, const char *name)
+{
+    if (strstr(name, "reverse_client"))
+        return (struct subject){ "Unverified Client host", x->s->w.reverse };
+    return subject_of(x, needs_of(name));
+}
+
 static struct subject subject_of_list(const struct run *x)
 {
     switch (x->list) {
@@ -264,7 +272,7 @@ static enum verdict run_names(struct run *x, ph_str names, int warn, int depth, 
 
 static enum verdict failed(struct run *x, const struct rule *r, ph_str *text)
 {
-    struct subject sub = r->is_table ? subject_of(x, needs_of(r->name)) : subject_of_list(x);
+    struct subject sub = r->is_table ? subject_of_table(x, r->name) : subject_of_list(x);
 
     ph_log_warn("%.*s: %s", PH_FMT(x->s->name_addr), ph_error());
     *text = r->is_table ? ph_str_printf(x->out, "451 4.3.5 <%.*s>: %s rejected: Server configuration error", PH_FMT(ph_str_first(sub.name, 200)), sub.class_)
@@ -297,7 +305,7 @@ static void check_passed(struct run *x, const struct rule *r, ph_str action, str
 
 static enum verdict run_check(struct run *x, const struct rule *r, int warn, int depth, ph_str *text)
 {
-    struct subject sub = subject_of(x, needs_of(r->name));
+    struct subject sub = subject_of_table(x, r->name);
     ph_str action;
 
     fill_facts(x);

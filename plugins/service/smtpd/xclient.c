@@ -3,6 +3,7 @@
  * that smtpd_authorized_xclient_hosts or smtpd_authorized_xforward_hosts names.
  *
  * All attributes of a command are read before any counts. */
+#include <string.h>
 #include <posthorn/address.h>
 #include <posthorn/dsn.h>
 #include <posthorn/error.h>
@@ -45,6 +46,17 @@ static int take_name(ph_str v, ph_str *name, const char **status)
     return 1;
 }
 
+/* An IPv4 address in IPv6's clothes is looked at as what it is. */
+static void unmap(struct ph_ip *ip)
+{
+    static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+    if (ip->family != 6 || memcmp(ip->bytes, mapped, sizeof mapped) != 0)
+        return;
+    memmove(ip->bytes, ip->bytes + sizeof mapped, 4);
+    ip->family = 4;
+}
+
 static int take_address(struct ph_scope *s, ph_str v, ph_str *address)
 {
     struct ph_ip ip;
@@ -56,6 +68,7 @@ static int take_address(struct ph_scope *s, ph_str v, ph_str *address)
     }
     if (!ph_ip_parse(v6 ? ph_str_from(v, 5) : v, &ip) || (v6 && ip.family != 6))
         return 0;
+    unmap(&ip);
     *address = ph_ip_format(s, &ip);
     return 1;
 }
@@ -70,7 +83,15 @@ static int take_port(ph_str v, ph_str *port)
     return 1;
 }
 
-static int set_name(struct ph_scope *s PH_UNUSED, struct claim *c, ph_str v) { return take_name(v, &c->w.name, &c->w.name_status); }
+
+/* A verified name is what the address leads to as well; REVERSE_NAME may say otherwise. */
+static int set_name(struct ph_scope *s PH_UNUSED, struct claim *c, ph_str v)
+{
+    if (!take_name(v, &c->w.name, &c->w.name_status))
+        return 0;
+    return is_unavailable(v) || is_temporary(v) || take_name(v, &c->w.reverse, &c->w.reverse_status);
+}
+
 static int set_reverse(struct ph_scope *s PH_UNUSED, struct claim *c, ph_str v) { return take_name(v, &c->w.reverse, &c->w.reverse_status); }
 static int set_addr(struct ph_scope *s, struct claim *c, ph_str v) { return take_address(s, v, &c->w.addr); }
 static int set_port(struct ph_scope *s PH_UNUSED, struct claim *c, ph_str v) { return take_port(v, &c->w.port); }
