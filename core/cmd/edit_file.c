@@ -12,13 +12,24 @@
 #include "core/cmd/cmd.h"
 #include "core/cmd/edit_file.h"
 
+static int has_directory(struct ph_scope *s, const char *path)
+{
+    ptrdiff_t slash = ph_str_rfind(ph_cstr(path), '/');
+    struct stat st;
+
+    return slash < 0 || (stat(ph_cstr_dup(s, ph_str_first(ph_cstr(path), (size_t)slash + 1)), &st) == 0 && S_ISDIR(st.st_mode));
+}
+
 /* The file that is edited, symbolic links followed. */
 static const char *resolve(struct ph_scope *s, const char *path)
 {
     char *found = realpath(path, NULL);
+    int why = errno;
 
+    if (!found && !has_directory(s, path))     /* what is written comes first */
+        ph_cmd_fatal("open %s.tmp: %s", path, strerror(why));
     if (!found)
-        ph_cmd_fatal("open %s for reading: %s", path, strerror(errno));
+        ph_cmd_fatal("open %s for reading: %s", path, strerror(why));
     const char *copy = ph_cstr_dup(s, ph_cstr(found));
 
     free(found);

@@ -26,6 +26,8 @@ void postconf_split(const char *arg, ph_str *name, ph_str *value)
     ph_str rest = ph_str_trim(ph_cstr(arg));
     size_t n = 0;
 
+    while (ph_is_space(*arg))          /* as it is told */
+        arg++;
     while (n < rest.n && rest.p[n] != '=' && !ph_is_space(rest.p[n]))
         n++;
     *name = ph_str_first(rest, n);
@@ -47,10 +49,10 @@ static struct ph_map *read_changes(const struct postconf *p, int edit, char **ar
         postconf_check_edit(*args, "-e, -X, or -# accepts");
         if (edit == 'e')
             postconf_split(*args, &c->name, &c->value);
-        else
-            c->name = ph_str_trim(ph_cstr(*args));
+        else if (ph_str_trim(c->name = ph_cstr(*args)).n == 0)
+            ph_cmd_fatal("-X or -# requires non-blank parameter names");
         old = ph_map_set(changes, c->name, c);
-        if (old && edit == 'e' && !ph_str_eq(old->value, c->value))
+        if (old && edit == 'e')
             ph_cmd_warn("ignoring earlier request: '%.*s = %.*s'", PH_FMT(old->name), PH_FMT(old->value));
     }
     return changes;

@@ -106,6 +106,8 @@ static void check_combination(const int *seen)
 
     if (seen['b'] && seen['t'])
         ph_cmd_fatal("specify one of -b and -t");
+    if (seen['T'] > 1)
+        ph_cmd_fatal("At most one -T <mode> option may be specified");
     for (size_t i = 0; i < sizeof apart / sizeof *apart; i++)
         only_one(seen, apart[i]);
     for (const char *c = fixed; *c; c++)
@@ -168,6 +170,8 @@ char **postconf_read_options(struct postconf_options *o, struct postconf *p, int
     check_combination(seen);
     if ((seen['I'] || seen['E']) && (seen['I'] + seen['E'] > 1 || *names || has_any(seen)))
         ph_cmd_fatal("with --import-master and --export-master, specify -c only");
+    if ((seen['b'] || seen['t']) && names[0] && names[1])
+        ph_cmd_fatal("options -b and -t require at most one template file");
     if ((seen['X'] || seen['#']) && !*names)
         ph_cmd_fatal("missing service argument");
     if (seen['e'] && !*names)

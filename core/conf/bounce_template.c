@@ -88,13 +88,15 @@ static int take_header(struct reading *r, struct ph_bounce_template *t, ph_str l
     value = ph_str_trim(value);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (ph_str_eq_nocase(name, ph_cstr(known[i].name))) {
+            if (known[i].member == &t->postmaster_subject && !t->postmaster_subject.n)
+                break;                 /* the postmaster gets none of these */
             *known[i].member = value;
             if (value.n && ph_str_is_ascii(line) && ph_str_find(value, '$') < 0 && line.n <= LINE_BYTES)
                 return 1;
             warn(r, "%s_template: %s: must be one line of ASCII text without $", t->name, known[i].name);
             return 0;
         }
-    warn(r, "%s_template: unknown header \"%.*s\"", t->name, PH_FMT(ph_str_first(name, 60)));
+    warn(r, "%s_template: unknown or inapplicable header \"%.*s\"", t->name, PH_FMT(ph_str_first(name, 60)));
     return 0;
 }
 
@@ -106,20 +108,30 @@ static int is_token(ph_str v)
     return v.n > 0 && v.n < 60;
 }
 
+/* A name and a colon. */
+static int is_header(ph_str line)
+{
+    ptrdiff_t colon = ph_str_find(line, ':');
+
+    return colon > 0 && !ph_is_space(line.p[0]) && is_token(ph_str_trim(ph_str_first(line, (size_t)colon)));
+}
+
 /* 1 when the text between the markers makes a template; text has its LF. */
 static int read_template(struct reading *r, struct ph_bounce_template *t, ph_str text)
 {
     ph_str line;
     int good = 1;
 
-    t->postmaster_subject = (ph_str){ "", 0 };
-    while (text.n && ph_str_trim(line = ph_str_cut(&text, '\n')).n)
-        if (line.p[0] == ' ' || line.p[0] == '\t') {
-            warn(r, "%s_template: a header cannot go on in another line", t->name);
-            good = 0;
-        } else {
-            good &= take_header(r, t, line);
+    for (ph_str rest = text; text.n; text = rest) {
+        line = ph_str_cut(&rest, '\n');
+        if (ph_str_trim(line).n == 0) {
+            text = rest;
+            break;
         }
+        if (!is_header(line))          /* the text begins without an empty line */
+            break;
+        good &= take_header(r, t, line);
+    }
     t->body = text;
     if (good && !ph_str_trim(text).n)
         good = (warn(r, "%s_template: no text behind the headers", t->name), 0);
@@ -187,6 +199,7 @@ static int take_block(struct reading *r, ph_str line)
     fresh.charset = known->charset;
     fresh.from = known->from;
     fresh.subject = known->subject;
+    fresh.postmaster_subject = known->postmaster_subject;
     if (read_template(r, &fresh, text))
         *known = fresh;
     return 0;
@@ -203,7 +216,7 @@ int ph_bounce_templates_parse(struct ph_scope *s, ph_str text, const char *where
 
     memcpy(fresh, t, sizeof fresh);
     while (rc == 0 && next_line(&r, &line))
-        if (ph_str_trim(line).n && line.p[0] != '#')
+        if (ph_str_trim(line).n && ph_str_trim(line).p[0] != '#')
             rc = take_block(&r, line);
     if (rc == 0)
         memcpy(t, fresh, sizeof fresh);

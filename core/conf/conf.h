@@ -10,7 +10,7 @@
  * conf.c    the dictionary and its look-ups    value.c   numbers, times, bounds
  * shared.c  values that are computed           known.c   the table of names
  * names.c   what is set, unused or misspelt    idn.c     domain names (libidn2)
- * used.c    what values refer to
+ * used.c    what values refer to                check.c   values of a form of their own
  * yaml.c    YAML to a tree (libyaml)           master.c  master.yaml (master.h)
  * snapshot.c  both files as the master checked them, for workers (snapshot.h) */
 #ifndef CORE_CONF_CONF_H

@@ -90,6 +90,9 @@ const char *ph_known_instead(ph_str name);
 const struct ph_known *ph_known_at(size_t i);
 const struct ph_param *ph_registered_find(ph_str name);
 
+/* check.c: has the expanded value of a parameter the form that it must have?  0, or PH_CONF. */
+int ph_conf_check_form(ph_str name, ph_str value);
+
 /* value.c: text to the member's type; *out is int64_t or int32_t. */
 char ph_value_unit(const char *unit, const char *def);
 

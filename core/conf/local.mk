@@ -2,7 +2,7 @@
 # with master.yaml and libidn2.
 noinst_LTLIBRARIES += core/conf/libmaincf.la core/conf/libconf.la
 core_conf_libmaincf_la_SOURCES = core/conf/conf.c core/conf/conf.h core/conf/internal.h core/conf/reader.c \
-	core/conf/expand.c core/conf/value.c core/conf/shared.c core/conf/known.c core/conf/names.c core/conf/used.c core/conf/source.c core/conf/logfile.c
+	core/conf/expand.c core/conf/value.c core/conf/check.c core/conf/shared.c core/conf/known.c core/conf/names.c core/conf/used.c core/conf/source.c core/conf/logfile.c
 nodist_core_conf_libmaincf_la_SOURCES = core/conf/known_table.h
 core_conf_libconf_la_SOURCES = core/conf/accounts.c core/conf/accounts.h core/conf/bounce_expand.c core/conf/bounce_template.c \
 	core/conf/idn.c core/conf/master.c core/conf/master.h \

@@ -39,12 +39,14 @@ int ph_value_time(ph_str text, char unit, int64_t *seconds)
     size_t digits = 0;
     int64_t n, each, product;
 
+    if (text.n > 1 && text.p[0] == '+' && ph_is_digit(text.p[1]))
+        text = ph_str_from(text, 1);
     while (digits < text.n && ph_is_digit(text.p[digits]))
         digits++;
-    each = unit_seconds(digits < text.n ? ph_lower(text.p[digits]) : unit);
+    each = unit_seconds(digits < text.n ? text.p[digits] : unit);
     if (!ph_str_i64(ph_str_first(text, digits), &n) || each == 0)
         return 0;
-    if (__builtin_mul_overflow(n, each, &product))
+    if (__builtin_mul_overflow(n, each, &product) || product > INT32_MAX)
         return 0;
     *seconds = product;
     return 1;
@@ -302,13 +304,19 @@ int ph_conf_check(struct ph_conf *c, ph_str name)
 {
     PH_SCOPED(s, NULL);
     const struct ph_known *k = ph_known_find(name);
+    const struct entry *e = ph_conf_find(c, name);
+    struct place_text at;
     union value v;
 
     if (!k)
         k = ph_known_template(name);
-    int rc = get_one(c, s, ph_cstr_dup(s, name), k ? k->type : PH_TYPE_STR, NULL, &v), order;
+    uint32_t type = k ? k->type : PH_TYPE_STR;
+    int rc = get_one(c, s, ph_cstr_dup(s, name), type, NULL, &v);
 
-    if (rc == PH_FOUND && ph_str_eq(name, PH_STR("compatibility_level")) && !ph_value_level(v.text, PH_STR("0"), &order))
-        rc = ph_fail(PH_CONF, "malformed compatibility level syntax: \"%.*s\"", PH_FMT(v.text));
-    return rc < 0 ? rc : 0;
+    /* What users call their own is of no harm where nothing reads it. */
+    if (rc < 0)
+        return ph_conf_name_kind(c, name) == PH_NAME_USER ? 0 : rc;
+    if (rc == PH_FOUND && type == PH_TYPE_STR && (rc = ph_conf_check_form(name, v.text)) < 0)
+        return ph_wrap(rc, "%s", describe(e, ph_cstr_dup(s, name), &at));
+    return 0;
 }

@@ -27,10 +27,14 @@ static const struct { const char *name, *file, *subject, *warning; int rc; } fil
     { "without its end", "failure_template = <<EOF\nSubject: mine\n\ntext\n", "mine", "f, line 4: failure_template: the line \"EOF\" that ends it is missing", 0 },
     { "without text", "failure_template = <<EOF\n" HEAD "EOF\n", NULL, "f, line 6: failure_template: no text behind the headers", 0 },
     { "only blank text", "failure_template = <<EOF\n" HEAD "\n  \n\nEOF\n", NULL, "f, line 9: failure_template: no text behind the headers", 0 },
-    { "an unknown header", "failure_template = <<EOF\nX: y\n\nt\nEOF\n", NULL, "f, line 5: failure_template: unknown header \"X\"", 0 },
+    { "an unknown header", "failure_template = <<EOF\nX: y\n\nt\nEOF\n", NULL, "f, line 5: failure_template: unknown or inapplicable header \"X\"", 0 },
     { "a value in a header", "failure_template = <<EOF\nSubject: $a\n\nt\nEOF\n", NULL,
       "f, line 5: failure_template: Subject: must be one line of ASCII text without $", 0 },
-    { "a folded header", "failure_template = <<EOF\nSubject: a\n b\n\nt\nEOF\n", NULL, "f, line 6: failure_template: a header cannot go on in another line", 0 },
+    { "a header is one line: what follows is text", "failure_template = <<EOF\nSubject: mine\n b\n\nt\nEOF\n", "mine", "", 0 },
+    { "text without an empty line", "failure_template = <<EOF\nSubject: mine\nsome text\nEOF\n", "mine", "", 0 },
+    { "a comment that begins with blanks", "  # x\nfailure_template = <<EOF\nSubject: mine\n\nt\nEOF\n", "mine", "", 0 },
+    { "what the postmaster does not get", "success_template = <<EOF\nPostmaster-Subject: x\n\nt\nEOF\n", NULL,
+      "f, line 5: success_template: unknown or inapplicable header \"Postmaster-Subject\"", 0 },
     { "a header without value", "failure_template = <<EOF\nSubject:\n\nt\nEOF\n", NULL,
       "f, line 5: failure_template: Subject: must be one line of ASCII text without $", 0 },
     { "text beyond ASCII", "failure_template = <<EOF\nSubject: mine\n\ncaf\xc3\xa9\nEOF\n", NULL,
@@ -58,6 +62,7 @@ static void test_files(void)
         is_int(ph_bounce_templates_parse(s, ph_cstr(files[i].file), "f", warn, NULL, t), files[i].rc, "%s", files[i].name);
         is_bytes(t[PH_TEMPLATE_FAILURE].subject, files[i].subject ? files[i].subject : "Undelivered Mail Returned to Sender",
                  "%s: the one that counts", files[i].name);
+        ok(t[PH_TEMPLATE_FAILURE].postmaster_subject.n > 0, "%s: it has a subject for the postmaster", files[i].name);
         is_int(t[PH_TEMPLATE_FAILURE].is_custom, files[i].subject != NULL, "%s: whose it is", files[i].name);
         is_bytes(ph_cstr(warned.text), files[i].warning, "%s: the warning", files[i].name);
     }

@@ -160,7 +160,8 @@ static void test_classes(void)
 {
     static const struct { const char *text; char unit; int64_t want; } times[] = {
         { "3", 'd', 259200 }, { "3h", 'd', 10800 }, { "2w", 'd', 1209600 }, { "5days", 'd', 432000 }, { "3", 's', 3 },
-        { "0", 's', 0 }, { "3M", 's', 180 },
+        { "0", 's', 0 }, { "3m", 's', 180 }, { "+5s", 'd', 5 }, { "2147483647", 's', 2147483647 },
+        { "3M", 's', -1 }, { "2147483648", 's', -1 }, { "3551w", 's', -1 }, { "+", 's', -1 }, { "+-5", 's', -1 },
         { "-1", 's', -1 }, { "1.5d", 's', -1 }, { "1y", 's', -1 }, { "", 's', -1 }, { "d", 's', -1 },
         { "9223372036854775807w", 's', -1 }, { "99999999999999999999", 's', -1 },
     };
@@ -292,6 +293,25 @@ static void test_host_names(void)
     is_bytes(ph_cstr(ph_error()), "main.cf:2:20: bad value of mynetworks_style: all (host, subnet or class)", "and is told with its place");
 }
 
+static void test_forms(void)
+{
+    static const struct { const char *name, *good, *bad; } cases[] = {   /* each a list, separated by ';' */
+        { "myhostname", "a;a-b;_a;a._b;1.a;A.B;xn--a.b;", "a-;a.-b;a.b-;1.2;a.1;1;a.;.a;a..b;.;a b;[1.2.3.4];a/b;a:b;a@b" },
+        { "mydomain", "a;a.b", "a.;a b" }, { "inet_protocols", "all;ipv4, ipv6;all ipv4;", "ipv5;IPv4;ipv4:ipv6" },
+        { "mynetworks_style", "host;class;subnet", "Host;net" }, { "compatibility_level", "0;3.6;+3. 6", "x;3.;3.1024;-3" },
+        { "mine", "$;${", "" },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int bad = 0; bad < 2; bad++)
+            for (ph_str rest = ph_cstr(bad ? cases[i].bad : cases[i].good); rest.n; ) {
+                ph_str value = ph_str_cut(&rest, ';'), text = ph_str_printf(scope, "%s = %.*s\n", cases[i].name, PH_FMT(value));
+                int rc = ph_conf_check(parse(text.p), ph_cstr(cases[i].name));
+
+                is_int(rc, bad ? PH_CONF : 0, "%s = %.*s is %s", cases[i].name, PH_FMT(value), bad ? "refused" : "taken");
+            }
+}
+
 /* Postfix asks whether the text is empty, not what it expands to. */
 static void test_conditions(void)
 {
@@ -385,6 +405,7 @@ int main(void)
     test_by_name();
     test_host_names();
     test_conditions();
+    test_forms();
     test_check_names();
     test_file();
     test_splits();
