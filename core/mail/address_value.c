@@ -4,10 +4,9 @@
 #include <posthorn/address.h>
 #include <posthorn/error.h>
 
-/* Behind a quoted string, a comment or a literal that begins at `at`. */
-static size_t behind(ph_str v, size_t at, char end)
+size_t ph_address_behind(ph_str v, size_t at)
 {
-    char start = v.p[at];
+    char start = v.p[at], end = start == '(' ? ')' : start == '[' ? ']' : start;
     size_t depth = 1;
 
     for (at++; at < v.n; at++)
@@ -29,9 +28,9 @@ static int is_special(char c)
 static size_t token_end(ph_str v, size_t at)
 {
     switch (v.p[at]) {
-    case '"': return behind(v, at, '"');
-    case '(': return behind(v, at, ')');
-    case '[': return behind(v, at, ']');
+    case '"':
+    case '(':
+    case '[': return ph_address_behind(v, at);
     case '\\': return at + 1 < v.n ? at + 2 : v.n;
     default: break;
     }

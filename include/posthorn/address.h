@@ -51,6 +51,9 @@ int ph_address_all(struct ph_scope *s, ph_str value, ph_str **list, size_t *n);
  * are not joined by "." or "@"; text.n: there is but one. */
 size_t ph_address_word(ph_str text);
 
+/* Behind the quoted string, comment or literal of a value that begins at `at` (with " ( or [);
+ * the end of the value when it does not end. */
+size_t ph_address_behind(ph_str value, size_t at);
 /* One address of a header's value, and what is to take its place. */
 struct ph_address_place {
     ph_str address, external;      /* internal form; external form, what was quoted is */

@@ -56,22 +56,6 @@ static int stays(const struct message *m, ph_str text)
     return text.n == 0 || ph_address_is_whole(m->p->rules, text);
 }
 
-/* Behind a quoted string or a comment; the end when it does not end. */
-static size_t behind(ph_str v, size_t at)
-{
-    size_t depth = 1;
-    char open = v.p[at], close = open == '(' ? ')' : '"';
-
-    for (at++; at < v.n; at++)
-        if (v.p[at] == '\\')
-            at++;
-        else if (v.p[at] == close && --depth == 0)
-            return at + 1;
-        else if (open == '(' && v.p[at] == '(')
-            depth++;
-    return v.n;
-}
-
 /* 1 when every address of the value is seen to be whole at first sight: ordinary
  * headers cost no more than this. */
 static int all_stay(const struct message *m, ph_str v)
@@ -83,10 +67,10 @@ static int all_stay(const struct message *m, ph_str v)
         char c = at < v.n ? v.p[at] : ',';
 
         if (c == '"') {
-            at = behind(v, at) - 1;
+            at = ph_address_behind(v, at) - 1;
         } else if (c == '(') {
             end = at < end ? at : end;
-            at = behind(v, at) - 1;
+            at = ph_address_behind(v, at) - 1;
         } else if (c == '<') {
             ptrdiff_t close = ph_str_find(ph_str_from(v, at), '>');
 
