@@ -129,7 +129,7 @@ void postconf_main(struct postconf *p, char **names)
 
         if (!class_of(p, services, name))
             ph_cmd_warn("%s: unknown parameter", *names);
-        else if (!p->only_set || ph_conf_raw_set(p->conf, name, &value, NULL) == PH_FOUND)
+        else if (!p->only_set || ph_conf_raw_set(p->conf, name, &value, NULL) == PH_FOUND || (p->dir_chosen && ph_str_eq(name, PH_STR("config_directory"))))
             print_one(p, name);
     }
     postconf_check_names(p, services);

@@ -35,7 +35,8 @@ static void use_name(struct ph_conf *c, ph_str name)
 {
     struct ph_conf *where = c->base && !ph_map_get(c->entries, name) ? c->base : c;
 
-    if (name.n == 0)
+    /* What neither sets is not that of another service. */
+    if (name.n == 0 || (where != c && !ph_map_get(where->entries, name)))
         return;
     if (!where->used)
         where->used = ph_map_new(where->scope);

@@ -96,6 +96,7 @@ is(postconf('-d', 'myorigin'), "myorigin = \$myhostname\n", '-d ignores main.cf'
 is(postconf('-C', 'user', '-q'), "empty =\nfoo = bar\nhome = \$foo\n", '-C user');
 is(postconf('-j', 'foo'), qq({"foo": "bar"}\n), '-j');
 
+is(postconf('-nq', 'config_directory', 'myorigin'), "config_directory = $dir\n", '-n config_directory, which -c chose');
 my $long = 'n' x 79;
 is(postconf('-fq', '-o', "$long=1", '-o', "x=\$$long", $long), "$long\n    = 1\n", 'a name as long as a line');
 is(postconf('-d', 'config_directory') =~ s/ = (?!\Q$dir\E)\/.*//r, "config_directory\n", '-d config_directory is the built-in one');

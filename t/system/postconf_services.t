@@ -90,6 +90,12 @@ my $odd_at = make('odd', $odd);
 out(\@ours, $odd_at, '--import-master', "$odd_at/master.cf");
 like($said, qr/^postconf: warning: \S*: line \d+: service other \(\.\.\/bin\/other-program\) is kept, but this release has no such program/m, 'what cannot run is said');
 same_views($odd_at, 'odd');
+# What one service refers to is not used by what another sets.
+my $two = make('two', "a unix - - n - - smtp -o smtp_helo_name=\$x -o y=\$z\nb unix - - n - - smtp -o x=1 -o y=2 -o z=3\n");
+out(\@ours, $two, '--import-master', "$two/master.cf");
+out(\@ours, $two, '-M', 'nosuch');
+my $words = join '', sort map { s/master\.yaml/master.cf/r . "\n" } split /\n/, $said;
+if (@peer) { out(\@peer, $two, '-M', 'nosuch'); my %once = map { $_ => 1 } split /\n/, $said; is($words, join('', sort map { "$_\n" } keys %once), 'settings that are unused in each service, as with Postfix') }
 like(out(\@ours, $odd_at, '-M', 'dovecot'), qr/pipe flags=DRhu user=vmail:vmail argv=\S+ -f \$\{sender\} -d \$\{recipient\}$/, 'arguments as they stood');
 
 # What a master.cf does not say stays; bytes that YAML does not have do not.
@@ -130,7 +136,8 @@ is(Posthorn::slurp("$bad/master.yaml.old"), $yaml, 'the old file is kept beside 
 # Edits, each on the same lines, each beside Postfix.  Not among them, because ours refuse what would break the file: fields
 # that are empty (Postfix's ends with signal 11, or writes a file that it cannot read), -o without '=', open braces, two
 # services of one name (Postfix adds a second one), names of parameters with other bytes than letters, digits and '_'.
-# And what is shown differently: {{a}} and {} keep their braces, 007 is 7, an entry made a comment comes back where it stood.
+# And what is shown differently: {{a}} and {} keep their braces, 007 is 7, an entry made a comment comes back where it stood,
+# -Fh has a blank behind a program whose arguments are no options (3.7 has none), -PP shows all (3.7 knows it not).
 my $lines = <<'CF';
 smtp      inet  n       -       y       -       -       smtpd
   -o always_bcc=b
