@@ -252,6 +252,7 @@ sub told {
         my $text = Posthorn::slurp($f);
         my ($id) = $text =~ /^Message-I[Dd]: *(\S+)/m;
         # One notice that was delivered twice is one notice, in the window of all mail.
+        $n{notices}++ unless $seen{$id};
         if ($seen{$id}++) {
             $n{again}++;
             next;
@@ -296,7 +297,7 @@ sub judge {
         push @wrong, $self->count($m, $i, 'delivered', $d, $fails || $is_alias ? '0' : '1');
         push @wrong, map { $self->count($m, $i, "told $_", $told{$_} // 0, $want{$_}) } sort keys %want;
         next unless $told{again};
-        push @wrong, "$addr: a notice came twice" unless $self->window($m, 'notice', $i);
+        push @wrong, "$addr: a notice came twice" unless $self->window($m, 'notice', $i, $told{notices});
         $m->{twice}{"a notice twice: $notice_window{name}"} = 1;
     }
     return @wrong;
@@ -309,16 +310,16 @@ sub matches { my ($call, $re) = @_; return $call->{text} =~ $re }
 # The window that was open when the process died, or nothing.  A window: what may
 # happen twice, and to whom; the calls that open it, one after the other ([re, 'last']:
 # the last one of an undisturbed run); the call that closes it, for each recipient
-# one when `each`.  unread: what waited for the dead in such a socket was lost, which
+# one when `each`, or `n` of them (notices).  unread: what waited for the dead in such a socket was lost, which
 # opens the window too.
 sub window {
-    my ($self, $m, $what, $i) = @_;
+    my ($self, $m, $what, $i, $n) = @_;
     my $calls = $m->{calls} or return;
     return unless $m->{end} =~ /^killed/;
     for my $w (@{ $m->{s}{windows} || [] }, $m->{s}{victim} eq 'qmgr' ? \%notice_window : ()) {
         my $for = $w->{for} || qr/./;
         next unless $w->{what} eq $what && $m->{to}[$i] =~ $for;
-        my $nth = $w->{each} ? scalar grep { $_ =~ $for } @{ $m->{to} }[0 .. $i] : 1;
+        my $nth = $w->{each} ? scalar grep { $_ =~ $for } @{ $m->{to} }[0 .. $i] : $n // 1;
         return $w->{name} if $w->{unread} && grep { $_ =~ $w->{unread} } @{ $m->{unread} };
         return $w->{name} if is_open($w, $calls, $m->{s}{baseline}, $nth);
     }
