@@ -144,7 +144,7 @@ our @scenarios = (
         qmgr => [$unmarked, $reported->(3)],
         bounce => [{ what => 'told expanded', %$noticed }]),
     each_victim({ name => 'expand-requeue', op => 'expand', @expanded, rcpt => ['held-TAG@example.test'], begin => sub { $_[0]->put_on_hold($_[1]) },
-        act => sub { $_[0]->super($_[1], '-r') }, done => sub { $_[0]->delivered($_[1]{to}[3]) && $_[0]->queue_is_empty }, nudge => sub { $_[0]->wake_pickup } },
+        act => sub { $_[0]->super($_[1], '-r') }, done => sub { $_[0]->delivered($_[1]{to}[3]) && $_[0]->queue_is_empty }, nudge => sub { $_[0]->super($_[1], '-r'); $_[0]->wake_pickup } },
         qmgr => [$unmarked], pickup => [$told->({ name => 'taken from maildrop, not removed there', after => [$commit], until => qr/^unlinkat / })]),
     each_victim({ name => 'expand-expire', op => 'expand', @alias, to => ['list-TAG-end@example.test', 'later-TAG@away.test', 'later-TAG-b@away.test'], rcpt => ['held-TAG-end@example.test'],
         expires => 1, begin => sub { $_[0]->put_on_hold($_[1]) }, act => $expire_held, done => $removed, nudge => $expire_held },
