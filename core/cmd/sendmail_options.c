@@ -48,14 +48,14 @@ static ph_str clean(struct ph_scope *s, ph_str text)
 
 uint32_t sendmail_add_rcpts(struct sendmail *m, ph_str text)
 {
-    ph_str *list;
-    size_t n;
+    ph_str *list, address;
+    size_t n, i = 0;
     int rc = ph_address_all(m->scope, text, &list, &n);
 
-    for (size_t i = 0; i < n; i++)
-        sendmail_add_rcpt(m, clean(m->scope, ph_address_bare(m->scope, list[i])));
-    if (rc == 0 || n > 0 || ph_str_trim(text).n == 0)
-        return (uint32_t)n;
+    for (; i < n && ph_address_plain(m->scope, list[i], &address); i++)
+        sendmail_add_rcpt(m, clean(m->scope, address));
+    if (i > 0 || (rc == 0 && n == 0) || ph_str_trim(text).n == 0)
+        return (uint32_t)i;
     sendmail_add_rcpt(m, clean(m->scope, text));
     return 1;
 }

@@ -306,6 +306,20 @@ int ph_address_first(struct ph_scope *s, ph_str value, ph_str *address, ph_str *
     return next(s, word, 1, 0, &at, address, &from, &to);
 }
 
+int ph_address_plain(struct ph_scope *s, ph_str external, ph_str *internal)
+{
+    struct taken out = { .s = s, .quoted = 0 };
+    ph_str v = ph_str_printf(s, "%.*s>", PH_FMT(external));
+    struct span where;
+    size_t at = 0;
+
+    ph_buf_init(&out.b, s, v.n);
+    if (!take_angle(&out, v, &at, &where) || at != v.n || !domain_fits(&out))
+        return 0;
+    *internal = ph_buf_view(&out.b);
+    return 1;
+}
+
 int ph_address_all(struct ph_scope *s, ph_str value, ph_str **all, size_t *n)
 {
     struct list l = { .s = s };

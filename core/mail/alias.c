@@ -120,7 +120,9 @@ static int address(struct ph_scope *s, ph_str item, struct ph_alias_item *d, ph_
         return rc;
     if (rc == 0 || first.n == 0)
         return kind == PH_ALIAS_MAILBOX ? set(d, kind, PH_STR("")) : 0;
-    return set(d, kind, ph_address_bare(s, first));
+    if (!ph_address_plain(s, first, &first))
+        return ph_fail(PH_PERM, "bad address syntax");
+    return set(d, kind, first);
 }
 
 int ph_alias_next(struct ph_scope *s, ph_str list, size_t *at, struct ph_alias_item *d)

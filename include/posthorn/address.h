@@ -45,6 +45,9 @@ int ph_address_next_external(struct ph_scope *s, ph_str header_value, size_t *at
  * "<a@x> b@y"), where in a header they would be none.  0: there is none; PH_PERM: a
  * syntax error. */
 int ph_address_first(struct ph_scope *s, ph_str value, ph_str *address, ph_str *rest);
+/* The internal form of such an address: 1, or 0: without its quotes another domain would be
+ * read out of it. */
+int ph_address_plain(struct ph_scope *s, ph_str external, ph_str *internal);
 /* All of them: 0, *list and *n on s; PH_PERM: the list is of what stands before the error. */
 int ph_address_all(struct ph_scope *s, ph_str value, ph_str **list, size_t *n);
 /* Where the first of such addresses ends: at blanks and comments between two words that

@@ -110,6 +110,10 @@ static void test_written_lists(struct ph_scope *s)
         { "<a> (c", "a|", PH_PERM },
     };
 
+    ph_str plain;
+
+    ok(ph_address_plain(s, PH_STR("\"a b\"@c"), &plain) && ph_str_eq(plain, PH_STR("a b@c")), "an address in internal form");
+    ok(!ph_address_plain(s, PH_STR("y\"@z, \"/a"), &plain), "which must not have another domain");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ph_buf b;
         ph_str *list;
