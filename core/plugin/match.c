@@ -114,17 +114,14 @@ static int add_net(struct ph_match *m, struct item *it)
     return 0;
 }
 
+/* "type:name"; a name or an address with a port is a table of a type that nobody has. */
 static int is_table(ph_str t)
 {
-    ptrdiff_t colon = ph_str_find(t, ':');
-
-    if (colon <= 0 || t.p[0] == '[')
-        return 0;
-    for (ptrdiff_t i = 0; i < colon; i++)
-        if (!ph_is_alnum(t.p[i]) && t.p[i] != '_' && t.p[i] != '-')
-            return 0;
     struct ph_ip ip = { 0 };
     unsigned bits;
+
+    if (ph_str_find(t, ':') <= 0 || t.p[0] == '[')
+        return 0;
     return !ph_net_parse(t, &ip, &bits) && !ip.family;
 }
 
@@ -152,7 +149,7 @@ static int add_item(struct ph_match *m, ph_str text, int negative, int depth)
         negative = !negative;
         text = ph_str_from(text, 1);
     }
-    if (text.n == 0)
+    if (text.n == 0)                       /* a program of Postfix ends here; who asks us is told to come again */
         return ph_fail(PH_CONF, "nothing behind \"!\"");
     if (text.p[0] == '/')
         return add_file(m, text, negative, depth);

@@ -161,7 +161,16 @@ my @known = (
 # - Group numbers beyond 32 bits in a result, which wrap around there.
 # - /path:with:colons without a type is a path here, and an unknown type there.
 # - What a pcre pattern exceeds (match limit) is "not found" there, and an error here.
-# - environ can be listed and deleted from here.
+# - environ can be listed and deleted from here, cdb listed, added to and deleted from; debug and -j are newer than 3.7.
+# - "{...}", "type:" and misspelt types: here with a hint, or another one; what an unreadable or foreign file is, in words of the library there.
+# - -v says nothing here.  -s without a table ends in silence there.
+# - -i that makes a table gives it the mode of the source beside it, if there is one: 0644 there.
+# - A table's file that is a symbolic link is replaced here, and written through there: a link must not lead us to another file.  Junk in the place of an lmdb file is replaced too.
+# - -d of several tables changes all or none; there those before the one that fails are changed.
+# - proxy: is the table itself here; there a command asks the proxymap that runs.
+# - -F: content with a NUL in it is cut there; a missing file in a table that is not built is said when its key is asked, there when the table is opened.
+# - A NUL in what tcp, socketmap or sqlite answer ends the value there.  A CR before the line end of tcp belongs to the value there.
+# - sqlite: a statement that writes is refused here; a negative expansion_limit too; a database that cannot be asked is a failure of the look-up, there of the program.
 
 # ---- running both ----
 

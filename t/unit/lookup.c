@@ -147,6 +147,7 @@ static void test_match(void)
         { "and so is what has other letters", "10.0.0.0/8x localhost 10.0.0.1", A, "", "10.0.0.1", PH_FOUND },
         { "which is no network", "10.0.0.0/8x", A, "", "10.0.0.1", PH_NONE },
         { "nothing behind \"!\"", "! 10.0.0.1", A, "", "10.0.0.1", PH_TEMP },
+        { "an address with a port is no network", "10.0.0.1:25 10.0.0.2", A, "", "10.0.0.2", PH_TEMP },
         { "a missing file is neither", "@nofile a.test", D, "a.test", "", PH_TEMP },
         { "a file that names itself ends", "@again a.test", D, "a.test", "", PH_TEMP },
         { "an unknown type is neither", "nosuch:x", D, "a.test", "", PH_TEMP },
