@@ -5,6 +5,25 @@
 
 #define PIECE 16384u
 
+int ph_receive_overrides(ph_str list, const char **flags, int *unknown)
+{
+    static const char *const left[4] = { "filter bcc map", "bcc map", "filter", "" };
+    int no_maps = 0, no_checks = 0;
+
+    *unknown = 1;
+    for (ph_str word; (word = ph_str_list(&list)).n; )
+        if (ph_str_eq(word, PH_STR("no_unknown_recipient_checks")))
+            *unknown = 0;
+        else if (ph_str_eq(word, PH_STR("no_address_mappings")))
+            no_maps = 1;
+        else if (ph_str_eq(word, PH_STR("no_header_body_checks")))
+            no_checks = 1;
+        else if (!ph_str_eq(word, PH_STR("no_milters")))
+            return ph_fail(PH_CONF, "receive_override_options: unknown option \"%.*s\"", PH_FMT(word));
+    *flags = left[no_maps * 2 + no_checks];
+    return 0;
+}
+
 /* Read an answer: 0 and *f when it says ok. */
 static int answer(struct ph_stream *io, struct ph_scope *s, struct ph_frame **f)
 {

@@ -7,6 +7,11 @@
 
 PH_BEGIN
 
+/* receive_override_options of a service that receives: 0, *flags is what is left of
+ * cleanup's work (its flags), and *unknown is 0 when unknown recipients are not its
+ * business; PH_CONF for a word that is none of its. */
+int ph_receive_overrides(ph_str list, const char **flags, int *unknown);
+
 struct ph_submission {
     struct ph_stream *io;          /* NULL: begin did not connect; else close it after finish, or to give up */
     ph_str id;                     /* queue id of the new message */

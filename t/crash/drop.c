@@ -41,7 +41,7 @@ int submit_maildrop(struct pickup *k PH_UNUSED, struct feed *f PH_UNUSED, struct
     return letter_of_drop(step, fd, &l) ? submit(step, &l) : PH_EOF;
 }
 
-int submit_requeued(struct feed *f PH_UNUSED, struct ph_scope *step, int fd, const struct origin *o PH_UNUSED)
+int submit_requeued(const struct pickup *k PH_UNUSED, struct feed *f PH_UNUSED, struct ph_scope *step, int fd, const struct origin *o PH_UNUSED)
 {
     struct ph_message *m;
     struct letter l;

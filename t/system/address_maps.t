@@ -248,6 +248,7 @@ reload(always_bcc => 'bcc@far.test', canonical_maps => 'inline:{s@far.test=no@fa
 Posthorn::wait_for(sub { $all = relayed('s@far.test', 'r@far.test'); $all !~ /bcc|no/ });
 is(headers('smtp', 's@h.far.test', 'From: s@far.test', 'To: u@h.far.test, bob'), "From: s\@far.test\nTo: u\@h.far.test, bob\@here.test", 'no_address_mappings: headers are completed only');
 is($all, 's@far.test>r@far.test', 'and the envelope is as it was');
+is(headers('sendmail', 's@h.far.test', 'From: s@far.test', 'To: u@h.far.test'), "From: s\@far.test\nTo: u\@h.far.test", '... in mail of sendmail, too');
 reload(receive_override_options => '');
 
 # ---- failures ----

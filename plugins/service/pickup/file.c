@@ -77,7 +77,7 @@ static int submit(struct pickup *k, struct feed *f, struct ph_scope *step, int f
         return ph_wrap((int)n, "maildrop/%s", o->name);
     if (n == (int64_t)sizeof start && !memcmp(start, MAGIC, sizeof start))
         return submit_maildrop(k, f, step, fd, o);
-    return submit_requeued(f, step, fd, o);
+    return submit_requeued(k, f, step, fd, o);
 }
 
 int pickup_file(struct pickup *k, struct feed *f, struct ph_scope *step, const char *name)

@@ -21,6 +21,7 @@
 static const struct ph_param rows[] = {
     PH_P_STR1(struct pickup_params, myhostname, "myhostname", "", "The name of this host, in Received:."),
     PH_P_STR1(struct pickup_params, mail_name, "mail_name", "Posthorn", "The name of the mail system, in Received:."),
+    PH_P_STR(struct pickup_params, overrides, "receive_override_options", "", "What is left out for this service: no_address_mappings, no_header_body_checks, no_milters."),
 };
 
 /* Reading the directory, in the disk pool. */
@@ -175,7 +176,9 @@ static int32_t pickup_open(struct ph_service *v)
     struct pickup *k = ph_new(v->scope, struct pickup);
     int rc = ph_params_load(v->conf, v->scope, rows, sizeof rows / sizeof *rows, sizeof *rows, &k->p);
 
-    if (rc < 0)
+    int unknown;
+
+    if (rc < 0 || (rc = ph_receive_overrides(k->p.overrides, &k->cleanup_flags, &unknown)) < 0)
         return rc;
     k->maildrop = openat(v->queue_dir_fd, "maildrop", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (k->maildrop < 0)

@@ -11,17 +11,19 @@
 #include <posthorn/maildrop.h>
 #include <posthorn/map.h>
 #include <posthorn/plugin.h>
+#include <posthorn/submission.h>
 
 #define NAME_BYTES   64                /* of a file name in maildrop, with its NUL */
 #define BATCH        256               /* names read at once */
 #define AT_ONCE      8                 /* files under way */
 
 struct pickup_params {
-    ph_str myhostname, mail_name;
+    ph_str myhostname, mail_name, overrides;
 };
 
 struct pickup {
     struct pickup_params p;
+    const char *cleanup_flags;         /* what receive_override_options leaves */
     int maildrop, corrupt;             /* directories; corrupt may be -1 */
     int running, again;                /* a pass is under way; another was asked for */
     int stop;                          /* this pass cannot go on: cleanup does not answer */
@@ -50,6 +52,6 @@ int pickup_file(struct pickup *k, struct feed *f, struct ph_scope *step, const c
  * from the queue.  0: cleanup has it; PH_PERM: the file or the message is bad,
  * with text; PH_TEMP; PH_CANCEL.  Yields. */
 int submit_maildrop(struct pickup *k, struct feed *f, struct ph_scope *step, int fd, const struct origin *o) PH_YIELDS;
-int submit_requeued(struct feed *f, struct ph_scope *step, int fd, const struct origin *o) PH_YIELDS;
+int submit_requeued(const struct pickup *k, struct feed *f, struct ph_scope *step, int fd, const struct origin *o) PH_YIELDS;
 
 #endif

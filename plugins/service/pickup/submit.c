@@ -64,13 +64,13 @@ static int send_frame(struct feed *f, const struct ph_frame *frame)
     return rc < 0 ? lost(f, rc) : 0;
 }
 
-static struct ph_frame *begin_frame(struct ph_scope *step, ph_str sender)
+static struct ph_frame *begin_frame(const struct pickup *k, struct ph_scope *step, ph_str sender)
 {
     struct ph_frame *b = ph_frame_new(step);
 
     ph_frame_cstr(b, "op", "begin");
     ph_frame_cstr(b, "who", "local");
-    ph_frame_cstr(b, "flags", "filter bcc map bounce");
+    ph_frame_str(b, "flags", ph_str_printf(step, "%s bounce", k->cleanup_flags));
     ph_frame_str(b, "sender", sender);
     return b;
 }
@@ -197,7 +197,7 @@ static int copy_content(struct feed *f, struct ph_scope *step, struct ph_maildro
 static int send_maildrop(struct pickup *k, struct feed *f, struct ph_scope *step, struct ph_maildrop_source *source,
                          const struct ph_maildrop *m, const struct origin *o)
 {
-    struct ph_frame *b = begin_frame(step, m->sender);
+    struct ph_frame *b = begin_frame(k, step, m->sender);
     int rc, no_final_eol = 0;
     ph_str id;
 
@@ -251,9 +251,9 @@ static int copy_queued(struct feed *f, struct ph_scope *step, const struct ph_me
     return rc;
 }
 
-static int send_queued(struct feed *f, struct ph_scope *step, const struct ph_message *m, const struct origin *o)
+static int send_queued(const struct pickup *k, struct feed *f, struct ph_scope *step, const struct ph_message *m, const struct origin *o)
 {
-    struct ph_frame *b = begin_frame(step, m->sender);
+    struct ph_frame *b = begin_frame(k, step, m->sender);
     int rc;
     ph_str id;
 
@@ -286,14 +286,14 @@ static int send_queued(struct feed *f, struct ph_scope *step, const struct ph_me
     return finish(f, step, 0);
 }
 
-int submit_requeued(struct feed *f, struct ph_scope *step, int fd, const struct origin *o)
+int submit_requeued(const struct pickup *k, struct feed *f, struct ph_scope *step, int fd, const struct origin *o)
 {
     struct ph_message *m;
     int rc = ph_message_open(step, fd, (ph_str){ "", 0 }, &m);
 
     if (rc < 0)
         return rc;
-    rc = send_queued(f, step, m, o);
+    rc = send_queued(k, f, step, m, o);
     if (rc < 0 && f->io)
         hang_up(f);
     return rc;

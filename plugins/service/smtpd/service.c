@@ -1,6 +1,7 @@
 /* service/smtpd: what is read once: parameters, lists, tables.  Reference: smtpd(8). */
 #include <posthorn/error.h>
 #include <posthorn/net.h>
+#include <posthorn/submission.h>
 #include "smtpd.h"
 
 static int open_bare_mode(struct smtpd_conf *c)
@@ -60,27 +61,6 @@ static int open_maps(struct smtpd_conf *c)
     return rc;
 }
 
-/* receive_override_options: what of our own and of cleanup's work is left out. */
-static int open_overrides(struct smtpd_conf *c)
-{
-    static const char *const flags[4] = { "filter bcc map", "bcc map", "filter", "" };
-    int no_maps = 0, no_checks = 0;
-    ph_str list = c->p.overrides;
-
-    c->check_unlisted = 1;
-    for (ph_str word; (word = ph_str_list(&list)).n; )
-        if (ph_str_eq(word, PH_STR("no_unknown_recipient_checks")))
-            c->check_unlisted = 0;
-        else if (ph_str_eq(word, PH_STR("no_address_mappings")))
-            no_maps = 1;
-        else if (ph_str_eq(word, PH_STR("no_header_body_checks")))
-            no_checks = 1;
-        else if (!ph_str_eq(word, PH_STR("no_milters")))
-            return ph_fail(PH_CONF, "receive_override_options: unknown option \"%.*s\"", PH_FMT(word));
-    c->cleanup_flags = flags[no_maps * 2 + no_checks];
-    return 0;
-}
-
 /* local_header_rewrite_clients: each of its words lets some in. */
 static int open_rewrite_clients(struct smtpd_conf *c)
 {
@@ -121,7 +101,7 @@ static int smtpd_open(struct ph_service *v)
                            ? c->p.verify_sender
                            : ph_str_printf(v->scope, "%.*s@%.*s", PH_FMT(c->p.verify_sender), PH_FMT(c->p.myorigin));
     v->self = c;
-    if ((rc = open_rewrite_clients(c)) < 0 || (rc = open_bare_mode(c)) < 0 || (rc = open_lists(c)) < 0 || (rc = open_maps(c)) < 0 || (rc = open_overrides(c)) < 0 || (rc = ehlo_open(c)) < 0 || (rc = footer_open(c)) < 0 ||
+    if ((rc = open_rewrite_clients(c)) < 0 || (rc = open_bare_mode(c)) < 0 || (rc = open_lists(c)) < 0 || (rc = open_maps(c)) < 0 || (rc = ph_receive_overrides(c->p.overrides, &c->cleanup_flags, &c->check_unlisted)) < 0 || (rc = ehlo_open(c)) < 0 || (rc = footer_open(c)) < 0 ||
         (rc = ph_own_addresses(c->conf, c->scope, &c->own, &c->own_count)) < 0 || (rc = ph_transcript_setup(v->conf, v->scope, "SMTP server", &c->transcripts)) < 0)
         return rc;
     return restrict_open(c);
