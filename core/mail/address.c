@@ -121,6 +121,8 @@ static int take_mailbox(struct ph_buf *out, ph_str text, size_t *at, int strict)
             break;
         (*at)++;
         if (c == '@') {
+            if (strict && !atoms && !quotes)
+                return 0;
             ph_buf_putc(out, '@');
             size_t domain = out->n;
             take_domain(out, text, at);

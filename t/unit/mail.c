@@ -11,6 +11,7 @@ static const struct { const char *in; int strict; const char *want, *rest; } pat
     { "<\"john doe\"@x>", 1, "john doe@x", "" }, { "<\"a\\\"b\\\\c\"@x>", 1, "a\"b\\c@x", "" }, { "<@r1,@r2:a@b>", 1, "a@b", "" },
     { "<postmaster>", 1, "postmaster", "" }, { "<a@[192.0.2.1]>", 1, "a@[192.0.2.1]", "" }, { "<a@[IPv6:2001:db8::1]>", 1, "a@[IPv6:2001:db8::1]", "" },
     { "a@b", 0, "a@b", "" }, { " <a@b> ", 0, "a@b", "" }, { "< a@b >", 0, "a@b", "" }, { "a@b SIZE=3", 0, "a@b", "SIZE=3" },
+    { "<@x>", 1, NULL, "" }, { "<@x>", 0, "@x", "" }, { "<\"\"@x>", 1, "@x", "" },
     { "a@b", 1, NULL, "" }, { " <a@b>", 1, NULL, "" }, { "<a@b", 1, NULL, "" }, { "<a b@c>", 1, NULL, "" }, { "<a@b>x", 1, NULL, "" },
     { "<a@b@c>", 1, NULL, "" }, { "<\"a@b>", 1, NULL, "" }, { "<a@[1.2.3.4]x>", 1, NULL, "" }, { "<a@[1.2.3.4>", 1, NULL, "" }, { "", 0, NULL, "" },
     { "<a\r\nb@c>", 0, NULL, "" }, { "<a@b\x01>", 0, NULL, "" }, { "<\"u@other\"@here>", 1, "u@other@here", "" }, { "<a(c)@b>", 0, NULL, "" },

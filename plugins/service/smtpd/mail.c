@@ -61,7 +61,7 @@ int bad_address(struct session *s, const char *verb, ph_str text, const char *an
  * makes no allowance. */
 static int must_declare(const struct session *s, ph_str address)
 {
-    return s->c->p.utf8 && s->c->p.strict_utf8 && !s->t.args.utf8 && !ph_str_is_ascii(address);
+    return s->c->p.strict_utf8 && !s->t.args.utf8 && !ph_str_is_ascii(address);
 }
 
 static int say_declare(struct session *s)
@@ -162,14 +162,19 @@ static int check_sender(struct session *s)
     return rc < 0 ? rc : PH_NONE;
 }
 
+/* Ends in a number: an address for some, a name for nobody. */
+static int is_number(ph_str domain)
+{
+    return domain.n && ph_is_digit(domain.p[domain.n - 1]);
+}
+
 /* 1 when it needs no look by rewrite: nothing to turn, complete, or swallow. */
 static int is_plain(ph_str address)
 {
     ph_str local, domain;
-    struct ph_ip ip;
 
     ph_address_split(address, &local, &domain);
-    return local.n && ph_hostname_valid(domain) && !ph_ip_parse(domain, &ip) && ph_str_find(local, '@') < 0 && ph_str_find(local, '%') < 0 &&
+    return local.n && ph_hostname_valid(domain) && !is_number(domain) && ph_str_find(local, '@') < 0 && ph_str_find(local, '%') < 0 &&
            ph_str_find(local, '!') < 0 && local.p[0] != '-';
 }
 
@@ -291,7 +296,8 @@ int do_rcpt(struct session *s, ph_str args)
     if (!take_keyword(args, PH_STR("TO:"), &path) || path.n == 0)
         return reply(s, "501 5.5.4 Syntax: RCPT TO:<address>");
     if (!ph_address_parse_path(transaction_scope(s), path, s->c->p.strict_envelopes, &address, &rest) || address.n == 0 ||
-        (address.p[0] == '-' && !s->c->p.allow_min_user) || !is_domain_allowed(address, s->t.args.utf8))
+        (address.p[0] == '-' && !s->c->p.allow_min_user) || !is_domain_allowed(address, s->t.args.utf8) ||
+        is_unusable(s, address))
         return bad_address(s, "RCPT", path, "501 5.1.3 Bad recipient address syntax");
     return take_rcpt(s, address, ph_str_first(path, path.n - rest.n), rest);
 }
