@@ -167,7 +167,8 @@ static int trouble(const struct ph_address_map *m, int rc)
     return ph_wrap(rc == PH_CANCEL || rc == PH_TIMEOUT ? rc : PH_TEMP, "%s", m->what);
 }
 
-int ph_address_map_find(struct ph_address_map *m, ph_str address, struct ph_scope *out, ph_str *value, ph_str *ext)
+/* As ph_address_map_find; *unmatched is the end of the user that was no part of the key, kept or not. */
+static int find(struct ph_address_map *m, ph_str address, struct ph_scope *out, ph_str *value, ph_str *unmatched)
 {
     ph_str local, domain;
 
@@ -177,10 +178,15 @@ int ph_address_map_find(struct ph_address_map *m, ph_str address, struct ph_scop
     int ours = is_local(m->rules, domain);
     if (ours < 0)
         return trouble(m, ours);
-    int rc = ph_maps_find_address(m->maps, address, m->rules->delimiters, ours, out, value, ext);
-    if (rc < 0)
-        return trouble(m, rc);
-    if (!m->keeps_ext)
+    int rc = ph_maps_find_address(m->maps, address, m->rules->delimiters, ours, out, value, unmatched);
+    return rc < 0 ? trouble(m, rc) : rc;
+}
+
+int ph_address_map_find(struct ph_address_map *m, ph_str address, struct ph_scope *out, ph_str *value, ph_str *ext)
+{
+    int rc = find(m, address, out, value, ext);
+
+    if (rc == PH_FOUND && !m->keeps_ext)
         *ext = PH_STR("");
     return rc;
 }
@@ -195,16 +201,16 @@ static int parse_value(struct ph_scope *s, ph_str value, ph_str **list, size_t *
     return *n ? 0 : ph_fail(PH_TEMP, "a value without an address");
 }
 
-/* "@other" in front keeps the user of the address. */
-static int keep_user(struct ph_scope *s, ph_str *list, ph_str address)
+/* "@other" in front keeps the user of the address, as far as the key had it. */
+static void keep_user(struct ph_scope *s, ph_str *list, ph_str address, size_t unmatched)
 {
     ph_str user, domain;
 
     if (list[0].p[0] != '@')
-        return 0;
+        return;
     ph_address_split(address, &user, &domain);
+    user.n -= unmatched;
     list[0] = ph_address_external(s, ph_str_printf(s, "%.*s%.*s", PH_FMT(user), PH_FMT(list[0])));
-    return 1;
 }
 
 static void append(struct ph_scope *s, ph_str *a, ph_str ext)
@@ -217,22 +223,24 @@ static void append(struct ph_scope *s, ph_str *a, ph_str ext)
 
 int ph_address_map_results(struct ph_address_map *m, struct ph_scope *s, ph_str address, size_t wanted, ph_str **list, size_t *n)
 {
-    ph_str value, ext, *r;
+    ph_str value, unmatched, *r;
     size_t found, left = 0;
-    int rc = ph_address_map_find(m, address, s, &value, &ext);
+    int rc = find(m, address, s, &value, &unmatched);
 
     if (rc != PH_FOUND)
         return rc;
     if ((rc = parse_value(s, value, &r, &found)) < 0)
         return ph_wrap(rc, "%s: %.*s", m->what, PH_FMT(ph_str_first(address, 200)));
-    size_t count = found < wanted ? found : wanted, kept = (size_t)keep_user(s, r, address);
+    size_t count = found < wanted ? found : wanted;
+
+    keep_user(s, r, address, unmatched.n);
     if ((rc = ph_address_complete(m->rules, s, "local", r, count)) < 0)
         return ph_wrap(rc, "%s", m->what);
     for (size_t i = 0; i < count; i++) {
         if (r[i].n == 0)
             continue;              /* "@" says nothing */
-        if (ext.n && i >= kept)
-            append(s, &r[i], ext);
+        if (unmatched.n && m->keeps_ext)
+            append(s, &r[i], unmatched);
         r[left++] = r[i];
     }
     if (left == 0)

@@ -42,7 +42,8 @@ int ph_address_complete(const struct ph_address_rules *r, struct ph_scope *s, co
  * PH_NONE; PH_TEMP, PH_CANCEL.  m may be NULL.  Yields. */
 int ph_address_map_find(struct ph_address_map *m, ph_str address, struct ph_scope *out, ph_str *value,
                         ph_str *ext) PH_YIELDS;
-/* One look-up, one result in standard form ("@other" keeps the user): PH_FOUND, PH_NONE,
+/* One look-up, one result in standard form ("@other" keeps the user,
+ * as far as the key had it or its extension is handed on): PH_FOUND, PH_NONE,
  * negative.  A value with several addresses gives a warning, and its first.  Yields. */
 int ph_address_map_one(struct ph_address_map *m, struct ph_scope *s, ph_str address, ph_str *out) PH_YIELDS;
 /* The result is looked up in turn, until there is none or it is itself.  PH_FOUND, *out

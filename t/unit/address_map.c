@@ -141,6 +141,8 @@ static void test_extensions(void)
     is_bytes(out, "a@x.test", "an extension is dropped when the feature is not named");
     ph_address_map_one(map("", list, NULL), scope, PH_STR("joe+x@d.test"), &out);
     is_bytes(out, "a@x.test", "or has no name");
+    ph_address_map_one(map("propagate_unmatched_extensions =", "inline:{joe@d.test=@x.test}", "canonical"), scope, PH_STR("joe+x@d.test"), &out);
+    is_bytes(out, "joe@x.test", "@other keeps what the key had");
     ph_address_map_one(map("propagate_unmatched_extensions =", list, "canonical"), scope, PH_STR("joe+x@e.test"), &out);
     is_bytes(out, "joe+x@x.test", "what @domain keeps has it in any case");
     is_int(ph_address_map_expand(map("", list, "virtual"), scope, PH_STR("joe+x@d.test"), &l, &all, &n), PH_FOUND, "several results");
@@ -201,6 +203,7 @@ static void test_expand(void)
         { "nothing there", "inline:{a@d.test=b@x.test}", "b@x.test", NULL },
         { "with an extension", "inline:{ {a@d.test=a@d.test, b@x.test} }", "a+e@d.test", "a+e@d.test b+e@x.test" },
         { "@other", "inline:{ {@d.test=@x.test} }", "u+e@d.test", "u+e@x.test" },
+        { "@other with an extension that is handed on", "inline:{ {u@d.test=@x.test} }", "u+e@d.test", "u+e@x.test" },
         { "the same twice", "inline:{ {a@d.test=b@x.test, b@x.test} }", "a@d.test", "b@x.test b@x.test" },
         { "a circle", "inline:{a@d.test=b@d.test, b@d.test=a@d.test}", "a@d.test", "PERM" },
         { "a circle that grows", "inline:{ {a@d.test=b@d.test, c@x.test}, {b@d.test=a@d.test} }", "a@d.test", "PERM" },

@@ -67,6 +67,8 @@ static int all_stay(const struct message *m, ph_str v)
         char c = at < v.n ? v.p[at] : ',';
 
         if (c == '"') {
+            if (end < at && !angle)
+                return 0;          /* words behind a comment */
             at = ph_address_behind(v, at) - 1;
         } else if (c == '(') {
             end = at < end ? at : end;
@@ -87,6 +89,7 @@ static int all_stay(const struct message *m, ph_str v)
             angle = 0;
         } else if (c == ':' && !angle) {
             start = at + 1;
+            end = v.n;
         } else if (c == '\\' || c == '[' || (end < at && !angle && !ph_is_space(c))) {
             return 0;              /* words behind a comment, too */
         }

@@ -113,7 +113,7 @@ static int open_masquerade(struct ph_conf *c, struct ph_scope *s, struct cleanup
 {
     int rc = read_classes("masquerade_classes", p->masquerade_classes, CLASS_ALL, &p->masqueraded);
 
-    p->masquerade = split(s, p->masquerade_domains, &p->masquerade_count);
+    p->masquerade = split(s, ph_str_lower(s, p->masquerade_domains), &p->masquerade_count);
     if (rc < 0 || !p->masquerade_count) {
         p->masqueraded = 0;
         return rc;
