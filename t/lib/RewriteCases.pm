@@ -31,11 +31,13 @@ my @ours = ('here.test', 'here.test', 'mx.here.test', 'Here.TEST', 'localhost', 
 my @hosted = ('alias.test', 'alias.test', 'sub.alias.test', 'box.test', 'relay.test', 'sub.relay.test');
 my @far = ('far.test', 'far.test', 'other.test', 'a.far.test', 'x.a.far.test', 'FAR.test', 'b.other.test');
 my @odd_domains = ('[127.9.8.7]', 'host', 'mx', 'far.test.', 'far.test..', "b\xc3\xbccher.test", 'xn--bcher-kva.test', '127.0.0.5', '-bad.test', 'a_b.test', '', '.far.test', 'far..test', '[x]',
-    "B\xc3\x9cCHER.test", 'here.test.', '[127.0.0.9]');
+    "B\xc3\x9cCHER.test", 'here.test.', '[127.0.0.9]', '[::1]', '1.2', '.', 'sub.here.test', 'localhost.here.test', 'x' x 64 . '.test');
 my @users = qw(ann ann bob bob cid dee eve);
 my @odd_users = ('ann+x', 'ann+x', 'bob+y', 'ann+x+y', 'ann-x', 'bob+', '+x', 'Ann', 'BOB+Y', 'owner-list', 'list-request', 'owner-list+x', 'postmaster', 'MAILER-DAEMON', 'mailer-daemon', 'double-bounce', 'root', 'a.b.c',
     '"joe smith"', '"a@b"', '"x\\"y"', '"x\\\\y"', '"ann"', '"bob+y"', '".ann"', 'ann.', '.ann', 'a..b', 'ann%far.test', 'far.test!bob', 'ann%other.test%far.test', 'x.test!far.test!ann', '"ann%far.test"', '"far.test!bob"',
-    'ann%here.test', "j\xc3\xbcrgen", "\"j\xc3\xbc rg\"", 'ann+', 'ann-x+y', 'ann+x-y', '"joe smith+x"', 'x' x 70, '"(c)"', 'a/b', 'bob=far.test', '-ann', '"ann,bob"', 'ann!', '!ann', '%ann', 'ann%', 'undisclosed');
+    'ann%here.test', "j\xc3\xbcrgen", "\"j\xc3\xbc rg\"", 'ann+', 'ann-x+y', 'ann+x-y', '"joe smith+x"', 'x' x 70, '"(c)"', 'a/b', 'bob=far.test', '-ann', '"ann,bob"', 'ann!', '!ann', '%ann', 'ann%', 'undisclosed',
+    '" ann"', '"bob "', '"a b c"', '"@far.test"', 'far.test!bob%other.test', 'far.test!other.test!cid%relay.test', 'ann%far.test%here.test', 'x!y%z', 'bob%', 'far.test!', '"ann+x"', 'ann+x-y+z', '-', '+',
+    '--ann', 'ann--x', 'bob++y', 'Owner-List', 'double-bounce+x', 'postmaster+x', '"owner-list"', "ann+\xc3\xbc", '*', "o'neil", '#ann', 'ann=');
 
 sub local_part { my ($self) = @_; return $self->some(65) ? $self->one(@users) : $self->one(@odd_users) }
 sub domain {
@@ -45,6 +47,8 @@ sub domain {
 }
 sub plain_domain { my ($self) = @_; return $self->one('here.test', 'here.test', 'alias.test', 'relay.test', 'box.test', 'far.test', 'other.test', 'a.far.test', 'mx.here.test') }
 sub address { my ($self) = @_; return $self->some(85) ? $self->local_part . '@' . $self->domain : $self->local_part }
+# In the envelope a part may be missing.
+sub path { my ($self) = @_; return $self->some(96) ? $self->address : $self->some(50) ? '@' . $self->plain_domain : $self->local_part . '@' }
 sub plain { my ($self) = @_; return $self->one(@users) . '@' . $self->plain_domain }
 
 # ---- tables ----
@@ -126,7 +130,8 @@ my %theme = (
             (map { $self->key . ' ' . $self->several } 1 .. 4 + $self->number(12)),
             map { $self->one('ann@here.test ann@here.test, bob@far.test', 'eve@here.test eve', 'dee@here.test dee@alias.test', 'dee@alias.test cid@alias.test', 'cid@alias.test bob@far.test, ann@far.test',
                 '@alias.test @here.test', '@sub.alias.test catch@far.test', 'eve@alias.test dee@alias.test, eve@alias.test, ann@far.test', 'bob@alias.test ann@alias.test', 'ann@alias.test bob@alias.test', 'bob@relay.test \\bob@relay.test',
-                '@here.test @here.test', 'cid@here.test cid+q@here.test', 'dee dee, eve', 'list-request list-request+x@far.test') } 1 .. 1 + $self->number(5);
+                '@here.test @here.test', 'cid@here.test cid+q@here.test', 'other.test anything', 'alias.test x', '@other.test ann, bob@far.test', 'bob+y@here.test bob, ann+x@far.test', 'ann@alias.test "joe smith"@far.test', '"joe smith"@here.test dee@far.test',
+                'eve@far.test <dee@far.test> bob', 'cid@far.test Ann B <ann@here.test> (c) dee', 'bob@other.test "a b"@far.test, "c,d"@far.test', 'dee dee, eve', 'list-request list-request+x@far.test') } 1 .. 1 + $self->number(5);
         }, $self->address_patterns);
         $set->{virtual_alias_domains} = $self->one('alias.test', 'alias.test, sub.alias.test', 'alias.test') if $self->some(70);
         $set->{virtual_alias_recursion_limit} = $self->one(1, 2, 3, 5) if $self->some(20);
@@ -145,8 +150,7 @@ my %theme = (
         my ($self, $set) = @_;
         $set->{sender_dependent_relayhost_maps} = $self->table('sdr', sub { ($self->some(40) ? ('<> [null.test]') : ()), map { $self->key . ' ' . $self->one('[sdr.test]', 'sdr2.test', 'DUNNO', '[sdr.test]:NAMED', 'dunno') } 1 .. 6 }) if $self->some(70);
         $set->{sender_dependent_default_transport_maps} = $self->table('sdt', sub { ($self->some(40) ? ('<> t2:nullt.test') : ()), map { $self->key . ' ' . $self->one('t1', 't1:', 't1:sdt.test', 't2:[sdt2.test]', 'DUNNO', 'relay:') } 1 .. 6 }) if $self->some(70);
-        $set->{empty_address_relayhost_maps_lookup_key} = 'ann@here.test' if $self->some(15);
-        $set->{empty_address_default_transport_maps_lookup_key} = 'ann@here.test' if $self->some(15);
+        for my $what (qw(relayhost default_transport)) { $set->{"empty_address_${what}_maps_lookup_key"} = $self->one('ann@here.test', 'ann', 'bob+y@here.test', 'dee@far.test', 'eve@a.far.test', '@relay.test', 'null', '"<>"', 'cid@host') if $self->some(25) }
     },
     transports => sub {
         my ($self, $set) = @_;
@@ -169,7 +173,8 @@ my %theme = (
     },
     remote => sub {
         my ($self, $set) = @_;
-        $set->{local_header_rewrite_clients} = $self->one('permit_inet_interfaces', 'permit_mynetworks', 'static:all', 'permit_mynetworks, permit_inet_interfaces', '') if $self->some(60);
+        $set->{local_header_rewrite_clients} = $self->one('permit_inet_interfaces', 'permit_mynetworks', 'static:all', 'permit_mynetworks, permit_inet_interfaces', '', 'check_address_map inline:{127.0.0.77=OK}', 'check_address_map cidr:{ {127.0.0.77/32 OK} }', 'permit_sasl_authenticated',
+            'inline:{ {127.0.0.1 = yes} }', 'permit_tls_clientcerts, static:all') if $self->some(60);
         $set->{remote_header_rewrite_domain} = $self->one('domain.invalid', 'remote.test', 'rem') if $self->some(60);
         $set->{always_add_missing_headers} = $self->one('yes', 'no') if $self->some(40);
     },
@@ -186,7 +191,32 @@ my %theme = (
     },
     propagate => sub {
         my ($self, $set) = @_;
-        $set->{propagate_unmatched_extensions} = $self->one('', 'canonical', 'virtual', 'canonical, virtual, generic', 'generic', 'alias, forward, include', 'virtual generic');
+        $set->{propagate_unmatched_extensions} = $self->some(50) ? join $self->one(' ', ', ', ','), grep { $self->some(50) } qw(canonical virtual generic alias forward include)
+            : $self->one('', 'canonical', 'virtual', 'canonical, virtual, generic', 'generic', 'alias, forward, include', 'virtual generic');
+    },
+    # What cleanup does not do for mail from outside, or at all.
+    override => sub {
+        my ($self, $set) = @_;
+        $set->{receive_override_options} = $self->one('no_address_mappings', 'no_unknown_recipient_checks', 'no_address_mappings, no_header_body_checks', 'no_milters');
+    },
+    strict => sub {
+        my ($self, $set) = @_;
+        $set->{strict_rfc821_envelopes} = 'yes' if $self->some(40);
+        $set->{smtputf8_enable} = 'no' if $self->some(40);
+        $set->{strict_smtputf8} = 'yes' if $self->some(30);
+        $set->{allow_min_user} = 'yes' if $self->some(30);
+        $set->{owner_request_special} = 'no' if $self->some(40);
+        $set->{smtputf8_autodetect_classes} = $self->one('all', 'smtpd', 'verify', 'sendmail, smtpd') if $self->some(40);
+    },
+    # Domains of each class in other forms than names.
+    lists => sub {
+        my ($self, $set) = @_;
+        Posthorn::spew("$self->{dir}/list", "other.test yes\n.far.test yes\nsub.alias.test\tyes\n");
+        Posthorn::spew("$self->{dir}/patterns", "/^(a\\.)?far\\.test\$/ yes\n/\\.relay\\.test\$/ yes\n/^host/ yes\n");
+        $set->{relay_domains} = $self->one('relay.test, other.test', '.relay.test', 'relay.test, !sub.relay.test', "texthash:$self->{dir}/list", "regexp:$self->{dir}/patterns", 'test', '') if $self->some(60);
+        $set->{mydestination} = $self->one('here.test, [127.9.8.7]', '.here.test, here.test', "here.test, regexp:$self->{dir}/patterns", "texthash:$self->{dir}/list, localhost", 'here.test, !mx.here.test', 'HERE.test, mx', '-bad.test, a_b.test, here.test') if $self->some(50);
+        $set->{virtual_mailbox_domains} = $self->one('box.test, sub.relay.test', "texthash:$self->{dir}/list", 'box.test, b.other.test', '') if $self->some(40);
+        $set->{proxy_interfaces} = '127.9.8.7' if $self->some(20);
     },
 );
 
@@ -197,7 +227,7 @@ sub nexthop {
 
 # Not generated, because these differ: small limits of header_address_token_limit (Postfix drops the rest of the header)
 # and of duplicate_filter_limit; values of tables that are no address or routed (what is made of them, and 451 for loops
-# of canonical addresses); several addresses for one copy; quoted "user@domain" where a table has it unquoted (found, so
+# of canonical addresses), as several of the form "@other"; several addresses for one copy; quoted "user@domain" where a table has it unquoted (found, so
 # that quotes do not lead around a rule); full names beyond ASCII (encoded, as later Postfix does); -v.
 
 # Settings of configuration $n: what always varies, and some themes of {themes}.
@@ -307,8 +337,8 @@ sub message {
     my $headers = $self->headers($number);
     my $case = { kind => $self->one('smtp', 'smtp', 'smtp', 'outside', 'outside', $self->{no_sendmail} ? 'smtp' : 'sendmail'), headers => $headers };
     $case->{text} = join('', map { "$_->[0]:$_->[1]" . join('', @{ $_->[2] }) . "\n" } @$headers) . $self->one("\nbody\n", "\nbody\n", "\n", "\nFrom: ann\@here.test\n.dot\n", '');
-    my $from = $self->some(8) ? '' : $self->some(60) ? $self->plain : $self->address;
-    my @to = map { $self->some(55) ? $self->plain : $self->address } 1 .. 1 + ($self->some(40) ? 0 : $self->number(5));
+    my $from = $self->some(8) ? '' : $self->some(60) ? $self->plain : $self->path;
+    my @to = map { $self->some(55) ? $self->plain : $self->path } 1 .. 1 + ($self->some(40) ? 0 : $self->number(5));
     push @to, $to[0] if $self->some(10);
     if ($case->{kind} eq 'sendmail') {
         my @args = ($self->some(70) ? ('-i') : (), $self->some(60) ? ('-f', $from) : (), $self->some(30) ? ('-F', $self->one('Full Name', 'A. B (c)', 'x "y" z', '', 'ann@here.test', 'a\\b', 'a,b')) : (), $self->some(8) ? ('-G') : (),
@@ -319,9 +349,9 @@ sub message {
         return $case;
     }
     my $utf8 = $self->some(25);
-    $case->{from} = $self->some(4) ? $self->one('@r.test:') . $from : $from;
+    $case->{from} = $self->some(4) ? $self->one('@r.test:', '@r.test,@s.test:') . $from : $from;
     $case->{mail_args} = join '', $utf8 ? ' SMTPUTF8' : (), $self->some(25) ? ' BODY=8BITMIME' : (), $self->some(8) ? $self->one(' RET=HDRS', ' RET=FULL') : (), $self->some(5) ? ' ENVID=e+2Bx' : ();
-    $case->{to} = [map { [($self->some(3) ? '@r.test,@s.test:' : '') . $_, $self->some(15) ? $self->one(' NOTIFY=NEVER', ' NOTIFY=FAILURE,DELAY', ' NOTIFY=FAILURE', ' ORCPT=rfc822;first+2Bx@else.test', ' NOTIFY=FAILURE ORCPT=rfc822;o@p.test', ' NOTIFY=SUCCESS') : ''] } @to];
+    $case->{to} = [map { [($self->some(4) ? $self->one('@r.test,@s.test:', '@r.test:', '@[127.0.0.1]:', '@here.test:') : '') . $_, $self->some(15) ? $self->one(' NOTIFY=NEVER', ' NOTIFY=FAILURE,DELAY', ' NOTIFY=FAILURE', ' ORCPT=rfc822;first+2Bx@else.test', ' NOTIFY=FAILURE ORCPT=rfc822;o@p.test', ' NOTIFY=SUCCESS') : ''] } @to];
     return $case;
 }
 

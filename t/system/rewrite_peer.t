@@ -43,6 +43,8 @@ my $rig = RewriteRig->new;
 # - A header that is no list of addresses (@no_addresses in RewriteCases.pm): ours
 #   stays as it is, Postfix makes a list of it, mostly by commas and quotes of its own.
 # - An empty line behind the headers of a message without a body: we send it always.
+# - The host that a message went to, in a notice: its domain in lower case.
+# - A backslash of a full name in a comment: ours says it twice, as it is one for readers.
 # - BODY=8BITMIME and Content-Transfer-Encoding of a notice: with us when it needs them.
 # - ORCPT of an address beyond ASCII: of type utf-8 (RFC 6533); Postfix says rfc822 unless it was told otherwise.
 # - Why an address cannot be used: Postfix has "bad address syntax" for all reasons,
@@ -70,6 +72,8 @@ my @reasons = (
     ['an alias with one member hands the wish for success on (RFC 3461 5.2.7.1), so that the sender hears of the delivery; Postfix tells him of the alias', sub {
         my ($case) = @_;
         my %theirs = map { $_ => 1 } map { @{ $_->{rcpt} } } @{ $case->{theirs}{sent} };
+        my %expanded = map { $_ => 1 } map { $_->{data} =~ /^<(\S+)>: alias expanded/mg } @{ $case->{theirs}{sent} };
+        return 1 if grep { my $to = $_->[0]; $_->[1] =~ /SUCCESS/ && $expanded{$to} && 1 == grep { /orig_to=<\Q$to\E>/ } @{ $case->{ours}{told} } } @{ $case->{to} // [] };
         return grep { s/NOTIFY=SUCCESS$/NOTIFY=NEVER/r ne $_ && $theirs{ s/NOTIFY=SUCCESS$/NOTIFY=NEVER/r } } map { @{ $_->{rcpt} } } @{ $case->{ours}{sent} };
     }],
     ['text that is UTF-8 by half is no reason to ask for SMTPUTF8', sub { my ($case) = @_; return $case->{text} =~ /\xff/ }],
@@ -81,6 +85,7 @@ my ($mapped, $silent);                                          # of the configu
 my $unusual = qr/<\@r\.test|ann\.(?=[\s(\@])|(?<!\w)\.ann|a\.\.b/;    # what they find there differs
 my $addresses = qr/^(?:resent-(?:from|to|cc|bcc|sender|reply-to)|from|to|cc|bcc|sender|reply-to|errors-to|return-receipt-to|disposition-notification-to|apparently-to|mail-followup-to|return-path)$/i;
 
+my $blank = qr/\s|\((?:[^()\\]|\\.|\([^()]*\))*\)/;       # or a comment
 # The value of such a header without what has no meaning.
 sub squeeze {
     my ($v) = @_;
@@ -89,13 +94,12 @@ sub squeeze {
     while ($v =~ /\G("(?:[^"\\]|\\.)*"|\\.|[ \t\r\n]+|[()]|[^"\\ \t\r\n()]+|["\\])/gs) {
         my $t = $1;
         if ($t eq '(' && !$depth++) { push @comments, '' }
-        if ($depth) { $comments[-1] .= $t =~ s{[ \t]+}{ }gr }
-        elsif ($t =~ m{^"}) { $out .= $t =~ s{[ \t]+}{ }gr }
+        if ($depth) { $comments[-1] .= $t =~ s{[ \t]+}{ }gr =~ s{\\\\}{\\}gr }
+        elsif ($t =~ m{^"}) { $out .= substr($v, pos $v) =~ m{^$blank*(?:[\@>,;]|\z)} ? $t =~ s{\\(.)|"}{$1 // ''}gser : $t =~ s{[ \t]+}{ }gr }
         elsif ($t !~ m{^[ \t\r\n]}) { $out .= $t }
         $depth-- if $t eq ')' && $depth;
     }
     $out =~ s{(?<=<)(?:\@[^<>:]*:)+}{}g;
-    $out =~ s{"((?:[^"\\]|\\.)*)"(?=[\@>,;]|\z)}{$1 =~ s/\\(.)/$1/gr}gse;
     return join ' ', $out, sort grep { $_ ne '(in)' } @comments;
 }
 
@@ -114,7 +118,7 @@ sub bare { my ($address) = @_; return $address =~ s/\\(.)|"/$1 \/\/ ''/ger }
 # What can be compared of a notice: what it says of each recipient.
 sub notice {
     my ($m) = @_;
-    my $d = $m->{data} =~ s/\r\n/\n/gr;
+    my $d = $m->{data} =~ s/\r\n/\n/gr =~ s/((?:: delivery via |^Remote-MTA: dns; )[\w.-]+)/\L$1/mgr =~ s/^remote-mta/Remote-MTA/mgr;
     my @out = map { /^((?:To|Subject):.*)/ ? $1 : () } split /\n/, $d =~ s/\n\n.*//sr;
     my ($words) = $d =~ /\n\n(<.*?)\n\n--/s;
     push @out, sort split /\n\n/, ($words // 'no words') =~ s/\n +/ /gr;
