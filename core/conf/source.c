@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
@@ -71,18 +72,26 @@ int ph_source_fd(struct ph_scope *s, int fd, const char *path, struct ph_source 
     return 0;
 }
 
-int ph_source_open(struct ph_scope *s, const char *path, struct ph_source *src)
+/* A file, or what people write for an empty one: /dev/null.  Other devices and pipes might
+ * never end.  (Of directories reading says what they are.) */
+static int is_source(int fd)
 {
     struct stat st;
 
+    if (fstat(fd, &st) < 0)
+        return 0;
+    return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3));
+}
+
+int ph_source_open(struct ph_scope *s, const char *path, struct ph_source *src)
+{
     if (path[0] == '{')
         return open_inline(s, path, src);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return ph_fail_errno(PH_TEMP, errno, "open %s", path);
     struct ph_defer *d = ph_defer_close(s, fd);
-    int rc = fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) ? ph_source_fd(s, fd, path, src)
-                                                        : ph_fail(PH_TEMP, "open %s: not a regular file", path);
+    int rc = is_source(fd) ? ph_source_fd(s, fd, path, src) : ph_fail(PH_TEMP, "open %s: not a regular file", path);
     ph_defer_run(d);
     return rc;
 }

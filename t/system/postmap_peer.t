@@ -109,6 +109,8 @@ same('postalias -i', "root: x\na: 1\n", map { ["a: 2\nb: 3\n", 'postalias', @$_,
 # A table that is there keeps its owner and mode, whatever its source has; a new one has those of the source.
 same(sprintf('the mode of the table, %o', $_), "a 1\n", ['', 'postmap', 'hash:F'], [sub { chmod $mode, 'F.db'; chown 1, 2, 'F.db' if $> == 0 }], ['', 'postmap', 'hash:F'], ["b 2\n", 'postmap', '-i', 'hash:F'], ['', 'postmap', '-d', 'a', 'hash:F'],
     [sub { chmod 0600, 'F' }], ['', 'postmap', 'hash:F'], [sub { unlink 'F.db' }], ['', 'postmap', 'hash:F']) for map { $mode = $_ } 0600, 0640, 0664;
+symlink '/dev/null', "$tmp/null";
+same('/dev/null is an empty file', '', (map { ["a\n", 'postmap', '-q', '-', "$_:/dev/null"] } 'texthash', 'regexp', 'cidr', $plugin{pcre} ? 'pcre' : ()), ['', 'postmap', "hash:$tmp/null"], ['', 'postmap', '-s', "hash:$tmp/null"], ['', 'postalias', "hash:$tmp/null"]);
 same('a table of no bytes', "a 1\n", (map { ([sub { Posthorn::spew('F.db', '') }], $_) } ['', 'postmap', '-q', 'a', 'hash:F'], ["b 2\n", 'postmap', '-i', 'hash:F'], ['', 'postmap', 'hash:F']), ['', 'postmap', '-s', 'hash:F']);
 same('bytes that are no UTF-8, and may be there', "a \xff\n\xc3\x84\xff X\n\xc3\x84 x\n\xc3\xa4 y\nA again\n", map { my $o = $_; ['', 'postmap', @$o, 'hash:F'], ['', 'postmap', @$o, '-s', 'hash:F'], ["A\n\xc3\x84\xff\n\xc3\x84\n\xc3\xa4\n", 'postmap', @$o, '-q', '-', 'hash:F'] } [], ['-f'], ['-u']) for map { $conf = $_ } "$tmp/bytes", $tmp;
 same("refused: @$_", "a 1\nb 2\n", ['', @$_]) for
