@@ -46,9 +46,10 @@ static ph_str domain_key(struct qmgr *q, struct ph_scope *s, ph_str sender, ph_s
     return ph_str_printf(s, "@%.*s %.*s", PH_FMT(domain), PH_FMT(q->p.sender_counts ? sender : PH_STR("")));
 }
 
+/* "@domain" is an address, too, and not its domain: they begin differently. */
 static ph_str address_key(struct qmgr *q, struct ph_scope *s, ph_str sender, ph_str address)
 {
-    return ph_str_printf(s, "%.*s %.*s", PH_FMT(address), PH_FMT(q->p.sender_counts ? sender : PH_STR("")));
+    return ph_str_printf(s, "=%.*s %.*s", PH_FMT(address), PH_FMT(q->p.sender_counts ? sender : PH_STR("")));
 }
 
 static const struct route *look_up(struct qmgr *q, struct ph_scope *s, ph_str sender, ph_str address)
