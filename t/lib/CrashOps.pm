@@ -147,7 +147,8 @@ our @scenarios = (
         bounce => [{ what => 'told expanded', %$noticed }]),
     each_victim({ name => 'expand-requeue', op => 'expand', @expanded, rcpt => ['held-TAG@example.test'], begin => sub { $_[0]->put_on_hold($_[1]) },
         act => sub { $_[0]->super($_[1], '-r') }, done => $reported_back, nudge => sub { $_[0]->super($_[1], '-r'); $_[0]->wake_pickup } },
-        qmgr => [$unmarked], pickup => [$told->({ name => 'taken from maildrop, not removed there', after => [$commit], until => qr/^unlinkat / })]),
+        # The alias, its members and the copy have a mark each.
+        qmgr => [$unmarked, map { { what => 'no told expanded', name => 'delivered mark written, before the report of success', after => $_, until => $to_bounce } } [($mark) x 4], [($mark) x 4, $to_bounce]], pickup => [$told->({ name => 'taken from maildrop, not removed there', after => [$commit], until => qr/^unlinkat / })]),
     each_victim({ name => 'expand-expire', op => 'expand', @alias, to => ['list-TAG-end@example.test', 'later-TAG@away.test', 'later-TAG-b@away.test'], rcpt => ['held-TAG-end@example.test'],
         expires => 1, begin => sub { $_[0]->put_on_hold($_[1]) }, act => $expire_held, done => $removed, nudge => $expire_held },
         qmgr => [{ what => 'told failed', %$untold, for => qr/^later-/, each => 1 }, $reported->(6)],
