@@ -189,15 +189,17 @@ static int open_handle(struct handle *h, uint32_t flags, struct ph_conf *c)
     if (rc < 0 || (rc = choose(h, type, flags, &service)) < 0)
         return rc;
     struct ph_scope *s = ph_scope_new(h->scope);
-    struct ph_table t = { .scope = s, .type = ph_str_dup(s, type), .name = ph_str_dup(s, name), .flags = flags, .conf = c };
+    struct ph_table *t = ph_new(s, struct ph_table);       /* where a plugin that keeps it finds it */
+
+    *t = (struct ph_table){ .scope = s, .type = ph_str_dup(s, type), .name = ph_str_dup(s, name), .flags = flags, .conf = c };
     if (service)
-        ph_remote_open(&t, service, is_proxied(h, flags));
-    else if ((rc = open_here(&t)) < 0) {
+        ph_remote_open(t, service, is_proxied(h, flags));
+    else if ((rc = open_here(t)) < 0) {
         ph_scope_free(s);
         return rc;
     }
     ph_scope_free(h->table.scope); /* the one before, when this is a reopening */
-    h->table = t;
+    h->table = *t;
     return 0;
 }
 

@@ -16,7 +16,7 @@ my $db = "$tmp/m.db";
 sub sql { my ($file, $text) = @_; return $ph->run_in($text, 'python3', '-c', 'import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.executescript(sys.stdin.read()); c.commit()', $file) }
 sub cf { my ($name, @lines) = @_; Posthorn::spew("$tmp/$name.cf", map { "$_\n" } @lines); return "sqlite:$tmp/$name.cf" }
 my $empty = 0;                     # warnings of empty values
-sub query { my ($table, $key) = @_; my $out = $ph->cmd('postmap', '-q', $key, $table); $empty += $out =~ s/^postmap: warning: table "\S+": empty lookup result for: "\S+" -- ignored\n//mg; chomp $out; return $out }
+sub query { my ($table, $key) = @_; my $out = $ph->cmd('postmap', '-q', $key, $table); $empty += $out =~ s/^postmap: warning: table "\Q$table\E": empty lookup result for: "\S+" -- ignored\n//mg; chomp $out; return $out }
 
 is(sql($db, <<'S'), '', 'a database');
 create table a (k text, v text, n integer);

@@ -135,7 +135,8 @@ static int add_row(const struct sql *s, const PGresult *r, ph_str key, struct ph
     int rc = 0;
 
     for (int i = 0; rc == 0 && i < PQnfields(r); i++)
-        rc = client_add(&s->client, key, (ph_str){ PQgetvalue(r, 0, i), (size_t)PQgetlength(r, 0, i) }, answer, count);
+        if (!PQgetisnull(r, 0, i))
+            rc = client_add(&s->client, key, (ph_str){ PQgetvalue(r, 0, i), (size_t)PQgetlength(r, 0, i) }, answer, count);
     return rc;
 }
 
