@@ -228,11 +228,11 @@ static void go_on_hold(struct mail *mail)
         stuck(mail, "cannot be held");
         return;
     }
-    if (mail->wish != WISH_HOLD) {
+    ph_queue_settle(mail->q->queue);
+    if (mail->wish != WISH_HOLD) { /* asked last: both calls above yield */
         leave_hold(mail);
         return;
     }
-    ph_queue_settle(mail->q->queue);
     ph_queue_forget(mail->q->queue, mail->m);
     ph_mail_free(mail);
 }
