@@ -23,6 +23,7 @@ static struct ph_scope *all;       /* what goes when the command fails: half a t
 
 static void free_all(void)
 {
+    postmap_become_self();         /* of several tables, not all are his who was asked last */
     ph_scope_free(all);
 }
 
@@ -50,6 +51,11 @@ ph_str postmap_key(const struct postmap *p, struct ph_scope *s, ph_str key)
 static int has_type(const char *table)
 {
     return strchr(table, ':') && table[0] != '/';
+}
+
+ph_str postmap_type(const struct postmap *p, struct ph_scope *s, const char *table)
+{
+    return has_type(table) ? ph_str_first(ph_cstr(table), (size_t)(strchr(table, ':') - table)) : ph_conf_value(p->conf, s, "default_database_type");
 }
 
 const char *postmap_cause(const struct postmap *p, const char *table)
@@ -217,7 +223,7 @@ static int query(struct postmap *p, char **names, int count)
 static void check_removes(struct postmap *p, const char *name)
 {
     PH_SCOPED(s, p->scope);
-    ph_str type = has_type(name) ? ph_str_first(ph_cstr(name), (size_t)(strchr(name, ':') - name)) : ph_conf_value(p->conf, s, "default_database_type");
+    ph_str type = postmap_type(p, s, name);
     const struct ph_plugin *desc;
     int writable = ph_str_eq(type, PH_STR("static"));
 
@@ -230,19 +236,32 @@ static void check_removes(struct postmap *p, const char *name)
         ph_cmd_fatal("%.*s:%s map requires O_RDONLY access mode", PH_FMT(type), postmap_path(name));
 }
 
+static void commit_as(const struct postmap *p, const char *path, struct ph_table *t, const struct stat *owner)
+{
+    if (owner->st_uid != 0)        /* of root's it was said already */
+        postmap_become(p, "table", path, owner);
+    if (ph_table_commit(t) < 0)
+        ph_cmd_fatal("%s", ph_error());
+    postmap_become_self();
+}
+
 static int delete_keys(struct postmap *p, char **names, int count)
 {
     struct ph_table **tables = ph_alloc_array(p->scope, (size_t)count, sizeof *tables);
+    struct stat *owners = ph_alloc_array(p->scope, (size_t)count, sizeof *owners);
 
     for (int i = 0; i < count; i++)
         check_removes(p, names[i]);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
+        postmap_find_owner(p, names[i], &owners[i]);
+        postmap_become(p, "table", postmap_path(names[i]), &owners[i]);
         tables[i] = open_table(p, p->scope, names[i], PH_TABLE_WRITE | PH_TABLE_CREATE);
+        postmap_become_self();
+    }
     int any = each_key(p, remove_one, tables, count);
 
     for (int i = 0; any && i < count; i++)
-        if (ph_table_commit(tables[i]) < 0)
-            ph_cmd_fatal("%s", ph_error());
+        commit_as(p, postmap_path(names[i]), tables[i], &owners[i]);
     return any;
 }
 

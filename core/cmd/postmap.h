@@ -2,6 +2,7 @@
 #ifndef CORE_CMD_POSTMAP_H
 #define CORE_CMD_POSTMAP_H
 
+#include <sys/stat.h>
 #include <posthorn/source.h>
 #include "core/cmd/cmd.h"
 #include "core/plugin/tables.h"
@@ -24,6 +25,13 @@ struct postmap {
 
 /* Build "type:file" from file, or (-i) add standard input to it; fatal on failure. */
 void postmap_build(struct postmap *p, const char *table);
+/* The type of a table that is named with one, or the default's, on s. */
+ph_str postmap_type(const struct postmap *p, struct ph_scope *s, const char *table);
+/* As root, without -o: who owns the table's file, or its directory where there is none
+ * yet; and work with his rights, until postmap_become_self. */
+void postmap_find_owner(struct postmap *p, const char *table, struct stat *owner);
+void postmap_become(const struct postmap *p, const char *what, const char *path, const struct stat *owner);
+void postmap_become_self(void);
 /* postmap_message.c: a message on standard input to fn, key by key, which says 1
  * for a hit: 1 when there was one. */
 int postmap_message(struct postmap *p, int (*fn)(struct postmap *p, ph_str key));

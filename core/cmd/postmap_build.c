@@ -97,17 +97,16 @@ static void fill(struct build *b)
         add_marks(b, s);
 }
 
-/* As root, work with the rights of the source's owner, so that his table is his
- * and nobody can make us write elsewhere. */
-static void become_owner(const struct postmap *p, const char *path, const struct stat *st)
+/* So that a table in a user's directory is his and nobody can make us write elsewhere. */
+void postmap_become(const struct postmap *p, const char *what, const char *path, const struct stat *owner)
 {
     struct stat dir;
     char parent[4096];
 
     if (geteuid() != 0 || p->keep_root)
         return;
-    if (st->st_uid != 0) {
-        if (setgroups(0, NULL) < 0 || setegid(st->st_gid) < 0 || seteuid(st->st_uid) < 0)
+    if (owner->st_uid != 0) {
+        if (setgroups(0, NULL) < 0 || setegid(owner->st_gid) < 0 || seteuid(owner->st_uid) < 0)
             ph_cmd_fatal("become the owner of %s: %s", path, strerror(errno));
         return;
     }
@@ -117,14 +116,39 @@ static void become_owner(const struct postmap *p, const char *path, const struct
         memcpy(parent, path, n);
         memcpy(parent + n, "/.", 3);
         if (stat(n || slash ? parent : ".", &dir) == 0 && dir.st_uid != 0)
-            ph_cmd_warn("source file %s is owned by root and its directory is not: who owns the directory can replace the table", path);
+            ph_cmd_warn("%s %s is owned by root and its directory is not: who owns the directory can replace the table", what, path);
     }
 }
 
-static void become_self(void)
+void postmap_become_self(void)
 {
     if (getuid() == 0 && geteuid() != 0 && (seteuid(0) < 0 || setegid(getgid()) < 0))
         ph_cmd_fatal("become root again: %s", strerror(errno));
+}
+
+/* The file of a table, on s; NULL: of this type none is built. */
+static const char *table_file(const struct postmap *p, struct ph_scope *s, const char *table)
+{
+    static const struct { ph_str type; const char *suffix; } files[] = {
+        { PH_STR("hash"), ".db" }, { PH_STR("btree"), ".db" }, { PH_STR("cdb"), ".cdb" }, { PH_STR("lmdb"), ".lmdb" },
+    };
+    ph_str type = postmap_type(p, s, table);
+
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (ph_str_eq(type, files[i].type))
+            return ph_str_printf(s, "%s%s", postmap_path(table), files[i].suffix).p;
+    return NULL;
+}
+
+void postmap_find_owner(struct postmap *p, const char *table, struct stat *owner)
+{
+    PH_SCOPED(s, p->scope);
+    const char *file = table_file(p, s, table), *slash = file ? strrchr(file, '/') : NULL;
+
+    if (file && lstat(file, owner) == 0)
+        return;
+    if (!file || errno != ENOENT || stat(slash ? ph_str_printf(s, "%.*s/.", (int)(slash - file), file).p : ".", owner) < 0)
+        *owner = (struct stat){ .st_uid = geteuid(), .st_gid = getegid() };
 }
 
 /* Ended in the middle we would leave a file behind. */
@@ -164,7 +188,7 @@ void postmap_build(struct postmap *p, const char *table)
     const char *path = postmap_path(table);
     uint32_t flags = PH_TABLE_CREATE | (p->mode == 'i' ? PH_TABLE_WRITE : 0) | (p->replace ? 0 : PH_TABLE_KEEP) | p->nul;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
+    struct stat st, owner;
     sigset_t old;
 
     if (strncmp(table, "proxy:", 6) == 0)
@@ -174,7 +198,10 @@ void postmap_build(struct postmap *p, const char *table)
     if (fd >= 0 && (fstat(fd, &st) < 0 || (S_ISDIR(st.st_mode) && p->mode != 'i')))
         ph_cmd_fatal("open %s: not a file", path);
     if (fd >= 0)
-        become_owner(p, path, &st);
+        owner = st;
+    else
+        postmap_find_owner(p, table, &owner);
+    postmap_become(p, fd >= 0 ? "source file" : "table", path, &owner);
     umask(fd < 0 || p->open_mode ? 022 : 022 | (~st.st_mode & 077));
     read_source(&b, s, p->mode == 'i' ? "stdin" : path, p->mode == 'i' ? STDIN_FILENO : fd);
     if (fd >= 0)
@@ -188,5 +215,5 @@ void postmap_build(struct postmap *p, const char *table)
     if (ph_table_commit(b.table) < 0)
         ph_cmd_fatal("%s", ph_error());
     hold_signals(SIG_SETMASK, &old);
-    become_self();
+    postmap_become_self();
 }

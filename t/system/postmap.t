@@ -58,6 +58,64 @@ SKIP: {
     postmap("hash:$ph->{tmp}/own/m");
     is((stat "$ph->{tmp}/own/m.db")[4], 65534, 'root builds as the owner of the source');
 }
+# Root in a user's directory has the user's rights, also where no source says whose they are.
+sub facts { return sprintf '%o %d:%d', (stat shift)[2, 4, 5] }
+sub added { my ($table) = @_; return $ph->run_in("x y\n", $ph->sbin('postmap'), '-c', $ph->dir, '-ir', $table) }
+SKIP: {
+    skip 'needs root', 1 unless $> == 0;
+    my ($mine, $roots) = ("$ph->{tmp}/mine", "$ph->{tmp}/roots");
+    chmod 0755, $ph->{tmp};
+    for my $type ('hash', grep { -e "$Posthorn::build/plugins/table/$_/.libs/table_$_.so" } qw(cdb lmdb)) {
+        my $file = $type eq 'hash' ? 'db' : $type;
+        mkdir $_ for $mine, $roots;
+        chown 65534, 65534, $mine;
+        is(added("$type:$mine/new"), '', "$type: -i makes a table in a user's directory");
+        is(facts("$mine/new.$file"), '100644 65534:65534', 'it is his');
+        chmod 06664, "$mine/new.$file";
+        is(added("$type:$mine/new"), '', '-i of his table');
+        is(facts("$mine/new.$file"), '100664 65534:65534', 'it stays his, its mode too, but no set-uid bits');
+        chmod 06660, "$mine/new.$file";
+        is(postmap('-d', 'x', "$type:$mine/new"), '', '-d of his table');
+        is(facts("$mine/new.$file"), '100660 65534:65534', 'the same');
+        # What only root may write is not written for the sake of a user's table, or of a name that leads there.
+        Posthorn::spew("$roots/his", "x z\n");
+        postmap("$type:$roots/his");
+        chown 65534, 65534, "$roots/his.$file";
+        unlink "$roots/his";
+        my $before = Posthorn::slurp("$roots/his.$file");
+        like(postmap('-d', 'x', "$type:$roots/his"), qr/fatal: .*[Pp]ermission denied/, "-d of a user's table in root's directory");
+        like(added("$type:$roots/his"), qr/fatal: .*[Pp]ermission denied/, '-i');
+        is(postmap('-o', '-d', 'nope', "$type:$roots/his"), '', '-o -d keeps root\'s rights');
+        chown 0, 0, "$roots/his.$file";
+        chmod 0600, "$roots/his.$file";
+        symlink "$roots/his.$file", "$mine/link.$file";
+        postmap('-d', 'x', "$type:$mine/link");
+        isnt($?, 0, 'a link to root\'s table is not followed with root\'s rights');
+        added("$type:$mine/link");
+        is(Posthorn::slurp("$roots/his.$file"), $before, 'root\'s table is what it was');
+        is(facts("$roots/his.$file"), '100600 0:0', 'and whose');
+        is(postmap('-q', 'x', "$type:$mine/link"), "z\n", 'the link still leads to it');
+        # With root's source in a user's directory no owner, group or mode is taken from his table.
+        Posthorn::spew("$mine/src", "x y\n");
+        Posthorn::spew("$mine/src.$file", $before);
+        chmod 0600, "$mine/src";
+        chown 65534, 65534, "$mine/src.$file";
+        like(postmap("$type:$mine/src"), qr/warning: source file .* is owned by root and its directory is not/, 'root\'s source in a user\'s directory');
+        is(facts("$mine/src.$file"), '100600 0:0', 'what it holds is not his to read');
+        # In root's own directory group and mode stay, but nobody reads more than the source lets him.
+        Posthorn::spew("$roots/src", "x y\n");
+        postmap("$type:$roots/src");
+        chown 0, 65534, "$roots/src.$file";
+        chmod 06664, "$roots/src.$file";
+        postmap('-d', 'x', "$type:$roots/src");
+        is(facts("$roots/src.$file"), '100664 0:65534', 'root\'s table keeps group and mode, but set-uid bits');
+        chmod 0600, "$roots/src";
+        postmap("$type:$roots/src");
+        is(facts("$roots/src.$file"), $type eq 'cdb' ? '100600 0:0' : '100600 0:65534', 'a restricted source makes a restricted table');
+        is(join(' ', glob "$mine/*.tmp.* $roots/*.tmp.*"), '', 'nothing half-built is left');
+        system 'rm', '-r', $mine, $roots;
+    }
+}
 is(scalar(() = glob "$ph->{tmp}/*.tmp.*"), 0, 'nothing half-built is left');
 
 Posthorn::spew("$ph->{tmp}/aliases", "root: joe, \"|/bin/a b\"\npostmaster:root\nbad\@x: y\n\"two words\": a,b\nnothing\n");

@@ -164,6 +164,8 @@ my @known = (
 # - environ can be listed and deleted from here, cdb listed, added to and deleted from; debug and -j are newer than 3.7.
 # - "{...}", "type:" and misspelt types: here with a hint, or another one; what an unreadable or foreign file is, in words of the library there.
 # - -v says nothing here.  -s without a table ends in silence there.
+# - Root adds to and deletes from a table with the rights of its owner (-o: with root's); there with its own.  What is rebuilt is who built it's, not the old one's owner's.
+# - A source that is closed to others closes the table that is rebuilt, which keeps its mode there.
 # - -i that makes a table gives it the mode of the source beside it, if there is one: 0644 there.
 # - A table's file that is a symbolic link is replaced here, and written through there: a link must not lead us to another file.  Junk in the place of an lmdb file is replaced too.
 # - -d of several tables changes all or none; there those before the one that fails are changed.

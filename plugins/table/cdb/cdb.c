@@ -133,8 +133,8 @@ static int32_t cdb_table_commit(struct ph_table *t)
     int rc = making_write(&c->making, c->file.tmp, t->flags & PH_TABLE_WITH_NUL);
 
     if (rc == 0 && t->flags & PH_TABLE_WRITE)  /* what was there, changed: a new table is as its source is */
-        rc = rebuild_like_old(&c->file);
-    return rc < 0 ? rc : rebuild_commit(t, &c->file);
+        rc = rebuild_like_old(t, &c->file);
+    return rc < 0 ? rc : rebuild_commit(&c->file);
 }
 
 static int32_t cdb_table_changed(struct ph_table *t)

@@ -26,12 +26,30 @@ static void end(void *arg)
     unlock(r);
 }
 
+static const char *parent_of(struct ph_scope *s, const char *path)
+{
+    char *dir = ph_cstr_dup(s, ph_cstr(path)), *slash = strrchr(dir, '/');
+
+    if (slash)
+        slash[slash == dir] = 0;
+    return slash ? dir : ".";
+}
+
+/* In the directory of another account root is led by whoever put a name there. */
+static int names_are_ours(const struct rebuild *r)
+{
+    struct stat st;
+
+    return geteuid() != 0 || (stat(r->dir, &st) == 0 && st.st_uid == 0 && !(st.st_mode & 022));
+}
+
 int rebuild_init(struct ph_table *t, struct rebuild *r, ph_str spec, const char *suffix)
 {
     if (spec.n == 0)
         return ph_fail(PH_CONF, "a file name must follow the colon");
     r->locked_fd = -1;
     r->path = ph_str_printf(t->scope, "%.*s%s", PH_FMT(spec), suffix).p;
+    r->dir = parent_of(t->scope, r->path);
     ph_defer(t->scope, end, r);
     return 0;
 }
@@ -40,10 +58,12 @@ int rebuild_init(struct ph_table *t, struct rebuild *r, ph_str spec, const char 
  * file that was replaced meanwhile: again then. */
 int rebuild_lock(struct rebuild *r)
 {
+    int nofollow = names_are_ours(r) ? 0 : O_NOFOLLOW;
+
     for (int tries = 0; tries < 100; tries++) {
         struct flock lk = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_AT, .l_len = 1 };
         struct stat now;
-        int fd = open(r->path, O_RDWR | O_CLOEXEC);
+        int fd = open(r->path, O_RDWR | O_CLOEXEC | nofollow);
 
         if (fd < 0)
             return errno == ENOENT ? 0 : ph_fail_errno(PH_TEMP, errno, "open %s", r->path);
@@ -64,16 +84,42 @@ int rebuild_begin(struct ph_table *t, struct rebuild *r)
     return rebuild_lock(r);
 }
 
+static int create(const struct rebuild *r)
+{
+    int fd = open(r->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+    return fd < 0 ? ph_fail_errno(PH_TEMP, errno, "create %s", r->tmp) : fd;
+}
+
+int rebuild_create(const struct rebuild *r)
+{
+    int fd = create(r);
+
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 ? fd : 0;
+}
+
+/* Who restricted the old file, or gave it to a group, means the one in its place too.
+ * A group that is not ours to give is not let in under another's name. */
+static int take_rights(const struct rebuild *r, int fd, mode_t most)
+{
+    mode_t mode = r->st.st_mode & 0777 & most;
+
+    if (r->st.st_uid != geteuid() || fchown(fd, (uid_t)-1, r->st.st_gid) < 0)
+        mode &= ~(mode_t)070 | (mode & 07) << 3;
+    return fchmod(fd, mode) < 0 ? ph_fail_errno(PH_TEMP, errno, "create %s", r->tmp) : 0;
+}
+
 int rebuild_copy_old(struct rebuild *r)
 {
     char piece[65536];
     ssize_t got;
-    int rc = 0, to = open(r->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    int to = create(r), rc;
 
     if (to < 0)
-        return ph_fail_errno(PH_TEMP, errno, "create %s", r->tmp);
-    if (fchmod(to, r->st.st_mode & 07777) < 0)
-        rc = ph_fail_errno(PH_TEMP, errno, "create %s", r->tmp);
+        return to;
+    rc = take_rights(r, to, 0777);
     for (off_t at = 0; rc == 0 && (got = pread(r->locked_fd, piece, sizeof piece, at)) != 0; at += got)
         if (got < 0 || write(to, piece, (size_t)got) != got)
             rc = ph_fail_errno(PH_TEMP, got < 0 ? errno : ENOSPC, "copy %s", r->path);
@@ -90,41 +136,36 @@ static int sync_path(const char *path, int flags)
     return rc;
 }
 
-/* The name is on disk too when this answers. */
-static int sync_parent(struct ph_scope *s, const char *path)
+/* Libraries made the file, by its name: is it still that one? */
+static int is_ours(int fd, struct stat *st)
 {
-    char *dir = ph_cstr_dup(s, ph_cstr(path)), *slash = strrchr(dir, '/');
-
-    if (slash)
-        slash[slash == dir] = 0;
-    return sync_path(slash ? dir : ".", O_DIRECTORY);
+    return fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_nlink == 1 && st->st_uid == geteuid();
 }
 
-/* Who restricted the old file, or gave it to a group, means the one in its place too.
- * A group that is not ours to give is not let in under another's name. */
-int rebuild_like_old(const struct rebuild *r)
+int rebuild_like_old(const struct ph_table *t, const struct rebuild *r)
 {
-    mode_t mode = r->st.st_mode & 0777;
-    int rc = 0, fd = r->locked_fd < 0 ? -1 : open(r->tmp, O_RDONLY | O_CLOEXEC);
+    struct stat st;
 
-    if (r->locked_fd < 0)
+    if (r->locked_fd < 0 || r->st.st_uid != geteuid() || !names_are_ours(r))
         return 0;
-    if (fd >= 0 && fchown(fd, r->st.st_uid, r->st.st_gid) < 0 && fchown(fd, (uid_t)-1, r->st.st_gid) < 0)
-        mode &= ~(mode_t)070 | (mode & 07) << 3;
-    if (fd < 0 || fchmod(fd, mode) < 0)
-        rc = ph_fail_errno(PH_TEMP, errno, "create %s", r->tmp);
-    if (fd >= 0)
-        close(fd);
+    int rc, fd = open(r->tmp, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return ph_fail_errno(PH_TEMP, errno, "create %s", r->tmp);
+    if (!is_ours(fd, &st))
+        rc = ph_fail(PH_TEMP, "create %s: another file is in its place", r->tmp);
+    else                           /* who may read the source may be one who may write the table */
+        rc = take_rights(r, fd, t->flags & PH_TABLE_WRITE ? 0777 : st.st_mode | (st.st_mode & 0444) >> 1);
+    close(fd);
     return rc;
 }
 
-int rebuild_commit(struct ph_table *t, struct rebuild *r)
+int rebuild_commit(struct rebuild *r)
 {
-    if (sync_path(r->tmp, 0) < 0 || rename(r->tmp, r->path) < 0)
+    if (sync_path(r->tmp, O_NOFOLLOW | O_NONBLOCK) < 0 || rename(r->tmp, r->path) < 0)
         return ph_fail_errno(PH_TEMP, errno, "replace %s", r->path);
     r->tmp = NULL;
     unlock(r);
-    return sync_parent(t->scope, r->path) < 0 ? ph_fail_errno(PH_TEMP, errno, "replace %s", r->path) : 0;
+    return sync_path(r->dir, O_DIRECTORY) < 0 ? ph_fail_errno(PH_TEMP, errno, "replace %s", r->path) : 0;
 }
 
 int rebuild_look(struct ph_table *t, struct rebuild *r, ph_str spec)

@@ -226,8 +226,8 @@ int32_t bdb_commit(struct ph_table *t)
         return ph_fail(PH_TEMP, "write %s: %s", written(b), db_strerror(err));
     if (!b->file.tmp)
         return 0;
-    int rc = rebuild_like_old(&b->file);
-    return rc < 0 ? rc : rebuild_commit(t, &b->file);
+    int rc = rebuild_like_old(t, &b->file);
+    return rc < 0 ? rc : rebuild_commit(&b->file);
 }
 
 int32_t bdb_changed(struct ph_table *t)

@@ -111,8 +111,8 @@ int lmdb_open_new(struct ph_table *t, struct lmdb *m)
 {
     int rc = rebuild_begin(t, &m->file), err;
 
-    if (rc == 0 && t->flags & PH_TABLE_WRITE && m->file.locked_fd >= 0)
-        rc = rebuild_copy_old(&m->file);
+    if (rc == 0)
+        rc = t->flags & PH_TABLE_WRITE && m->file.locked_fd >= 0 ? rebuild_copy_old(&m->file) : rebuild_create(&m->file);
     if (rc == 0)
         rc = open_large(m);
     if (rc < 0 || (rc = begin_write(m)) < 0)
@@ -166,6 +166,6 @@ int32_t lmdb_commit(struct ph_table *t)
         return lmdb_failed(m, "write", err);
     mdb_env_close(m->env);
     m->env = NULL;
-    int rc = rebuild_like_old(&m->file);
-    return rc < 0 ? rc : rebuild_commit(t, &m->file);
+    int rc = rebuild_like_old(t, &m->file);
+    return rc < 0 ? rc : rebuild_commit(&m->file);
 }
