@@ -151,14 +151,14 @@ static void see_member(struct walk *w, const struct name *up, const struct ph_al
 static void members(struct walk *w, const struct name *up, ph_str list, int listed)
 {
     struct ph_alias_item d;
-    size_t at = 0;
+    struct ph_alias_walk walk = { 0 };
     int rc;
 
     if (up->depth > 20) {
         ph_why(NULL, "and deeper, which is not looked at");
         return;
     }
-    while ((rc = ph_alias_next(w->r->scope, list, &at, &d)) != 0) {
+    while ((rc = ph_alias_next(w->r->scope, list, &walk, &d)) != 0) {
         if (rc < 0)
             ph_why(NULL, "a destination cannot be read: %s", ph_error());
         else if (w->members++ < MEMBERS_MAX)

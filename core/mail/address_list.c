@@ -287,23 +287,42 @@ static int is_bracketed(ph_str v, size_t to)
     return skip_cfws(v, &to, &any) && to < v.n && v.p[to] == '>';
 }
 
-int ph_address_first(struct ph_scope *s, ph_str value, ph_str *address, ph_str *rest)
+/* The next word of the one that was read: 1, or PH_PERM. */
+static int cut_word(struct ph_scope *s, ph_str value, struct ph_address_walk *w, ph_str *address)
 {
     size_t at = 0, from, to;
-    int rc;
+    int any;
 
-    do
-        rc = next(s, value, 1, 1, &at, address, &from, &to);
-    while (rc == 1 && address->n == 0);
-    *rest = ph_str_from(value, at);
-    if (rc != 1 || is_bracketed(value, to))
-        return rc;
-    ph_str text = ph_str_first(ph_str_from(value, from), to - from), word = ph_str_first(text, ph_address_word(text));
+    skip_cfws(ph_str_first(value, w->to), &w->from, &any);
+    ph_str text = ph_str_first(ph_str_from(value, w->from), w->to - w->from), word = ph_str_first(text, ph_address_word(text));
+    w->from += word.n;
     if (word.n == text.n)
-        return 1;
-    *rest = ph_str_from(value, from + word.n);
-    at = 0;
-    return next(s, word, 1, 0, &at, address, &from, &to);
+        w->from = w->to = 0;
+    int rc = next(s, word, 1, 0, &at, address, &from, &to);
+    return rc == 1 && at < word.n ? ph_fail(PH_PERM, "bad address syntax") : rc;
+}
+
+int ph_address_written(struct ph_scope *s, ph_str value, struct ph_address_walk *w, ph_str *address)
+{
+    PH_SCOPED(step, s);
+    size_t from, to;
+    int rc = 1;
+
+    if (w->to) {
+        rc = cut_word(step, value, w, address);
+    } else {
+        do
+            rc = next(step, value, 1, 1, &w->at, address, &from, &to);
+        while (rc == 1 && address->n == 0);
+        if (rc == 1 && !is_bracketed(value, to)) {
+            w->from = from;
+            w->to = to;
+            rc = cut_word(step, value, w, address);
+        }
+    }
+    if (rc == 1)
+        *address = ph_str_dup(s, *address);
+    return rc;
 }
 
 int ph_address_plain(struct ph_scope *s, ph_str external, ph_str *internal)
@@ -323,10 +342,11 @@ int ph_address_plain(struct ph_scope *s, ph_str external, ph_str *internal)
 int ph_address_all(struct ph_scope *s, ph_str value, ph_str **all, size_t *n)
 {
     struct list l = { .s = s };
+    struct ph_address_walk w = { 0 };
     ph_str a;
     int rc;
 
-    while ((rc = ph_address_first(s, value, &a, &value)) == 1)
+    while ((rc = ph_address_written(s, value, &w, &a)) == 1)
         add(&l, a);
     *all = l.p;
     *n = l.n;

@@ -1,9 +1,10 @@
 /* alias: see posthorn/alias.h.  Grammar: RFC 822 quoting and comments around the items; an
  * item that begins with a bar, a slash or :include: is no address. */
-#include <posthorn/address.h>
 #include <posthorn/buf.h>
 #include <posthorn/error.h>
 #include <posthorn/alias.h>
+
+#define TANGLE ((size_t)1 << 20)   /* bytes that may be read again, besides some times the list */
 
 static int is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
@@ -107,41 +108,115 @@ static int special(struct ph_scope *s, ph_str text, struct ph_alias_item *d)
     return 0;
 }
 
-/* The first address of the item; *rest, where others begin: no comma need stand between. */
-static int address(struct ph_scope *s, ph_str item, struct ph_alias_item *d, ph_str *rest)
+/* The item that begins at w->at: 1, or 0 when something in it is not closed.  w->end
+ * and w->next are of it.  The end of one that was begun is known, but for a command,
+ * in which parentheses are no comments. */
+static int find_item(ph_str list, struct ph_alias_walk *w, ph_str *item)
 {
-    uint32_t kind = item.p[0] == '\\' ? PH_ALIAS_MAILBOX : PH_ALIAS_ADDRESS;
+    size_t next = w->at;
+
+    if (w->end && list.p[w->at] != '|') {
+        *item = ph_str_trim(ph_str_first(ph_str_from(list, w->at), w->end - w->at));
+        return 1;
+    }
+    int closed = take_item(list, &next, item);
+    w->words = (struct ph_address_walk){ 0 };
+    w->read += next - w->at;
+    w->next = next;
+    w->end = (size_t)(item->p - list.p) + item->n;
+    return closed;
+}
+
+/* Which is the same behind a backslash. */
+static int is_letter(char c) { return ph_is_alnum(c) || (unsigned char)c >= 0x80; }
+
+static int opens_something(ph_str text)
+{
+    return ph_str_find(text, '"') >= 0 || ph_str_find(text, '(') >= 0;
+}
+
+/* 1 when the end of the item is the end of what begins behind these bytes of it, too:
+ * quotes and comments begin and end in them as in the addresses. */
+static int is_in_step(ph_str done)
+{
+    if (done.p[0] == '\\' && (done.n < 2 || !is_letter(done.p[1])))
+        return 0;
+    if (!opens_something(done))
+        return 1;
+    for (ptrdiff_t open; (open = ph_str_find(done, '[')) >= 0; ) {
+        done = ph_str_from(done, (size_t)open + 1);
+        if (opens_something(ph_str_cut(&done, ']')))
+            return 0;
+    }
+    return 1;
+}
+
+/* The words that were read stand for what begins at `start` unless a backslash stood
+ * before it and it is not plainly one of theirs. */
+static void go_on_at(ph_str list, struct ph_alias_walk *w, size_t start, uint32_t kind)
+{
+    int plain = kind != PH_ALIAS_MAILBOX || (start < w->words.to && is_letter(list.p[start]));
+
+    if (w->words.to && plain)
+        w->words.from = start;
+    else
+        w->words = (struct ph_address_walk){ .at = start };
+}
+
+/* The first address of the item that begins at `start`.  Others may follow in it, no comma need
+ * stand between: then w->at is there, else behind the item. */
+static int address(struct ph_scope *s, ph_str list, struct ph_alias_walk *w, size_t start, struct ph_alias_item *d)
+{
+    uint32_t kind = list.p[start] == '\\' ? PH_ALIAS_MAILBOX : PH_ALIAS_ADDRESS;
+    PH_SCOPED(step, s);
     ph_str first;
 
-    if (kind == PH_ALIAS_MAILBOX)
-        item = ph_str_from(item, 1);
-    int rc = ph_address_first(s, item, &first, rest);
+    go_on_at(list, w, start + (kind == PH_ALIAS_MAILBOX), kind);
+    size_t was = w->words.at;
+    int rc = ph_address_written(step, ph_str_first(list, w->end), &w->words, &first);
+    w->read += w->words.at - was;
     if (rc < 0)
         return rc;
     if (rc == 0 || first.n == 0)
         return kind == PH_ALIAS_MAILBOX ? set(d, kind, PH_STR("")) : 0;
-    if (!ph_address_plain(s, first, &first))
+    if (!ph_address_plain(step, first, &first))
         return ph_fail(PH_PERM, "bad address syntax");
-    return set(d, kind, first);
+    if ((rc = set(d, kind, ph_str_dup(s, first))) < 0)
+        return rc;
+    size_t rest = w->words.to ? w->words.from : w->words.at;
+    if (rest < w->end) {
+        w->at = rest;
+        if (!is_in_step(ph_str_first(ph_str_from(list, start), rest - start)))
+            w->next = 0;
+    }
+    return rc;
 }
 
-int ph_alias_next(struct ph_scope *s, ph_str list, size_t *at, struct ph_alias_item *d)
+/* Ends of items that must be found anew inside of others, again and again: nobody writes
+ * that, and a long list of it would take all the time there is. */
+static int is_tangled(ph_str list, const struct ph_alias_walk *w)
+{
+    return w->read > 8 * list.n + TANGLE;
+}
+
+int ph_alias_next(struct ph_scope *s, ph_str list, struct ph_alias_walk *w, struct ph_alias_item *d)
 {
     ph_str item, inside;
     int rc = 0;
 
-    while (rc == 0 && (skip_blanks(list, at), *at < list.n)) {
-        if (!take_item(list, at, &item))
-            return ph_fail(PH_PERM, "a quote or a comment is not closed");
-        if (item.n == 0)
-            continue;
-        rc = special(s, is_one_string(item, &inside) ? ph_str_trim(inside) : item, d);
-        if (rc != 0)
-            break;
-        ph_str rest = { "", 0 };
-        rc = address(s, item, d, &rest);
-        if (rc > 0 && ph_str_trim(rest).n)
-            *at = (size_t)(rest.p - list.p);
+    while (rc == 0 && (skip_blanks(list, &w->at), w->at < list.n)) {
+        int closed = find_item(list, w, &item);
+        size_t behind = w->at = w->next;
+        if (!closed || is_tangled(list, w)) {
+            w->at = list.n;
+            return ph_fail(PH_PERM, closed ? "too much of it must be read again: commas are missing" : "a quote or a comment is not closed");
+        }
+        if (item.n)
+            rc = special(s, is_one_string(item, &inside) ? ph_str_trim(inside) : item, d);
+        if (rc == 0 && item.n)
+            rc = address(s, list, w, (size_t)(item.p - list.p), d);
+        if (w->at == behind || w->next == 0)       /* it is done, or not in step */
+            w->end = 0;
     }
     return rc;
 }

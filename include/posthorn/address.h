@@ -40,11 +40,16 @@ int ph_address_next_at(struct ph_scope *s, ph_str header_value, size_t *at, ph_s
  * quotes stays one (the form in which rewrite is asked). */
 int ph_address_next_external(struct ph_scope *s, ph_str header_value, size_t *at, ph_str *address,
                              size_t *from, size_t *to);
-/* The first address of what people write into tables and command lines, in external
- * form: 1, and *rest with the others.  Side by side they are several, too ("a@x b@y",
- * "<a@x> b@y"), where in a header they would be none.  0: there is none; PH_PERM: a
- * syntax error. */
-int ph_address_first(struct ph_scope *s, ph_str value, ph_str *address, ph_str *rest);
+/* How far a text was read; begin with zeros.  What comes next begins at to ? from : at. */
+struct ph_address_walk {
+    size_t at;                     /* bytes that were read */
+    size_t from, to;               /* words among them that are still to be given; to 0: there are none */
+};
+/* The next address of what people write into tables and command lines, in external
+ * form: 1.  Side by side they are several, too ("a@x b@y", "<a@x> b@y"), where in a
+ * header they would be none.  0: there is none; PH_PERM: a syntax error, which ends it.
+ * On s is the address alone; the time for all of them is that of the text's length. */
+int ph_address_written(struct ph_scope *s, ph_str value, struct ph_address_walk *w, ph_str *address);
 /* The internal form of such an address: 1, or 0: without its quotes another domain would be
  * read out of it. */
 int ph_address_plain(struct ph_scope *s, ph_str external, ph_str *internal);

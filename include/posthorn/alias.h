@@ -4,7 +4,7 @@
 #ifndef POSTHORN_ALIAS_H
 #define POSTHORN_ALIAS_H
 
-#include <posthorn/scope.h>
+#include <posthorn/address.h>
 
 PH_BEGIN
 
@@ -20,10 +20,18 @@ struct ph_alias_item {
     ph_str text;                   /* unquoted, on the scope, without NUL inside */
 };
 
-/* Next destination of a comma-separated list.  Start with *at = 0.  1 and *d; 0
- * at the end; PH_PERM for one that cannot be read: *at stands behind it, and
- * the next call goes on with the next. */
-int ph_alias_next(struct ph_scope *s, ph_str list, size_t *at, struct ph_alias_item *d);
+/* How far a list was read; begin with zeros. */
+struct ph_alias_walk {
+    size_t at;                     /* bytes of the list that are done */
+    size_t end, next;              /* of the item that `at` stands in, and of the one behind it; end 0: in none */
+    struct ph_address_walk words;  /* of that item */
+    size_t read;                   /* bytes that were looked at, some of them again */
+};
+
+/* Next destination of a comma-separated list.  1 and *d; 0 at the end; PH_PERM for one
+ * that cannot be read: w->at stands behind it, and the next call goes on with the
+ * next.  The time for all of them is that of the list's length. */
+int ph_alias_next(struct ph_scope *s, ph_str list, struct ph_alias_walk *w, struct ph_alias_item *d);
 /* Next line of a file that is such a list: empty ones and those that begin with
  * # are passed over.  1 and *line, or 0. */
 int ph_alias_line(ph_str file, size_t *at, ph_str *line);

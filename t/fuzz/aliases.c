@@ -44,16 +44,16 @@ static ph_str written(struct ph_scope *s, const struct ph_alias_item *d)
 static void means(struct ph_scope *s, const struct ph_alias_item *d)
 {
     struct ph_alias_item again;
+    struct ph_alias_walk w = { 0 };
     ph_str text = written(s, d);
-    size_t at = 0;
 
     FUZZ_CHECK(d->kind >= PH_ALIAS_ADDRESS && d->kind <= PH_ALIAS_INCLUDE && d->text.n, "kind %u", d->kind);
     FUZZ_CHECK(!memchr(d->text.p, 0, d->text.n) && !memchr(d->text.p, '\n', d->text.n), "%.*s", PH_FMT(d->text));
     FUZZ_CHECK(d->kind != PH_ALIAS_FILE || d->text.p[0] == '/' || ph_str_starts(d->text, PH_STR("~/")), "%.*s", PH_FMT(d->text));
-    FUZZ_CHECK(ph_alias_next(s, text, &at, &again) == 1, "%.*s: %s", PH_FMT(text), ph_error());
+    FUZZ_CHECK(ph_alias_next(s, text, &w, &again) == 1, "%.*s: %s", PH_FMT(text), ph_error());
     FUZZ_CHECK(again.kind == d->kind, "%.*s: kind %u was %u", PH_FMT(text), again.kind, d->kind);
     FUZZ_SAME(again.text, d->text, "written and read");
-    FUZZ_CHECK(ph_alias_next(s, text, &at, &again) == 0, "and more: %.*s", PH_FMT(text));
+    FUZZ_CHECK(ph_alias_next(s, text, &w, &again) == 0, "and more: %.*s", PH_FMT(text));
     fuzz_saw_number(d->kind);
     fuzz_saw(d->text);
 }
@@ -62,12 +62,12 @@ static void means(struct ph_scope *s, const struct ph_alias_item *d)
 static void list_means(struct ph_scope *s, ph_str text, const struct ph_buf *seen)
 {
     struct ph_alias_item d;
+    struct ph_alias_walk w = { 0 };
     struct ph_buf b;
-    size_t at = 0;
     int rc;
 
     ph_buf_init(&b, s, 1u << 20);
-    while ((rc = ph_alias_next(s, text, &at, &d)) == 1)
+    while ((rc = ph_alias_next(s, text, &w, &d)) == 1)
         ph_buf_printf(&b, "%u %.*s\n", d.kind, PH_FMT(d.text));
     FUZZ_CHECK(rc == 0, "%.*s: %s", PH_FMT(text), ph_error());
     FUZZ_SAME(ph_buf_view(&b), ph_buf_view(seen), "a list, written and read");
@@ -77,15 +77,16 @@ static void list_means(struct ph_scope *s, ph_str text, const struct ph_buf *see
 static size_t list(struct ph_scope *s, ph_str in)
 {
     struct ph_alias_item d;
+    struct ph_alias_walk w = { 0 };
     struct ph_buf seen, text;
-    size_t at = 0, was = 0, n = 0;
+    size_t was = 0, n = 0;
     int rc;
 
     ph_buf_init(&seen, s, 1u << 20);
     ph_buf_init(&text, s, 1u << 20);
-    while ((rc = ph_alias_next(s, in, &at, &d)) != 0) {
-        FUZZ_CHECK(at > was && at <= in.n, "at %zu after %zu", at, was);
-        was = at;
+    while ((rc = ph_alias_next(s, in, &w, &d)) != 0) {
+        FUZZ_CHECK(w.at > was && w.at <= in.n, "at %zu after %zu", w.at, was);
+        was = w.at;
         fuzz_saw_number(rc);
         if (rc == 1) {
             FUZZ_CHECK(d.text.n <= in.n, "longer than the list");
@@ -95,7 +96,7 @@ static size_t list(struct ph_scope *s, ph_str in)
         } else
             FUZZ_CHECK(rc == PH_PERM && ph_error()[0], "%d", rc);
     }
-    FUZZ_CHECK(at >= in.n, "%zu of %zu", at, in.n);
+    FUZZ_CHECK(w.at >= in.n, "%zu of %zu", w.at, in.n);
     list_means(s, ph_buf_view(&text), &seen);
     return n;
 }

@@ -17,11 +17,11 @@ static ph_str parse(struct ph_scope *s, ph_str list)
     static const char letters[] = { [PH_ALIAS_ADDRESS] = 'A', [PH_ALIAS_MAILBOX] = 'M', [PH_ALIAS_COMMAND] = 'C', [PH_ALIAS_FILE] = 'F', [PH_ALIAS_INCLUDE] = 'I' };
     struct ph_alias_item d;
     struct ph_buf b;
-    size_t at = 0;
+    struct ph_alias_walk w = { 0 };
     int rc;
 
     ph_buf_init(&b, s, 1 << 20);
-    while ((rc = ph_alias_next(s, list, &at, &d)) != 0) {
+    while ((rc = ph_alias_next(s, list, &w, &d)) != 0) {
         ph_buf_puts(&b, b.n ? ";" : "");
         if (rc < 0)
             ph_buf_putc(&b, '!');
@@ -81,6 +81,53 @@ static void test_lists(void)
     }
     PH_SCOPED(s, NULL);
     is_bytes(parse(s, (ph_str){ "/a\0b, joe", 9 }), "!;Ajoe", "destinations: a NUL in a path");
+}
+
+/* A long line, as a user's .forward may be one, costs its length: read anew for each
+ * destination, these would take minutes. */
+static void test_long_lists(void)
+{
+    static const struct { const char *word; size_t want; } cases[] = {
+        { "a ", 1 }, { "a@b.c, ", 1 }, { "<a> ", 1 }, { "a; ", 1 }, { "\"a b\" (c) ", 1 }, { "\\a ", 1 }, { "a (b) \\c\t", 2 }, { "a |b, ", 2 },
+    };
+    enum { COUNT = 100000 };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        PH_SCOPED(s, NULL);
+        struct ph_alias_walk w = { 0 };
+        struct ph_alias_item d;
+        struct ph_buf b;
+        size_t n = 0;
+
+        ph_buf_init(&b, s, COUNT * strlen(cases[i].word));
+        for (int k = 0; k < COUNT; k++)
+            ph_buf_puts(&b, cases[i].word);
+        size_t before = ph_scope_bytes(s);
+        for (int rc; (rc = ph_alias_next(s, ph_buf_view(&b), &w, &d)) != 0; )
+            n += rc > 0;
+        size_t used = ph_scope_bytes(s) - before;
+        is_int((long)n, (long)(cases[i].want * COUNT), "destinations of a long line of \"%s\"", cases[i].word);
+        ok(used <= (n + 1) * 200, "memory is that of the results: %zu bytes", used);
+    }
+}
+
+/* What must be read again for each destination is not read without end. */
+static void test_tangled(void)
+{
+    PH_SCOPED(s, NULL);
+    struct ph_alias_walk w = { 0 };
+    struct ph_alias_item d;
+    struct ph_buf b;
+    int rc, good = 0, bad = 0;
+    enum { COUNT = 100000 };
+
+    is_bytes(parse(s, PH_STR("a |b(,c), @[\"\"] <d> @[\"\"] <e> \\f \"/g h\", i :j |k, l")), "Aa;Cb(;!;Ad;Ae;Mf;F/g h;Aj;Ck;Al", "what reads in two ways");
+    ph_buf_init(&b, s, COUNT * 10);
+    for (int k = 0; k < COUNT; k++)
+        ph_buf_puts(&b, "@[\"\"] <a> ");
+    while ((rc = ph_alias_next(s, ph_buf_view(&b), &w, &d)) != 0)
+        rc > 0 ? good++ : bad++;
+    ok(good > 1 && bad == 1 && w.at == b.n, "a long line of them ends: %s", ph_error());
 }
 
 static void test_lines(void)
@@ -262,6 +309,8 @@ static void test_ends(void)
 int main(void)
 {
     test_lists();
+    test_long_lists();
+    test_tangled();
     test_lines();
     test_noise();
     test_macros();

@@ -128,6 +128,30 @@ static void test_written_lists(struct ph_scope *s)
     }
 }
 
+/* A long line of words costs its length: read anew for each, these would take minutes. */
+static void test_long_lists(struct ph_scope *s)
+{
+    static const char *const words[] = { "a ", "a@b.c\n", "<a> ", "a; ", "\"a b\" (c) ", "a . b ", "u@[192.0.2.1] " };
+    enum { COUNT = 100000 };
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        struct ph_scope *own = ph_scope_new(s);
+        struct ph_buf b;
+        ph_str *list;
+        size_t n;
+
+        ph_buf_init(&b, own, COUNT * strlen(words[i]));
+        for (int k = 0; k < COUNT; k++)
+            ph_buf_puts(&b, words[i]);
+        size_t before = ph_scope_bytes(own);
+        is_int(ph_address_all(own, ph_buf_view(&b), &list, &n), 0, "a long line of words: %.5s", words[i]);
+        is_int((long)n, COUNT, "... has as many addresses");
+        size_t used = ph_scope_bytes(own) - before;
+        ok(used < COUNT * 100, "memory is that of the results: %zu bytes", used);
+        ph_scope_free(own);
+    }
+}
+
 static void test_names(void)
 {
     static const char *const good[] = { "a", "a.b", "example.com", "x-y.z", "1.2" }, *const bad[] = { "", ".", "a.", "a..b", "-a", "a-", "a b", "a/b" };
@@ -188,6 +212,7 @@ int main(void)
     test_lists(s);
     test_external_lists(s);
     test_written_lists(s);
+    test_long_lists(s);
     test_names();
     test_headers(s);
     test_dsn(s);

@@ -82,13 +82,13 @@ static int find_sender(struct local_job *j, struct local_step *s)
     const struct local_aliases *table;
     ph_str owner = ph_str_printf(j->scope, "owner-%.*s", PH_FMT(s->alias)), val;
     struct ph_alias_item d;
-    size_t at = 0;
+    struct ph_alias_walk w = { 0 };
     int rc = ph_str_starts(s->alias, PH_STR("owner-")) ? PH_NONE : find_name(j, owner, &val, &table);
 
     if (rc == PH_FOUND) {
         s->sender = owner;
         s->owned = j->owned = 1;
-        if (j->agent->p.expand_owner && ph_alias_next(j->scope, val, &at, &d) == 1 && d.kind == PH_ALIAS_ADDRESS)
+        if (j->agent->p.expand_owner && ph_alias_next(j->scope, val, &w, &d) == 1 && d.kind == PH_ALIAS_ADDRESS)
             s->sender = d.text;
     } else if (rc == PH_NONE && j->agent->p.reset_owner) {
         s->sender = j->d->message->sender;

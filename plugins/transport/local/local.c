@@ -83,10 +83,10 @@ static int put_home(struct local_job *j, const struct local_step *parent, uint32
 int local_steps_of(struct local_job *j, const struct local_step *parent, uint32_t by, ph_str list, const char *what, struct local_step ***tail)
 {
     struct ph_alias_item d;
-    size_t at = 0;
+    struct ph_alias_walk w = { 0 };
     int rc, bad = 0;
 
-    while ((rc = ph_alias_next(j->scope, list, &at, &d)) != 0) {
+    while ((rc = ph_alias_next(j->scope, list, &w, &d)) != 0) {
         if (rc > 0 && d.kind == PH_ALIAS_FILE && d.text.p[0] == '~')
             rc = put_home(j, parent, by, &d.text);
         if (rc < 0) {
