@@ -268,7 +268,7 @@ for my $map (qw(canonical_maps sender_canonical_maps recipient_canonical_maps vi
 Posthorn::wait_for(sub { send_to('s@far.test', 'r@far.test') == 250 });
 # An address without a user, which is empty_address_recipient, is not what is known of its domain.
 reload(local_transport => 'smtp:[127.0.0.1]:' . $sink->port);
-Posthorn::wait_for(sub { !$ph->queued });
+ok(Posthorn::wait_for(sub { send_to('s@far.test', 'first@here.test'); Posthorn::wait_for(sub { !$ph->queued }); $ph->log =~ /to=<first\@here\.test>, relay=127/ }), 'local mail goes by smtp');
 $seen = $sink->messages;
 is(relayed('s@far.test', '@here.test'), 's@far.test>MAILER-DAEMON@here.test', 'a recipient without a user');
 is(relayed('s@far.test', 'zoe@here.test'), 's@far.test>zoe@here.test', 'takes no other of its domain with it');
