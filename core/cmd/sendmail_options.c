@@ -48,16 +48,20 @@ static ph_str clean(struct ph_scope *s, ph_str text)
 
 uint32_t sendmail_add_rcpts(struct sendmail *m, ph_str text)
 {
-    ph_str *list, address;
-    size_t n, i = 0;
-    int rc = ph_address_all(m->scope, text, &list, &n);
+    struct ph_address_walk w = { 0 };
+    ph_str rest = text, address;
+    uint32_t n = 0;
+    int rc;
 
-    for (; i < n && ph_address_plain(m->scope, list[i], &address); i++)
+    for (; (rc = ph_address_written(m->scope, text, &w, &address)) == 1; n++) {
+        rest = ph_str_from(text, w.to ? w.from : w.at);
+        ph_address_plain(m->scope, address, &address);
         sendmail_add_rcpt(m, clean(m->scope, address));
-    if (i > 0 || (rc == 0 && n == 0) || ph_str_trim(text).n == 0)
-        return (uint32_t)i;
-    sendmail_add_rcpt(m, clean(m->scope, text));
-    return 1;
+    }
+    if (rc == 0 || ph_str_trim(rest).n == 0)
+        return n;
+    sendmail_add_rcpt(m, clean(m->scope, rest));
+    return n + 1;
 }
 
 static const struct passwd *caller(void)

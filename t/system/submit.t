@@ -92,6 +92,8 @@ for my $how (sort keys %ends) {
 $text = sent("From: me\nTo: a\@b, \"C, D\" <c\@d>,\n\t(comment) e\@f\nBcc: g\@h\nX-To: no\@x\nSubject: q\n\nTo: no\@body\n", '-t', 'cmd@line');
 is_deeply([$text =~ /^rcpt (.*)$/mg], [qw(cmd@line a@b c@d e@f g@h)], '-t: recipients of the headers and of the command line');
 like($text, qr/^Bcc: g\@h$/m, 'headers stay for cleanup');
+$text = sent("To: a\@x, \"b\@c d\", e\@y\nCc: f\@x, g\@x:25, h\@y\nBcc: i j \"k\n\nx\n", '-t');
+is_deeply([$text =~ /^rcpt (.*)$/mg], ['a@x', '"b@c d"', 'e@y', 'f@x', 'g@x:25, h@y', 'i j "k'], '-t: what is no address is a recipient that will bounce, too');
 $text = sent("To: a\@b\nResent-To: r\@s\nResent-Cc: t\@u\n\nx\n", '-t');
 is_deeply([$text =~ /^rcpt (.*)$/mg], [qw(r@s t@u)], '-t: Resent- fields alone count');
 like(sent("From me Tue\n>>From me Mon\nTo: a\@b\n\nx\n", '-t'), qr/\nTo: a\@b\n/, 'lines of a mailbox file before the headers ...');
