@@ -60,9 +60,11 @@ static ph_str skip_comments(ph_str s)
 /* Up to the quote that closes it; a line end in it was put there by folding. */
 static struct token quoted(struct ph_scope *s, ph_str *rest)
 {
-    char *out = ph_alloc(s, rest->n + 1);
-    size_t n = 0, i = 1;
+    size_t n = 0, i = 1, end = 1;
 
+    while (end < rest->n && rest->p[end] != '"')
+        end += rest->p[end] == '\\' ? 2 : 1;
+    char *out = ph_alloc(s, end);      /* not what follows: there may be thousands */
     for (; i < rest->n && rest->p[i] != '"'; i++) {
         if (rest->p[i] == '\\' && ++i == rest->n)
             break;
