@@ -245,7 +245,7 @@ int ph_address_map_results(struct ph_address_map *m, struct ph_scope *s, ph_str 
     }
     if (left == 0)
         return ph_fail(PH_TEMP, "%s: %.*s: a value without an address", m->what, PH_FMT(ph_str_first(address, 200)));
-    *n = found - (count - left);
+    *n = found > count ? found : left; /* those that were not looked at are more than wanted in any case */
     *list = r;
     return PH_FOUND;
 }

@@ -24,7 +24,7 @@ struct ph_address_map {
 };
 
 /* One look-up: PH_FOUND, the first `wanted` results in standard form and how many there
- * are; PH_NONE, PH_TEMP, PH_CANCEL.  On s. */
+ * are (when more than wanted, *list begins with one at least); PH_NONE, PH_TEMP, PH_CANCEL.  On s. */
 int ph_address_map_results(struct ph_address_map *m, struct ph_scope *s, ph_str address, size_t wanted, ph_str **list,
                            size_t *n) PH_YIELDS;
 /* 1 when both are one key to the tables. */

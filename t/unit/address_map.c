@@ -21,7 +21,7 @@ static struct {
     int calls, addresses, fails, few;
 } rewrite;
 
-/* Appends the origin, and takes off a last dot. */
+/* Appends the origin, and takes off a last dot; nothing is left of "@". */
 int ph_service_call(struct ph_scope *s, const char *name, const struct ph_frame *request, struct ph_frame **reply)
 {
     struct ph_frame *f = ph_frame_new(s);
@@ -38,6 +38,8 @@ int ph_service_call(struct ph_scope *s, const char *name, const struct ph_frame 
         rewrite.addresses++;
         if (ph_str_find(value, '@') < 0)
             value = ph_str_printf(s, "%.*s@%s.test", PH_FMT(value), ph_str_eq(ph_frame_value(request, "context"), PH_STR("local")) ? "origin" : "remote");
+        if (ph_str_eq(value, PH_STR("@")))
+            value = PH_STR("");
         ph_frame_str(f, "address", ph_str_ends(value, PH_STR(".")) ? ph_str_first(value, value.n - 1) : value);
     }
     *reply = f;
@@ -251,6 +253,19 @@ static void test_limits(void)
     ok(strstr(ph_error(), "virtual_alias_address_length_limit") != NULL, "the words name the limit: %s", ph_error());
 }
 
+/* "@" among the results is none; those behind what is looked at are too many all the same. */
+static void test_nothing(void)
+{
+    struct ph_address_map *m = map("", "inline:{ {a@d.test=b@x.test, @, c@x.test}, {b@d.test=b@x.test, @, @, c@x.test} }", "virtual");
+    struct ph_expand_limits l = { .size = sizeof l, .results = 2, .depth = 4, .bytes = 100 };
+    ph_str *list;
+    size_t n = 0;
+
+    is_int(ph_address_map_expand(m, scope, PH_STR("a@d.test"), &l, &list, &n), PH_FOUND, "\"@\" between two results");
+    ok(n == 2 && ph_str_eq(list[0], PH_STR("b@x.test")) && ph_str_eq(list[1], PH_STR("c@x.test")), "is left out");
+    is_int(ph_address_map_expand(m, scope, PH_STR("b@d.test"), &l, &list, &n), PH_PERM, "results that were not looked at are no others");
+}
+
 /* Depth is that of first results; others, and aliases that name themselves, begin anew. */
 static void test_depth(void)
 {
@@ -423,6 +438,7 @@ int main(void)
     test_settle();
     test_expand();
     test_limits();
+    test_nothing();
     test_depth();
     test_complete();
     test_own();
