@@ -88,7 +88,8 @@ sub leave {
     }
     # Nothing is under way, and a stop in order would wait for services to take leave of each other.
     kill 'KILL', Posthorn::tree($self->{ours}->master_pid);
-    Posthorn::wait_for(sub { !$self->{ours}->processes }, 10);
+    # One that is dying has no command line any more, and still has the master's lock.
+    Posthorn::wait_for(sub { !$self->{ours}->processes && do { $self->{ours}->postfix('status'); $? } }, 10);
     delete $self->{ours}{started};
     delete $Posthorn::live{ $self->{ours}->dir };
     $peer->stop;
